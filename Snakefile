@@ -1,0 +1,33 @@
+"""histogenesis: from a lab's histology slides to trained diffusion models, synthetic slides, and how real they are.
+
+    snakemake --cores 2                                      the demo (config/config.yaml)
+    snakemake --configfile config/harb.yaml --profile slurm  a paper's recipe on a cluster
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: workflow.source_path("config/config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/slides.smk"
+include: "rules/tissue.smk"
+include: "rules/patches.smk"
+include: "rules/models.smk"
+include: "rules/drawing.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RUN}/report.html",
+        expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),

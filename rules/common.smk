@@ -1,0 +1,63 @@
+"""What all rules share: the checked recipe, the slides, where results lie, and the digests that decide on reruns."""
+
+import os
+import sys
+from pathlib import Path
+
+HOME = Path(workflow.basedir)
+sys.path.insert(0, str(HOME / "src"))
+
+from histogenesis.config import RecipeError, canonical, parse_recipe
+from histogenesis.errors import BadInput
+from histogenesis.provenance import code_digest, content_digests
+from histogenesis.slides.table import rows_of, slide_path
+
+try:
+    RECIPE = parse_recipe(config, "the recipe")
+    RUN = f"results/{RECIPE.run}"
+    SLIDES = {row.slide: row for row in rows_of(RECIPE.slides, RECIPE.run)}
+except (RecipeError, BadInput) as error:
+    raise WorkflowError(str(error)) from None
+
+SYNTHETIC = RECIPE.synthetic.names
+LEVELS = RECIPE.synthetic.levels
+PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
+
+# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
+os.environ["SCRIPTS"] = str(HOME / "workflow/scripts")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
+
+
+wildcard_constraints:
+    slide=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    patch_set="|".join(RECIPE.patches),
+    model="|".join(RECIPE.models),
+    k=r"\d+",
+
+
+def code(script):
+    """Digest of a script and of every project module that it imports: a change of either reruns the rule."""
+    return code_digest(HOME / "workflow/scripts" / script, HOME)
+
+
+def digest_of_slide(row):
+    """What a slide's file holds; a file that is missing has no digest (its record will say so)."""
+    return CONTENTS.get(slide_path(row.path, Path(RUN)), "missing")
+
+
+def digest_of_geojson(row):
+    return CONTENTS.get(slide_path(row.tissue, Path(RUN)), "missing") if row.tissue else "none"
+
+
+def user_files():
+    """The files that users bring: slides of the table, and tissue outlines that they drew."""
+    for row in SLIDES.values():
+        if row.slide not in PHANTOMS:
+            yield slide_path(row.path, Path(RUN))
+        if row.tissue:
+            yield slide_path(row.tissue, Path(RUN))
+
+
+# Content decides, cached by path, size and mtime: a touched slide reruns nothing, a changed one does.
+CONTENTS = content_digests([path for path in user_files() if path.is_file()], Path(".histogenesis/digests.json"))

@@ -1,0 +1,87 @@
+"""Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
+
+Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw.
+"""
+
+
+def level_above(wildcards):
+    k = int(wildcards.k)
+    folder = f"{RUN}/synthetic/{wildcards.slide}"
+    return {"above": f"{folder}/level{k - 1}.h5", "plan": f"{folder}/plan.json", "mask": f"{folder}/plan.png"} if k else {}
+
+
+rule draw_level:
+    input:
+        unpack(level_above),
+        weights=lambda w: f"{RUN}/models/{LEVELS[int(w.k)].model}/model.safetensors",
+        description=lambda w: f"{RUN}/models/{LEVELS[int(w.k)].model}/model.json",
+    output:
+        f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
+    log:
+        f"{RUN}/logs/draw_level/{{slide}}/level{{k}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/draw_level/{{slide}}/level{{k}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        options=lambda w: canonical(LEVELS[int(w.k)]),
+        size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
+        above=lambda w, input: f"--above {input.above} --plan {input.plan}" if int(w.k) else "",
+        seed=RECIPE.seed,
+        state=lambda w: f"{RUN}/state/draw/{w.slide}/level{w.k}",
+        cpu_threads=RECIPE.cpu_threads,
+        code=code("draw_level.py"),
+    shell:
+        'python "$SCRIPTS/draw_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
+        " --size-px {params.size_px} --seed {params.seed} --model $(dirname {input.weights}) {params.above}"
+        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+
+
+rule plan_tissue:
+    input:
+        f"{RUN}/synthetic/{{slide}}/level0.h5",
+    output:
+        mask=f"{RUN}/synthetic/{{slide}}/plan.png",
+        plan=f"{RUN}/synthetic/{{slide}}/plan.json",
+    log:
+        f"{RUN}/logs/plan_tissue/{{slide}}.log",
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        options=canonical(RECIPE.synthetic.plan),
+        code=code("plan_tissue.py"),
+    shell:
+        'python "$SCRIPTS/plan_tissue.py" --level {input} --options {params.options:q} --mask {output.mask}'
+        " --out {output.plan} 2>&1 | tee {log}"
+
+
+rule stitch_slide:
+    input:
+        f"{RUN}/synthetic/{{slide}}/level{len(LEVELS) - 1}.h5",
+    output:
+        f"{RUN}/synthetic/{{slide}}.tif",
+    log:
+        f"{RUN}/logs/stitch_slide/{{slide}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/stitch_slide/{{slide}}.tsv"
+    conda:
+        "../envs/slides.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        options=canonical(RECIPE.synthetic.file),
+        provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
+        code=code("stitch_slide.py"),
+    shell:
+        'python "$SCRIPTS/stitch_slide.py" --level {input} --options {params.options:q}'
+        " --provenance {params.provenance:q} --out {output} 2>&1 | tee {log}"

@@ -1,0 +1,47 @@
+"""Models: a patch set and its splits -> models/{model}/: weights, log, loss curve, samples.
+
+Checkpoints lie in state/, which is no output: Snakemake deletes the outputs of a failed job, and must not delete them.
+"""
+
+
+rule train_model:
+    input:
+        splits=f"{RUN}/splits.tsv",
+        patches=lambda w: expand(
+            f"{RUN}/patches/{{patch_set}}/{{slide}}.h5", patch_set=RECIPE.models[w.model].patches, slide=SLIDES
+        ),
+    output:
+        weights=f"{RUN}/models/{{model}}/model.safetensors",
+        description=f"{RUN}/models/{{model}}/model.json",
+        log=f"{RUN}/models/{{model}}/train.jsonl",
+        loss=report(
+            f"{RUN}/models/{{model}}/loss.png",
+            caption="../workflow/report/loss.rst",
+            category="Models",
+        ),
+        samples=report(
+            f"{RUN}/models/{{model}}/samples.png",
+            caption="../workflow/report/samples.rst",
+            category="Models",
+        ),
+    log:
+        f"{RUN}/logs/train_model/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_model/{{model}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        options=lambda w: canonical(RECIPE.models[w.model]),
+        patches=lambda w: f"{RUN}/patches/{RECIPE.models[w.model].patches}",
+        state=lambda w: f"{RUN}/state/train/{w.model}",
+        cpu_threads=RECIPE.cpu_threads,
+        code=code("train_model.py"),
+    shell:
+        'python "$SCRIPTS/train_model.py" --patches {params.patches} --splits {input.splits} --options {params.options:q}'
+        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out $(dirname {output.weights})"
+        " 2>&1 | tee {log}"

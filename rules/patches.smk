@@ -1,0 +1,59 @@
+"""Patches: records and tissue -> splits.tsv (by patient) and patches/{set}/{slide}.h5, with a picture of the places."""
+
+
+rule split_patients:
+    input:
+        expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+    output:
+        f"{RUN}/splits.tsv",
+    log:
+        f"{RUN}/logs/split_patients.log",
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        rows=canonical([SLIDES[s].model_dump(include={"slide", "patient", "split"}) for s in sorted(SLIDES)]),
+        table=f"--table {RECIPE.slides.table}" if RECIPE.slides.table else "",
+        phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
+        options=canonical(RECIPE.split),
+        run=RUN,
+        name=RECIPE.run,
+        code=code("split_patients.py"),
+    shell:
+        'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records {params.run}/slides'
+        " --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
+
+
+rule cut_patches:
+    input:
+        record=f"{RUN}/slides/{{slide}}.json",
+        tissue=rules.segment_tissue.output.mask,
+        qc=rules.segment_tissue.output.qc,
+    output:
+        patches=f"{RUN}/patches/{{patch_set}}/{{slide}}.h5",
+        picture=report(
+            f"{RUN}/patches/{{patch_set}}/{{slide}}.png",
+            caption="../workflow/report/patches.rst",
+            category="Patches",
+        ),
+    log:
+        f"{RUN}/logs/cut_patches/{{patch_set}}/{{slide}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/cut_patches/{{patch_set}}/{{slide}}.tsv"
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        options=lambda w: canonical(RECIPE.patches[w.patch_set]),
+        seed=RECIPE.seed,
+        run=RUN,
+        code=code("cut_patches.py"),
+    shell:
+        'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir {params.run}'
+        " --tissue $(dirname {input.tissue}) --options {params.options:q} --seed {params.seed}"
+        " --out {output.patches} --picture {output.picture}"
+        " --coords {params.run}/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

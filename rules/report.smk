@@ -1,0 +1,40 @@
+"""The report: everything that a run has made -> recipe.yaml (as it was run) and report.html, one page that opens alone."""
+
+import yaml
+
+
+rule write_recipe:
+    output:
+        f"{RUN}/recipe.yaml",
+    params:
+        recipe=canonical(RECIPE),
+    run:
+        Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
+
+
+rule write_report:
+    input:
+        recipe=f"{RUN}/recipe.yaml",
+        splits=f"{RUN}/splits.tsv",
+        slides=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+        tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
+        patches=expand(f"{RUN}/patches/{{patch_set}}/{{slide}}.h5", patch_set=RECIPE.patches, slide=SLIDES),
+        models=expand(f"{RUN}/models/{{model}}/model.json", model=RECIPE.models),
+        levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
+        coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
+        contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
+    output:
+        f"{RUN}/report.html",
+    log:
+        f"{RUN}/logs/write_report.log",
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        run=RUN,
+        code=code("write_report.py"),
+    shell:
+        'python "$SCRIPTS/write_report.py" --run-dir {params.run} --out {output} 2>&1 | tee {log}'

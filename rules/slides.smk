@@ -1,0 +1,49 @@
+"""Slides: slides.tsv (and phantoms, which are made here) -> slides/{slide}.json, one checked record a slide.
+
+A slide that cannot be used gets a record that says why, is listed in the report, and yields empty results downstream.
+Slides are no `input:` of rules: their content digest is a parameter, so that copying or touching them reruns nothing.
+"""
+
+
+rule make_phantom:
+    output:
+        slide=f"{RUN}/phantoms/{{slide}}.tif",
+        mask=f"{RUN}/phantoms/{{slide}}.mask.png",
+    log:
+        f"{RUN}/logs/make_phantom/{{slide}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/make_phantom/{{slide}}.tsv"
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=lambda w: canonical(PHANTOMS[w.slide]),
+        code=code("make_phantom.py"),
+    shell:
+        'python "$SCRIPTS/make_phantom.py" --options {params.options:q} --slide {output.slide} --mask {output.mask}'
+        " 2>&1 | tee {log}"
+
+
+rule register_slide:
+    input:
+        lambda w: f"{RUN}/phantoms/{w.slide}.tif" if w.slide in PHANTOMS else [],
+    output:
+        f"{RUN}/slides/{{slide}}.json",
+    log:
+        f"{RUN}/logs/register_slide/{{slide}}.log",
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        row=lambda w: canonical(SLIDES[w.slide].model_dump(include={"slide", "path", "mpp", "sha256"})),
+        content=lambda w: digest_of_slide(SLIDES[w.slide]),
+        stop="--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
+        run=RUN,
+        code=code("register_slide.py"),
+    shell:
+        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir {params.run} {params.stop} --out {output}'
+        " 2>&1 | tee {log}"

@@ -1,0 +1,36 @@
+"""Tissue: a slide's record -> tissue/{slide}/: where it has tissue, the background colour, and a picture of both.
+
+A GeoJSON named in slides.tsv (column `tissue`) replaces what is computed; it is the user's file and never overwritten.
+"""
+
+
+rule segment_tissue:
+    input:
+        record=f"{RUN}/slides/{{slide}}.json",
+    output:
+        mask=f"{RUN}/tissue/{{slide}}/mask.png",
+        geojson=f"{RUN}/tissue/{{slide}}/tissue.geojson",
+        overlay=report(
+            f"{RUN}/tissue/{{slide}}/overlay.png",
+            caption="../workflow/report/overlay.rst",
+            category="Tissue",
+        ),
+        qc=f"{RUN}/tissue/{{slide}}/qc.json",
+    log:
+        f"{RUN}/logs/segment_tissue/{{slide}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/segment_tissue/{{slide}}.tsv"
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=canonical(RECIPE.tissue),
+        edited=lambda w: f"--edited {SLIDES[w.slide].tissue}" if SLIDES[w.slide].tissue else "",
+        content=lambda w: digest_of_geojson(SLIDES[w.slide]),
+        run=RUN,
+        code=code("segment_tissue.py"),
+    shell:
+        'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir {params.run}'
+        " --options {params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"

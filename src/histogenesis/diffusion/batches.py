@@ -1,0 +1,75 @@
+"""What each training step sees: a function of (seed, step, place in the global batch)."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from histogenesis.diffusion.model import Normalisation
+from histogenesis.diffusion.noise import generator
+
+
+class Patches(Protocol):
+    """What training needs of a patch set (patches.dataset.PatchCollection)."""
+
+    mpp: np.ndarray
+
+    def __len__(self) -> int: ...
+    def read(self, indices) -> np.ndarray: ...
+
+
+class Batch(NamedTuple):
+    """A share of a step's global batch, in model units: image + sigma * noise is what the network sees."""
+
+    image: Tensor
+    noise: Tensor
+    sigma: Tensor
+    mpp: Tensor
+    dropout_key: Tensor
+
+    def to(self, device: str) -> "Batch":
+        return Batch(*(t.to(device, non_blocking=True) for t in self))
+
+
+class Batches:
+    """The batches of a training: `read(step, places)` gives the samples at these places of step's global batch.
+
+    A sample's mpp is drawn uniformly among those of the patch set, then a patch of that mpp: so the few patches that a
+    coarse mpp has are seen as often as the many of a fine one. (Ours: Harb et al. do not say.)
+    """
+
+    def __init__(self, patches: Patches, normalisation: Normalisation, draw_sigma, seed: int, augment: bool):
+        self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
+        self.seed, self.augment = seed, augment
+        self.by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
+
+    def read(self, step: int, places: range) -> Batch:
+        streams = [generator("training", self.seed, step, place) for place in places]
+        chosen = []
+        for stream in streams:
+            indices = self.by_mpp[stream.integers(len(self.by_mpp))]
+            chosen.append(int(indices[stream.integers(len(indices))]))
+        pictures = self.patches.read(chosen)
+        if self.augment:
+            pictures = np.stack([turned(p, int(s.integers(8))) for p, s in zip(pictures, streams)])
+        image = self.normalisation.encode(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))))
+        sigma = self.draw_sigma(torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32))
+        keys = torch.tensor([int(s.integers(-(2**31), 2**31)) for s in streams], dtype=torch.int32)
+        noise = torch.from_numpy(np.stack([s.standard_normal(image.shape[1:], dtype=np.float32) for s in streams]))
+        return Batch(image, noise, sigma, torch.from_numpy(self.patches.mpp[chosen]).float(), keys)
+
+
+def turned(picture_hwc: np.ndarray, which: int) -> np.ndarray:
+    """One of the eight flips and rotations of a square picture."""
+    picture = np.rot90(picture_hwc, which % 4)
+    return picture[:, ::-1] if which >= 4 else picture
+
+
+def normalisation_of(patches: Patches, sigma_data: float, at_most: int = 512) -> Normalisation:
+    """Measure mean and spread on patches of every mpp alike."""
+    by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
+    each = max(1, at_most // len(by_mpp))
+    chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in by_mpp]
+    repeated = np.concatenate([np.resize(index, each) for index in chosen])
+    return Normalisation.measure(patches.read(list(repeated)), sigma_data)

@@ -1,0 +1,118 @@
+"""A model: network + objective + conditions + weights, and its two files (model.safetensors, model.json)."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from histogenesis.config import Model as ModelSection
+from histogenesis.diffusion.networks import DDPMpp
+from histogenesis.diffusion.objectives import EDM
+from histogenesis.errors import BadInput
+
+
+class Normalisation:
+    """uint8 RGB <-> the units in which a model works: zero mean, and sigma_data as standard deviation.
+
+    Harb et al. set sigma_data = 0.5 "through the normalization of training images". It is affine and the same for every
+    pixel, so that average pooling means the same before and after it.
+    """
+
+    def __init__(self, mean: list[float], std: float, sigma_data: float):
+        self.mean, self.std, self.sigma_data = mean, std, sigma_data
+
+    @classmethod
+    def measure(cls, images_nhwc: np.ndarray, sigma_data: float) -> "Normalisation":
+        """Channel means and the common standard deviation of uint8 images (N, H, W, 3)."""
+        pixels = images_nhwc.reshape(-1, 3).astype(np.float64)
+        mean = pixels.mean(axis=0)
+        std = float(np.sqrt(((pixels - mean) ** 2).mean()))
+        if std < 1e-3:
+            raise BadInput("the training patches are all of one colour: there is nothing to learn; check the patch set")
+        return cls([round(float(m), 4) for m in mean], round(std, 4), sigma_data)
+
+    def encode(self, rgb: Tensor) -> Tensor:
+        """uint8 or float 0..255, (..., 3, H, W) -> float32 model units."""
+        return (rgb.float() - self._mean(rgb)) * (self.sigma_data / self.std)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Model units (..., 3, H, W) -> float 0..255, not clipped."""
+        return x.float() * (self.std / self.sigma_data) + self._mean(x)
+
+    def to_uint8(self, x: Tensor) -> Tensor:
+        return self.decode(x).round().clamp(0, 255).to(torch.uint8)
+
+    def _mean(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.mean, dtype=torch.float32, device=like.device)[:, None, None]
+
+
+class Denoiser(nn.Module):
+    """D(x; sigma, s): the network within its objective's scalings (Harb et al. 2024, eq. 6 and supplement eq. 22)."""
+
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+        super().__init__()
+        network, objective = section.network, section.objective
+        self.network = DDPMpp(
+            patch_px,
+            network.channels,
+            network.multipliers,
+            network.blocks,
+            network.attention_px,
+            network.heads,
+            network.dropout,
+            resolution="mpp" in section.conditions,
+        )
+        self.objective = EDM(objective.sigma_data, objective.p_mean, objective.p_std)
+        self.normalisation = normalisation
+        self.precision = "fp32"
+
+    def forward(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, dropout_key_b: Tensor | None = None) -> Tensor:
+        """Estimate the clean images from x = image + sigma * noise; float32, model units."""
+        scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
+        with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            f = self.network(scalings.into * x_bchw, scalings.noise.flatten(), mpp_b, dropout_key_b)
+        return scalings.skip * x_bchw + scalings.out * f.float()
+
+
+def save_model(
+    folder: Path, weights: dict[str, Tensor], section: ModelSection, normalisation: Normalisation, **facts: Any
+) -> None:
+    """Write model.safetensors and model.json; each appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / "model.safetensors.part")
+    description = {
+        "network": section.network.model_dump(mode="json"),
+        "objective": section.objective.model_dump(mode="json"),
+        "conditions": section.conditions,
+        "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
+        "sigma_data": normalisation.sigma_data,
+        "parameters": sum(v.numel() for v in weights.values()),
+        "section": section.model_dump(mode="json"),
+        **facts,
+    }
+    (folder / "model.json.part").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    for name in ("model.safetensors", "model.json"):
+        os.replace(folder / f"{name}.part", folder / name)
+
+
+def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser:
+    """Read a model's two files; raises BadInput when they are missing or do not belong together."""
+    try:
+        description = json.loads((folder / "model.json").read_text())
+        weights = load_file(folder / "model.safetensors", device=device)
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
+    section = ModelSection.model_validate(description["section"])
+    normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
+    denoiser = Denoiser(section, description["patch_px"], normalisation).to(device)
+    try:
+        denoiser.network.load_state_dict(weights)
+    except RuntimeError:
+        raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
+    denoiser.precision = precision
+    return denoiser.eval().requires_grad_(False)

@@ -1,0 +1,183 @@
+"""The DDPM++ U-Net of Song et al. 2021 in the form of Karras et al. 2022, with the resolution embedding of Harb et al.
+
+Written from the papers' tables: positional noise embedding, residual blocks that rescale by sqrt(1/2), average-pool /
+nearest resampling, self-attention at chosen feature-map sizes, skips from every encoder block.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention, silu
+
+
+class DDPMpp(nn.Module):
+    """F(x; c_noise, s) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
+
+    Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, whatever size is given.
+    """
+
+    def __init__(
+        self,
+        image_px: int,
+        channels: int,
+        multipliers: list[float],
+        blocks: int,
+        attention_px: list[int],
+        heads: int,
+        dropout: float,
+        resolution: bool,
+        image_channels: int = 3,
+    ):
+        super().__init__()
+        assert image_px % 2 ** (len(multipliers) - 1) == 0, "the recipe's model checks this"
+        widths = [round(channels * m) for m in multipliers]
+        width_embedding = 4 * channels
+        self.noise_embedding = Embedding(channels, width_embedding)
+        self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
+
+        layers = iter(range(10_000))  # each block's number: a part of its dropout key
+
+        def block(c_in, c_out, attention=False, resample=None):
+            return Block(
+                c_in, c_out, width_embedding, dropout, next(layers), heads if attention else 0, resample=resample
+            )
+
+        self.first = conv(image_channels, widths[0])
+        self.encoder = nn.ModuleList()
+        skips, c = [widths[0]], widths[0]
+        for level, width in enumerate(widths):
+            attention = image_px >> level in attention_px
+            if level:
+                self.encoder.append(block(c, c, resample="down"))
+                skips.append(c)
+            for _ in range(blocks):
+                self.encoder.append(block(c, width, attention))
+                c = width
+                skips.append(c)
+
+        self.middle = nn.ModuleList([block(c, c, attention=True), block(c, c)])
+        self.decoder = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            attention = image_px >> level in attention_px
+            for n in range(blocks + 1):
+                self.decoder.append(block(c + skips.pop(), width, attention and n == blocks))
+                c = width
+            if level:
+                self.decoder.append(block(c, c, resample="up"))
+        self.last_norm = norm(c)
+        self.last = conv(c, image_channels, gain=1e-5)
+
+    def forward(
+        self, x_bchw: Tensor, c_noise_b: Tensor, mpp_b: Tensor | None = None, dropout_key_b: Tensor | None = None
+    ):
+        embedding = self.noise_embedding(c_noise_b)
+        if self.resolution_embedding is not None:
+            embedding = embedding + self.resolution_embedding(mpp_b)
+        embedding = silu(embedding)
+
+        x = self.first(x_bchw)
+        skips = [x]
+        for block in self.encoder:
+            x = block(x, embedding, dropout_key_b)
+            skips.append(x)
+        for block in self.middle:
+            x = block(x, embedding, dropout_key_b)
+        for block in self.decoder:
+            if block.resample != "up":
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = block(x, embedding, dropout_key_b)
+        return self.last(silu(self.last_norm(x)))
+
+
+class Embedding(nn.Module):
+    """A number per image -> sinusoids -> two linear layers."""
+
+    def __init__(self, width_in: int, width_out: int):
+        super().__init__()
+        self.register_buffer("frequencies", 1e-4 ** torch.linspace(0, 1, width_in // 2), persistent=False)
+        self.layers = nn.Sequential(linear(width_in, width_out), nn.SiLU(), linear(width_out, width_out))
+
+    def forward(self, value_b: Tensor) -> Tensor:
+        angle = value_b.float()[:, None] * self.frequencies
+        return self.layers(torch.cat([angle.sin(), angle.cos()], dim=1))
+
+
+class Block(nn.Module):
+    """Residual block, resampling before its first convolution, then optional self-attention."""
+
+    def __init__(
+        self, c_in: int, c_out: int, width_embedding: int, dropout: float, layer: int, heads: int, resample: str | None
+    ):
+        super().__init__()
+        self.resample, self.dropout, self.layer, self.heads = resample, dropout, layer, heads
+        self.norm0, self.conv0 = norm(c_in), conv(c_in, c_out)
+        self.affine = linear(width_embedding, c_out)
+        self.norm1, self.conv1 = norm(c_out), conv(c_out, c_out, gain=1e-5)
+        self.skip = conv(c_in, c_out, kernel=1) if c_in != c_out or resample else nn.Identity()
+        if heads:
+            self.norm2 = norm(c_out)
+            self.qkv = conv(c_out, 3 * c_out, kernel=1, gain=math.sqrt(0.2))
+            self.projection = conv(c_out, c_out, kernel=1, gain=1e-5)
+
+    def forward(self, x: Tensor, embedding: Tensor, dropout_key_b: Tensor | None) -> Tensor:
+        h = silu(self.norm0(x))
+        if self.resample == "down":
+            x, h = avg_pool2d(x, 2), avg_pool2d(h, 2)
+        elif self.resample == "up":
+            x, h = interpolate(x, scale_factor=2.0), interpolate(h, scale_factor=2.0)
+        h = self.conv0(h) + self.affine(embedding)[:, :, None, None]
+        h = silu(self.norm1(h))
+        if self.training and self.dropout and dropout_key_b is not None:
+            h = keyed_dropout(h, self.dropout, dropout_key_b, self.layer)
+        x = (self.skip(x) + self.conv1(h)) * math.sqrt(0.5)
+        return (x + self.attend(x)) * math.sqrt(0.5) if self.heads else x
+
+    def attend(self, x: Tensor) -> Tensor:
+        b, c, height, width = x.shape
+        qkv = self.qkv(self.norm2(x)).reshape(b, 3, self.heads, c // self.heads, height * width).transpose(-1, -2)
+        attended = scaled_dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2])
+        return self.projection(attended.transpose(-1, -2).reshape(b, c, height, width))
+
+
+def keyed_dropout(x: Tensor, p: float, key_b: Tensor, layer: int) -> Tensor:
+    """Dropout whose mask is a function of (sample's key, layer, channel, y, x): the same in any batch and on any rank.
+
+    `key_b`: one int32 a sample. The hash is MurmurHash3's 32-bit finaliser over the element's index.
+    """
+    index = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device).reshape(x.shape[1:])
+    key = _mix(key_b ^ _signed(0x9E3779B9 * (layer + 1)))
+    uniform31 = _mix(index[None] ^ key[:, None, None, None]) & 0x7FFFFFFF
+    return torch.where(uniform31 >= int(p * 2**31), x / (1 - p), torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _mix(h: Tensor) -> Tensor:
+    h = (h ^ ((h >> 16) & 0xFFFF)) * _signed(0x85EBCA6B)
+    h = (h ^ ((h >> 13) & 0x7FFFF)) * _signed(0xC2B2AE35)
+    return h ^ ((h >> 16) & 0xFFFF)
+
+
+def _signed(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - 2**32 if value >= 2**31 else value
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    groups = min(32, max(1, channels // 4))
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def conv(c_in: int, c_out: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
+    return _xavier(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2), gain)
+
+
+def linear(width_in: int, width_out: int) -> nn.Linear:
+    return _xavier(nn.Linear(width_in, width_out), 1.0)
+
+
+def _xavier(layer, gain: float):
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    nn.init.zeros_(layer.bias)
+    return layer

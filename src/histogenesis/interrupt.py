@@ -1,0 +1,60 @@
+"""Stopping long work politely, and going on with it: a job that ran out of time has not failed.
+
+SLURM warns a job before its time limit (`--signal=USR1@300`, see slurm/config.yaml). The work saves its state, puts its own
+job back into SLURM's queue (`scontrol requeue`) and ends. The job keeps its id, memory and time limit, and its Snakemake,
+which polls that id, only sees a job that waits and runs again: as often as needed, and no retry is used up.
+
+SIGTERM is somebody's wish that the job ends (scancel, Ctrl-C, preemption): the state is saved, and nothing is requeued.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+EXIT_CODE = 75  # EX_TEMPFAIL: the state is saved; run the same command again to go on
+
+
+class Stopped(Exception):
+    """The work was asked to stop, and has saved its state: at least one unit of work further than it began."""
+
+
+class StopRequest:
+    """True once SIGTERM or SIGUSR1 has come. Loops ask it *after* each unit of work, so that every run gets further."""
+
+    came: int | None = None  # the last signal of the process, whichever object took it
+
+    def __init__(self, signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGUSR1)):
+        self.asked = False
+        for number in signals:
+            signal.signal(number, self._ask)
+
+    def _ask(self, signum, frame):
+        self.asked = True
+        StopRequest.came = signum
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+def end_stopped(stopped: Stopped) -> None:
+    """End the process after `Stopped`: exit code 75, the job requeued if it was SLURM that warned it. Does not return."""
+    print(f"{stopped}; {_continuation()}", file=sys.stderr, flush=True)
+    sys.exit(EXIT_CODE)
+
+
+def _continuation() -> str:
+    """Requeue the job where that is due; says in words what happens next."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or StopRequest.came != signal.SIGUSR1:
+        return "run the same command again to go on"
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process does it
+        return f"SLURM job {job} is requeued by the first process"
+    try:
+        asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        problem = asked.stderr.strip() if asked.returncode else ""
+    except (OSError, subprocess.SubprocessError) as error:
+        problem = str(error)
+    if problem:
+        return f"SLURM job {job} could not be requeued ({problem}), so it counts as failed and is tried again"
+    return f"SLURM job {job} is requeued, and goes on with the same memory and time"

@@ -1,0 +1,99 @@
+"""Draw one level of a synthetic slide: a model, and the level above, in; a lossless canvas out.
+
+Run again after it was killed or stopped, it goes on within the level and gives the same pixels.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from hashlib import blake2b, file_digest
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from histogenesis.cascade.canvas import Level
+from histogenesis.cascade.draw import Drawing
+from histogenesis.config import Level as LevelSection
+from histogenesis.diffusion.model import load_model
+from histogenesis.errors import BadInput
+from histogenesis.interrupt import EXIT_CODE, Stopped, StopRequest
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slide", required=True, help="the synthetic slide's name: its noise is keyed by it")
+    parser.add_argument("--k", type=int, required=True, help="which level; 0 is the coarsest")
+    parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
+    parser.add_argument("--size-px", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--above", type=Path, help="the finished level above (levels 1, 2, ...)")
+    parser.add_argument(
+        "--plan", type=Path, help="plan.json of the tissue plan, beside its plan.png (levels 1, 2, ...)"
+    )
+    parser.add_argument(
+        "--state", type=Path, required=True, help="folder of the drawing in progress; survives failures"
+    )
+    parser.add_argument("--key", default="", help="digest of the code: another digest is another drawing")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
+    parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
+    parser.add_argument("--out", type=Path, required=True, help="level{k}.h5")
+    return parser.parse_args()
+
+
+def digest_of(path: Path | None) -> str:
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.backends.cudnn.deterministic = True
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    section = LevelSection.model_validate_json(args.options)
+    model = load_model(args.model, device, section.precision)
+    above = Level(args.above) if args.above else None
+    plan, background = None, (255, 255, 255)
+    if args.plan:
+        plan = np.asarray(Image.open(args.plan.with_suffix(".png"))) > 127
+        background = tuple(json.loads(args.plan.read_text())["background"])
+
+    weights = digest_of(args.model / "model.safetensors")
+    parts = [args.options, *args.size_px, args.seed, args.slide, args.k, weights, digest_of(args.above), args.key]
+    parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
+    digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    drawing = Drawing(
+        section=section,
+        size_px=tuple(args.size_px),
+        k=args.k,
+        seed=args.seed,
+        slide=args.slide,
+        denoise=model,
+        normalisation=model.normalisation,
+        above=above,
+        plan=plan,
+        background=background,
+        device=device,
+    )
+    state = args.state / digest[:12]
+    try:
+        planes = drawing.run(state, digest, StopRequest(), args.save_every)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    drawing.finish(planes, args.out, model_sha256=weights)
+    shutil.rmtree(args.state)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BadInput as error:
+        sys.exit(f"error: {error}")
