@@ -28,7 +28,7 @@ rule measure_coherence:
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"seam_shifts"})),
         tiles=canonical(
-            [{"tile_px": v.tile_px, "joining": v.joining.kind, "constraint": v.constraint.kind} for v in LEVELS]
+            [v.model_dump(mode="json", include={"tile_px", "joining", "constraint"}) for v in LEVELS]
         ),
         code=code("measure_coherence.py"),
     shell:
@@ -45,7 +45,7 @@ rule draw_contact_sheet:
     output:
         report(
             f"{RUN}/evaluation/{{slide}}/contact.png",
-            caption="../workflow/report/contact.rst",
+            caption="../workflow/report/contact_sheet.rst",
             category="Synthetic slides",
         ),
     log:
@@ -58,9 +58,10 @@ rule draw_contact_sheet:
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"contact_sheet"})),
         patches=f"{RUN}/patches/{finest_patch_set()}",
+        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
         seed=RECIPE.seed,
         code=code("draw_contact_sheet.py"),
     shell:
         'python "$SCRIPTS/draw_contact_sheet.py" --patches {params.patches} --splits {input.splits}'
-        " --levels-dir $(dirname {input.plan}) --options {params.options:q} --seed {params.seed} --out {output}"
+        " --levels-dir $(dirname {input.plan}) --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output}"
         " 2>&1 | tee {log}"

@@ -16,7 +16,7 @@ rule train_model:
         log=f"{RUN}/models/{{model}}/train.jsonl",
         loss=report(
             f"{RUN}/models/{{model}}/loss.png",
-            caption="../workflow/report/loss.rst",
+            caption="../workflow/report/loss_curve.rst",
             category="Models",
         ),
         samples=report(

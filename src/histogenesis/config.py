@@ -279,6 +279,12 @@ class Synthetic(Section):
                     f"{where}: `null-space` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp does"
                     f" not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
                 )
+            relaxation = getattr(level.constraint, "relaxation", None)
+            if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
+                raise ValueError(
+                    f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
+                    f" {level.sampler.steps - 1}"
+                )
             height, width = self.size_px(k)
             if level.constraint.kind == "null-space" and (height, width) != tuple(2 * n for n in self.size_px(k - 1)):
                 raise ValueError(f"{where}: size_px {(height, width)} is not twice that of the level above")
@@ -328,7 +334,9 @@ class Evaluation(Section):
         300, description="training of `learned`, the encoder made of the run's own patches"
     )
     images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
-    train_images: PositiveInt = Field(5000, description="at most so many training patches in the memorisation audit")
+    train_images: PositiveInt = Field(
+        1000, description="at most so many training patches at each mpp, for the copies' audit"
+    )
     neighbours: PositiveInt = Field(5, description="k of precision, recall, density, coverage")
     repeats: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")
     splits: Annotated[int, Field(ge=2)] = Field(5, description="parts of the held-out set, for SSIM and likelihood")

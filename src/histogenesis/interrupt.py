@@ -51,7 +51,7 @@ def _continuation() -> str:
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process does it
         return f"SLURM job {job} is requeued by the first process"
     try:
-        asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        asked = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True, timeout=60)
         problem = asked.stderr.strip() if asked.returncode else ""
     except (OSError, subprocess.SubprocessError) as error:
         problem = str(error)

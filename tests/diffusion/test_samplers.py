@@ -1,5 +1,7 @@
 """Samplers against a case where the perfect denoiser is known: Gaussian data."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_karras_sigmas_meet_their_ends():
     sigmas = karras_sigmas(18, 0.002, 80.0, 7.0)
     assert len(sigmas) == 19
     assert sigmas[0] == pytest.approx(80) and sigmas[-2] == pytest.approx(0.002) and sigmas[-1] == 0
-    assert all(a > b for a, b in zip(sigmas, sigmas[1:]))
+    assert all(a > b for a, b in pairwise(sigmas))
 
 
 def test_release_sigma_frees_exactly_the_last_steps():

@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_good_s
     later = trainer(tmp_path, steps=20)
     with torch.no_grad():
         later.weights["first.weight"].fill_(math.nan)
-    with pytest.raises(Diverged, match="step 8: the loss is nan.*lower training.lr"):
+    with pytest.raises(Diverged, match=r"step 8: the loss is nan.*lower training.lr"):
         later.run(None, None)
     assert torch.equal(good, weights(trainer(tmp_path, steps=20)))
 
@@ -179,11 +179,11 @@ def test_a_diverging_loss_ends_the_training(tmp_path):
 
 def test_bad_checkpoints_are_named(tmp_path):
     trainer(tmp_path / "a").run(None, None)
-    with pytest.raises(BadInput, match="checkpoint of another model.*delete"):
+    with pytest.raises(BadInput, match=r"checkpoint of another model.*delete"):
         trainer(tmp_path / "a", digest="other")
     path = tmp_path / "a" / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(BadInput, match="broken checkpoint.*delete"):
+    with pytest.raises(BadInput, match=r"broken checkpoint.*delete"):
         trainer(tmp_path / "a")
 
 

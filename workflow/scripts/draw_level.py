@@ -19,7 +19,7 @@ from histogenesis.cascade.draw import Drawing
 from histogenesis.config import Level as LevelSection
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
-from histogenesis.interrupt import EXIT_CODE, Stopped, StopRequest
+from histogenesis.interrupt import Stopped, StopRequest, end_stopped
 
 
 def arguments() -> argparse.Namespace:
@@ -86,8 +86,7 @@ def main() -> None:
     try:
         planes = drawing.run(state, digest, StopRequest(), args.save_every)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        end_stopped(stopped)
     drawing.finish(planes, args.out, model_sha256=weights)
     shutil.rmtree(args.state)
 

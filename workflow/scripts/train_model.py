@@ -21,7 +21,7 @@ from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.errors import BadInput
-from histogenesis.interrupt import EXIT_CODE, Stopped
+from histogenesis.interrupt import Stopped, end_stopped
 from histogenesis.pictures import plot_losses, save_grid
 
 # What may change without making another training: its length (it goes on), and how often it reports.
@@ -66,7 +66,7 @@ def main() -> None:
 
     normalisation = normalisation_of(patches, section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    denoiser = Denoiser(section, patches.size_px, normalisation)
+    denoiser = Denoiser(section, patches.patch_px, normalisation)
     seed, draw_sigma = section.training.seed, denoiser.objective.draw_sigma
     batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment)
     checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False)
@@ -75,7 +75,7 @@ def main() -> None:
     mpps = sorted(set(patches.mpp.tolist()), reverse=True)
 
     def draw_samples(step: int) -> None:
-        each, px = section.training.sample_images, patches.size_px
+        each, px = section.training.sample_images, patches.patch_px
         solver = stages(**Sampler(kind="dpmpp-2m", steps=20).model_dump())
         rows = []
         with averaged(trainer), torch.no_grad():
@@ -89,8 +89,7 @@ def main() -> None:
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        end_stopped(stopped)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -102,7 +101,7 @@ def main() -> None:
         section,
         normalisation,
         mpps=mpps,
-        patch_px=patches.size_px,
+        patch_px=patches.patch_px,
         steps=trainer.step,
         images=trainer.step * section.training.batch,
         patches=len(patches),

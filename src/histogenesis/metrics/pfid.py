@@ -1,0 +1,106 @@
+"""Patch FID of gigapixel slides, in the two definitions that papers use under one name; and crop FID at each mpp.
+
+any-resolution (Chai et al. 2022, "Any-resolution training"): crops of one size in px at a random scale; the real and the
+generated crop of a pair lie at the same place and scale.
+URCDM (Cechnicka et al. 2023/2024): crops at the fixed magnifications that the cascade was trained at, all resized to
+1024 px and pooled.
+Their values cannot be compared with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from histogenesis.errors import BadInput
+from histogenesis.metrics.crops import Place, Source, coarsest_mpp, read_places
+from histogenesis.metrics.encoders import Encoder
+from histogenesis.metrics.features import FeatureSet, encode
+from histogenesis.metrics.frechet import fid
+
+
+@dataclass(frozen=True)
+class PatchFid:
+    """The value, and the features behind it (n, d), with which slide each crop is of."""
+
+    value: float
+    real: np.ndarray
+    generated: np.ndarray
+    real_source: np.ndarray
+    generated_source: np.ndarray
+    places: list[Place]
+
+
+def any_resolution_places(n: int, finest_mpp: float, coarsest: float, seed: int = 0) -> list[Place]:
+    """n places, scale log-uniform between the two mpps, position uniform."""
+    if coarsest < finest_mpp:
+        raise BadInput(
+            f"no scale fits: crops would have to be finer than {coarsest:g} mpp, and the slides have {finest_mpp:g}"
+        )
+    rng = np.random.default_rng(seed)
+    mpps = np.exp(rng.uniform(np.log(finest_mpp), np.log(coarsest), n))
+    return [Place(*row, float(mpp)) for row, mpp in zip(rng.random((n, 3)).tolist(), mpps)]
+
+
+def fixed_places(n: int, mpps: list[float], seed: int = 0) -> list[Place]:
+    """n places shared evenly between the mpps, position uniform."""
+    rng = np.random.default_rng(seed)
+    return [Place(*row, float(mpps[i * len(mpps) // n])) for i, row in enumerate(rng.random((n, 3)).tolist())]
+
+
+def pfid_any_resolution(
+    encoder: Encoder, real: list[Source], generated: list[Source], n: int, size_px: int, seed: int = 0
+) -> PatchFid:
+    """Patch FID at random scales, the same places in both. Scales: from the finest mpp that all slides have to the
+    coarsest at which a crop fits into each."""
+    every = [*real, *generated]
+    if not real or not generated:
+        raise BadInput("patch FID needs at least one real and one synthetic slide")
+    places = any_resolution_places(n, max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), seed)
+    return _pfid(encoder, real, generated, places, size_px, None)
+
+
+def pfid_urcdm(
+    encoder: Encoder,
+    real: list[Source],
+    generated: list[Source],
+    n: int,
+    mpps: list[float],
+    size_px: int,
+    resize_px: int = 1024,
+    seed: int = 0,
+) -> PatchFid:
+    """Patch FID over crops at fixed magnifications, resized to resize_px (antialiased bicubic) and pooled."""
+    return _pfid(encoder, real, generated, fixed_places(n, mpps, seed), size_px, resize_px)
+
+
+def crop_fid(real: FeatureSet, generated: FeatureSet) -> dict[float, float]:
+    """FID of the crops of each mpp that both sets hold, by mpp, the coarsest first."""
+    shared = sorted(set(real.mpp.tolist()) & set(generated.mpp.tolist()), reverse=True)
+    if not shared:
+        raise BadInput(
+            f"real crops are at mpps {sorted(set(real.mpp.tolist()))}, generated ones at"
+            f" {sorted(set(generated.mpp.tolist()))}: cut"
+            " patches at the mpps of the levels"
+        )
+    return {mpp: fid(real.features[real.mpp == mpp], generated.features[generated.mpp == mpp]) for mpp in shared}
+
+
+def _pfid(encoder, real, generated, places, size_px, resize_px) -> PatchFid:
+    features, sources = [], []
+    for slides in (real, generated):
+        parts = []
+        for start in range(0, len(places), 256):  # in parts: crops of 1024 px are 3 MB each
+            crops, which = read_places(slides, places[start : start + 256], size_px)
+            if resize_px and resize_px != size_px:
+                crops = np.stack([_resized(c, resize_px) for c in crops])
+            parts.append((encode(encoder, crops, batch=min(64, max(1, 2**24 // crops[0].size))), which))
+        features.append(np.concatenate([p[0] for p in parts]))
+        sources.append(np.concatenate([p[1] for p in parts]))
+    return PatchFid(fid(*features), *features, *sources, places)
+
+
+def _resized(crop, size_px):
+    return np.asarray(Image.fromarray(crop).resize((size_px, size_px), Image.Resampling.BICUBIC))

@@ -1,0 +1,125 @@
+"""The patches of one split, as one long array that is read piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from histogenesis.errors import BadInput
+from histogenesis.patches.splits import read_splits
+
+OPEN_FILES = 128  # at once, in one process
+
+
+class PatchCollection:
+    """The patches of a split of a patch set.
+
+    folder: one {slide}.h5 for each slide; splits_tsv: which slides, and which part of their width, belong to a split. A patch
+    belongs to a part only if it lies wholly inside; one that straddles two belongs to neither.
+
+    mpp: float64 (n); slide: str (n); coords: int64 (n, 2); tissue: float32 (n); patch_px; digest: of the patches' pixels. Files are opened when
+    first read, at most OPEN_FILES at once; safe after fork, in threads, and when pickled. Raises BadInput if there are no
+    patches.
+    """
+
+    def __init__(self, folder: Path, splits_tsv: Path, split: str):
+        self.folder, self.split = Path(folder), split
+        entries = read_splits(splits_tsv)
+        rows, names, empty = [], [], []
+        sizes = set()
+        for item in (item for item in entries if item["split"] == split):
+            found = self.describe(item)
+            sizes.add(found["size_px"])
+            rows.append(found)
+            names.append(item["slide"])
+            if not len(found["index"]):
+                empty.append(f"  {item['slide']}: {found['why']}")
+        if not sum(len(found["index"]) for found in rows):
+            splits = sorted({item["split"] for item in entries})
+            detail = "\n".join(empty) or f"  no slide is in it; splits are {', '.join(splits)}"
+            raise BadInput(
+                f"{self.folder}: no patches in the split {split!r} of {splits_tsv}:\n{detail}\n  remedy: add slides, lower"
+                " `min_tissue` or `size_px`, take mpps at which a patch fits the held-out part, or change `split`"
+            )
+        if len(sizes) > 1:
+            raise BadInput(
+                f"{self.folder}: patches of different sizes {sorted(sizes)}: delete the folder and cut them again"
+            )
+        self.patch_px = sizes.pop()
+        self.names = names
+        self._file = np.repeat(np.arange(len(rows)), [len(found["index"]) for found in rows])
+        self._index = np.concatenate([found["index"] for found in rows])
+        self.slide = np.array(names)[self._file]
+        self.mpp = np.concatenate([found["mpp"] for found in rows]).astype(np.float64)
+        self.coords = np.concatenate([found["coords"] for found in rows])
+        self.tissue = np.concatenate([found["tissue"] for found in rows])
+        contents = json.dumps([found["imgs_sha256"] for found in rows]).encode() + self._index.tobytes()
+        self.digest = hashlib.sha256(contents).hexdigest()
+        self._forget()
+
+    def describe(self, item: dict) -> dict:
+        """The patches of one row of splits.tsv: their index in the file, mpp, coords, tissue; size_px; why there are none."""
+        path = self.folder / f"{item['slide']}.h5"
+        try:
+            file = h5py.File(path, "r")
+        except FileNotFoundError:
+            raise BadInput(f"{path}: there is no such file: cut the slide's patches first") from None
+        with file:
+            coords, mpp, tissue = file["coords"][:].reshape(-1, 2), file["mpp"][:], file["tissue"][:]
+            attributes = dict(file.attrs)
+        width = max(1, int(attributes["width_px"]))
+        left = coords[:, 0] / width
+        right = (coords[:, 0] + attributes["size_px"] * mpp / attributes["slide_mpp"]) / width
+        inside = (left >= item["x_from"] - 1e-9) & (right <= item["x_to"] + 1e-9)
+        skipped = "; ".join(f"{key} mpp {why}" for key, why in json.loads(attributes["skipped_mpps"]).items())
+        why = attributes["error"] or skipped or "its mask has no tissue"
+        if len(coords):
+            why = f"none of {len(coords)} patches lies wholly in x {item['x_from']:g} to {item['x_to']:g} of the width"
+        index = np.flatnonzero(inside)
+        found = {"index": index, "mpp": mpp[index], "coords": coords[index], "tissue": tissue[index]}
+        facts = {"size_px": int(attributes["size_px"]), "imgs_sha256": str(attributes["imgs_sha256"]), "why": why}
+        return found | facts
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Patches by their index, in the order asked for. uint8 (n, p, p, 3)"""
+        indices = np.asarray(indices, np.int64).reshape(-1)
+        out = np.empty((len(indices), self.patch_px, self.patch_px, 3), np.uint8)
+        with self._lock_of_process():
+            for k in np.argsort(self._file[indices], kind="stable"):
+                i = indices[k]
+                self._open(int(self._file[i]))["imgs"].read_direct(out, int(self._index[i]), int(k))
+        return out
+
+    def _open(self, number: int) -> h5py.File:
+        if number not in self._files:
+            self._files[number] = h5py.File(self.folder / f"{self.names[number]}.h5", "r")
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(number)
+        return self._files[number]
+
+    def _lock_of_process(self) -> threading.Lock:
+        """This process's lock; a forked child starts with files and a lock of its own."""
+        if self._pid != os.getpid():
+            self._forget()
+        return self._lock
+
+    def _forget(self) -> None:
+        self._pid, self._lock, self._files = os.getpid(), threading.Lock(), OrderedDict()
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_pid", "_lock", "_files")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._forget()

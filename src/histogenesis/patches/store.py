@@ -1,0 +1,125 @@
+"""Patches in HDF5, and their coordinates alone in the forms that CLAM and TRIDENT read.
+
+The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
+random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64; `tissue` (n) float32.
+CLAM's bag of images reads `imgs` and `coords` as they are.
+
+TRIDENT and CLAM know one resolution a file, and both call its patch size `patch_size`: TRIDENT in pixels at
+`target_magnification`, CLAM in pixels of level `patch_level`. So each mpp has a folder with both, named and placed as those
+tools expect: TRIDENT's coords_dir has `{mpp}mpp/patches/{slide}_patches.h5`, CLAM's data_h5_dir `{mpp}mpp/patches/{slide}.h5`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+
+@dataclass
+class Cut:
+    """The patches of one slide, without their pixels. coords (n, 2), mpp (n), tissue (n); skipped: mpp -> why it has none."""
+
+    slide: str
+    patch_px: int
+    width_px: int = 0
+    height_px: int = 0
+    slide_mpp: float = float("nan")
+    coords: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    mpp: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    tissue: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    skipped: dict[float, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray]) -> None:
+    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order.
+
+    The bytes are a function of the content: no times are stored.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    n, p = len(cut.coords), cut.patch_px
+    with h5py.File(part, "w") as file:
+        chunks = (1, p, p, 3) if n else None
+        imgs = file.create_dataset("imgs", (n, p, p, 3), np.uint8, chunks=chunks, track_times=False)
+        digest = hashlib.sha256()
+        for k, image in enumerate(images):
+            imgs[k] = image
+            digest.update(image.tobytes())
+        coords = file.create_dataset("coords", data=cut.coords, track_times=False)
+        file.create_dataset("mpp", data=cut.mpp, track_times=False)
+        file.create_dataset("tissue", data=cut.tissue, track_times=False)
+        imgs.attrs.update({"wsi_name": cut.slide, "level_dim": (cut.width_px, cut.height_px)})
+        coords.attrs.update({"name": cut.slide, "level0_width": cut.width_px, "level0_height": cut.height_px})
+        file.attrs.update(
+            {
+                "slide": cut.slide,
+                "width_px": cut.width_px,
+                "height_px": cut.height_px,
+                "slide_mpp": cut.slide_mpp,
+                "size_px": p,
+                "skipped_mpps": json.dumps({f"{mpp:g}": why for mpp, why in cut.skipped.items()}),
+                "error": cut.error,
+                "imgs_sha256": digest.hexdigest(),
+            }
+        )
+    os.replace(part, path)
+
+
+def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:
+    """Write the coordinates-only files of one slide under `folder`: TRIDENT's and CLAM's, for each mpp (empty ones too)."""
+    for mpp in mpps:
+        coords = cut.coords[np.isclose(cut.mpp, mpp)]
+        target = Path(folder) / f"{mpp:g}mpp" / "patches"
+        target.mkdir(parents=True, exist_ok=True)
+        write_coords_file(target / f"{cut.slide}_patches.h5", coords, trident_attributes(cut, mpp))
+        write_coords_file(target / f"{cut.slide}.h5", coords, clam_attributes(cut, mpp))
+
+
+def trident_attributes(cut: Cut, mpp: float) -> dict:
+    """What TRIDENT's `read_coords` is asked for. Its magnification is 10 / mpp, so any mpp is exact."""
+    return {
+        "patch_size": cut.patch_px,
+        "patch_size_level0": level0_px(cut, mpp),
+        "level0_magnification": 10 / cut.slide_mpp,
+        "target_magnification": 10 / mpp,
+        "overlap": 0,
+        "name": cut.slide,
+        "savetodir": "",
+        "level0_width": cut.width_px,
+        "level0_height": cut.height_px,
+    }
+
+
+def clam_attributes(cut: Cut, mpp: float) -> dict:
+    """What CLAM's `Whole_Slide_Bag_FP` and its stitching ask for. Patches are read at level 0, which every slide has."""
+    return {
+        "patch_size": level0_px(cut, mpp),
+        "patch_level": 0,
+        "downsample": (1.0, 1.0),
+        "downsampled_level_dim": (cut.width_px, cut.height_px),
+        "level_dim": (cut.width_px, cut.height_px),
+        "name": cut.slide,
+        "save_path": "",
+    }
+
+
+def level0_px(cut: Cut, mpp: float) -> int:
+    """A patch's side in pixels of the slide's full resolution; 0 for a slide that could not be read."""
+    return 0 if cut.error else round(cut.patch_px * mpp / cut.slide_mpp)
+
+
+def write_coords_file(path: Path, coords: np.ndarray, attributes: dict) -> None:
+    """One `coords` dataset with attributes, to a temporary name first."""
+    part = path.with_name(path.name + ".part")
+    with h5py.File(part, "w") as file:
+        file.create_dataset("coords", data=coords, track_times=False).attrs.update(attributes)
+    os.replace(part, path)

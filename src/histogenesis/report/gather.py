@@ -1,0 +1,288 @@
+"""What a run folder holds, read into plain values. Parts may be missing: a report says what there is.
+
+A file that is there but cannot be read is named in `problems` and taken as missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+
+from histogenesis.errors import BadInput
+from histogenesis.patches.dataset import PatchCollection
+from histogenesis.patches.splits import read_splits
+
+
+@dataclass
+class Slide:
+    """A slide of the table: its record, its tissue, what of it is in which split."""
+
+    name: str
+    record_file: Path
+    record: dict = field(default_factory=dict)
+    qc_file: Path | None = None
+    qc: dict = field(default_factory=dict)
+    overlay: Path | None = None
+    splits: list[dict] = field(default_factory=list)
+
+    @property
+    def error(self) -> str:
+        """Why it was set aside; empty if it was not."""
+        return str(self.record.get("error") or self.qc.get("error") or "")
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(warning) for warning in self.qc.get("warnings") or []]
+
+    @property
+    def made_up(self) -> bool:
+        return str(self.record.get("path", "")).startswith("run:phantoms")
+
+    @property
+    def patient(self) -> str:
+        return self.splits[0]["patient"] if self.splits else ""
+
+
+@dataclass
+class PatchFile:
+    """Patches of one slide in one set: how many at each mpp."""
+
+    file: Path
+    picture: Path | None
+    counts: dict[float, int]
+    size_px: int | None
+    error: str
+
+
+@dataclass
+class Model:
+    name: str
+    folder: Path
+    card: dict  # model.json
+    losses: list[dict]  # train.jsonl
+    loss_png: Path | None
+    samples_png: Path | None
+
+
+@dataclass
+class Synthetic:
+    """A synthetic slide: its files, and its evaluation."""
+
+    name: str
+    levels: list[Path]
+    plan: Path | None
+    tif: Path | None
+    coherence_file: Path | None
+    coherence: dict
+    contact: Path | None
+
+
+@dataclass
+class Benchmark:
+    """Of one job, from its benchmark file: step is the rule's folder (or file)."""
+
+    step: str
+    seconds: float
+    memory_mb: float | None
+
+
+@dataclass
+class Run:
+    folder: Path
+    recipe_file: Path | None = None
+    recipe_text: str = ""
+    recipe: dict = field(default_factory=dict)
+    slides: dict[str, Slide] = field(default_factory=dict)
+    splits_file: Path | None = None
+    patches: dict[str, dict[str, PatchFile]] = field(default_factory=dict)
+    split_counts: dict[str, dict[str, dict[float, int]]] = field(default_factory=dict)  # set -> split -> mpp -> n
+    models: list[Model] = field(default_factory=list)
+    synthetic: list[Synthetic] = field(default_factory=list)
+    metrics_file: Path | None = None
+    metrics: list[dict] = field(default_factory=list)
+    other_evaluations: list[Path] = field(default_factory=list)
+    benchmarks: list[Benchmark] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.recipe.get("run") or self.folder.name)
+
+    @property
+    def by_region(self) -> bool:
+        """True when a slide was split within itself: the hold-out is then regions, and not patients."""
+        rows = [row for slide in self.slides.values() for row in slide.splits]
+        return any((row["x_from"], row["x_to"]) != (0.0, 1.0) for row in rows)
+
+    def slides_in(self, *splits: str) -> list[Slide]:
+        return [s for s in self.slides.values() if not s.error and any(row["split"] in splits for row in s.splits)]
+
+
+def gather(run_dir: str | Path) -> Run:
+    """Read everything that the report speaks of. Raises BadInput when there is no such folder."""
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such run; results of a run lie in results/{{run}}/")
+    run = Run(folder)
+    _read_recipe(run)
+    _read_slides(run)
+    _read_patches(run)
+    for path in sorted(folder.glob("models/*/")):
+        run.models.append(_read_model(run, path))
+    names = {path.name for path in folder.glob("synthetic/*/")} | {path.stem for path in folder.glob("synthetic/*.tif")}
+    for name in sorted(names):
+        run.synthetic.append(_read_synthetic(run, name))
+    for path in sorted(folder.glob("evaluation/*.json")):
+        if path.name == "metrics.json":
+            rows = _try(run, path, _json) or []
+            run.metrics_file = path
+            run.metrics = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        else:
+            run.other_evaluations.append(path)
+    for path in sorted(folder.glob("benchmarks/**/*.tsv")):
+        run.benchmarks.extend(_try(run, path, lambda p: _read_benchmark(p, folder / "benchmarks")) or [])
+    return run
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _object(path: Path) -> dict:
+    found = _json(path)
+    if not isinstance(found, dict):
+        raise ValueError("is no JSON object")
+    return found
+
+
+def _try(run: Run, path: Path, read: Callable[[Path], Any]) -> Any:
+    """read(path), or None; a file that is there but cannot be read is noted."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, BadInput) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        run.problems.append(f"{path.relative_to(run.folder)} could not be read: {first_line}")
+        return None
+
+
+def _there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _read_recipe(run: Run) -> None:
+    run.recipe_file = _there(run.folder / "recipe.yaml")
+    if run.recipe_file:
+        run.recipe_text = _try(run, run.recipe_file, Path.read_text) or ""
+        recipe = _try(run, run.recipe_file, lambda path: yaml.safe_load(path.read_text()))
+        run.recipe = recipe if isinstance(recipe, dict) else {}
+
+
+def _read_slides(run: Run) -> None:
+    for path in sorted(run.folder.glob("slides/*.json")):
+        slide = Slide(path.stem, path, _try(run, path, _object) or {})
+        folder = run.folder / "tissue" / slide.name
+        slide.qc_file, slide.overlay = _there(folder / "qc.json"), _there(folder / "overlay.png")
+        slide.qc = _try(run, folder / "qc.json", _object) or {}
+        run.slides[slide.name] = slide
+    run.splits_file = _there(run.folder / "splits.tsv")
+    for row in (_try(run, run.splits_file, read_splits) or []) if run.splits_file else []:
+        if row["slide"] in run.slides:
+            run.slides[row["slide"]].splits.append(row)
+
+
+def _read_patches(run: Run) -> None:
+    for folder in sorted(run.folder.glob("patches/*/")):
+        files = {path.stem: _try(run, path, _read_patch_file) for path in sorted(folder.glob("*.h5"))}
+        files = {name: file for name, file in files.items() if file}
+        if not files:
+            continue
+        run.patches[folder.name] = files
+        counts = run.split_counts[folder.name] = {}
+        for split in ("train", "validation", "test"):
+            if run.splits_file and any(row["split"] == split for s in run.slides.values() for row in s.splits):
+                try:
+                    counts[split] = _count(PatchCollection(folder, run.splits_file, split).mpp)
+                except BadInput:  # this split holds no patch
+                    counts[split] = {}
+                except (OSError, KeyError) as error:
+                    run.problems.append(f"patches/{folder.name}: those of {split} could not be counted: {error}")
+
+
+def _count(mpps: np.ndarray) -> dict[float, int]:
+    return dict(sorted(Counter(np.round(mpps, 6).tolist()).items(), reverse=True))
+
+
+def _read_patch_file(path: Path) -> PatchFile:
+    with h5py.File(path, "r") as file:
+        size = file.attrs.get("size_px")
+        return PatchFile(
+            path,
+            _there(path.with_suffix(".png")),
+            _count(file["mpp"][()]),
+            int(size) if size is not None else None,
+            str(file.attrs.get("error", "")),
+        )
+
+
+def _read_model(run: Run, folder: Path) -> Model:
+    def lines(path):
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+    card, losses = _try(run, folder / "model.json", _object) or {}, _try(run, folder / "train.jsonl", lines) or []
+    return Model(folder.name, folder, card, losses, _there(folder / "loss.png"), _there(folder / "samples.png"))
+
+
+def _coherence(path: Path) -> dict:
+    """coherence.json, if it holds all that the report shows (KeyError or TypeError otherwise)."""
+    found = _object(path)
+    for level in found["levels"]:
+        parts = [(level, ("level", "mpp", "height_px", "width_px", "joining", "constraint", "tile_px", "cross_scale"))]
+        parts.append((level["seams"], ("score", "low", "high", "jump", "lines", "note")))
+        if level["cross_scale"]:
+            parts += [(level["cross_scale"][where], ("mean", "rmse", "max")) for where in ("tissue", "overall")]
+        for part, names in parts:
+            for name in names:
+                part[name]
+    return found
+
+
+def _read_synthetic(run: Run, name: str) -> Synthetic:
+    folder, evaluation = run.folder / "synthetic" / name, run.folder / "evaluation" / name
+    levels = sorted(folder.glob("level*.h5"), key=lambda path: (len(path.name), path.name))
+    coherence = _there(evaluation / "coherence.json")
+    return Synthetic(
+        name,
+        levels,
+        _there(folder / "plan.png"),
+        _there(run.folder / "synthetic" / f"{name}.tif"),
+        coherence,
+        (_try(run, coherence, _coherence) or {}) if coherence else {},
+        _there(evaluation / "contact.png"),
+    )
+
+
+def _read_benchmark(path: Path, root: Path) -> list[Benchmark]:
+    """Lines of a Snakemake benchmark: one for each repeat."""
+
+    def number(text: str | None) -> float | None:
+        try:
+            return float(text)
+        except (TypeError, ValueError):
+            return None
+
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    step = path.relative_to(root).with_suffix("").parts[0]
+    found = [(number(row.get("s")), number(row.get("max_rss"))) for row in rows]
+    return [Benchmark(step, seconds, memory) for seconds, memory in found if seconds is not None]

@@ -1,0 +1,249 @@
+"""Sections about what came out: synthetic slides, real against synthetic, coherence, metrics, models."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+from histogenesis.errors import BadInput
+from histogenesis.metrics.strips import open_levels, read_plan
+from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
+from histogenesis.report.gather import Model, Run, Synthetic
+from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
+from histogenesis.report.verdict import statements
+
+SHOWN_SLIDES = 4
+SHOWN_SHEETS = 3
+
+
+def figure(run: Run, file, caption: str, long_side: int, label: str = "") -> Figure | None:
+    """A picture file as a figure; None (and a problem noted) when it cannot be read."""
+    try:
+        return Figure(file_url(file, long_side), caption, file, label)
+    except (OSError, ValueError) as error:
+        run.problems.append(f"{file.relative_to(run.folder)} could not be shown: {error}")
+        return None
+
+
+def verdict(run: Run) -> Section:
+    return Section("verdict", "Verdict", [Verdict(statements(run))])
+
+
+def synthetic(run: Run) -> Section | None:
+    if not run.synthetic:
+        return None
+    blocks: list[Any] = []
+    for one in run.synthetic[:SHOWN_SLIDES]:
+        blocks += _pictures(run, one)
+    if len(run.synthetic) > SHOWN_SLIDES:
+        blocks.append(Prose(f"The first {SHOWN_SLIDES} of {len(run.synthetic)} synthetic slides are shown."))
+    rows = [
+        [
+            Cell(one.name, one.tif),
+            len(one.levels),
+            _size_text(one),
+        ]
+        for one in run.synthetic
+    ]
+    blocks.append(Table(["slide", "levels", "file"], rows, "The files: pyramidal TIFF, for QuPath and OpenSlide."))
+    levels = ((run.recipe.get("synthetic") or {}).get("levels")) or []
+    if levels:
+        blocks.append(
+            Table(
+                ["level", "µm/px", "model", "tile px", "constraint", "joining", "sampler"],
+                [_recipe_level(k, level) for k, level in enumerate(levels)],
+                "How each level is drawn.",
+                run.recipe_file,
+            )
+        )
+    return Section("synthetic", "Synthetic slides", blocks)
+
+
+def _size_text(one: Synthetic) -> str:
+    return f"{number_text(max(0.1, one.tif.stat().st_size / 1e6), 2)} MB" if one.tif else "not stitched"
+
+
+def _recipe_level(k: int, level: dict) -> list:
+    sampler, drawn = level.get("sampler") or {}, [_kind(level.get(key)) for key in ("constraint", "joining")]
+    steps = f"{sampler.get('kind', '')}, {sampler['steps']} steps" if sampler.get("steps") else _kind(sampler or None)
+    return [k, level.get("mpp"), level.get("model"), level.get("tile_px"), *drawn, steps]
+
+
+def _kind(section: Any) -> str:
+    """A constraint, joining or sampler in words: "null-space (relaxation: steps 4)"."""
+    if not isinstance(section, dict):
+        return "–" if section is None else str(section)
+    rest = []
+    for key, value in section.items():
+        if isinstance(value, dict):
+            rest.append(f"{key}: " + " ".join(f"{k} {v}" for k, v in value.items() if v is not None))
+        elif key != "kind" and value is not None:
+            rest.append(f"{key}: {value}")
+    return str(section.get("kind", "")) + (f" ({', '.join(rest)})" if rest else "")
+
+
+def _pictures(run: Run, one: Synthetic) -> list:
+    """The whole slide with frames, and the place in each frame."""
+    if not one.levels or not one.plan:
+        return [Prose(f"{one.name}: its levels are not here, so there is nothing to show.")]
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(file) for file in open_levels(one.levels[0].parent)]
+            images, mpps = [file["image"] for file in files], [float(file.attrs["mpp"]) for file in files]
+            windows = zooms(images, mpps, read_plan(one.plan))
+            small = overview(images)
+            small = with_scale_bar(small, mpps[-1] * images[-1].shape[1] / small.width, text_px=20)
+            whole = data_url(framed(small, windows, images))
+    except (OSError, ValueError, KeyError, BadInput) as error:
+        run.problems.append(f"synthetic/{one.name} could not be shown: {error}")
+        return []
+    caption = f"{one.name}: the whole slide. Numbered frames are the windows shown below, one for each level."
+    crops = [
+        Figure(
+            data_url(zoom.picture),
+            f"level {zoom.level}: {zoom.mpp:g} µm/px, {zoom.side} px wide",
+            one.levels[zoom.level],
+            f"{zoom.level}",
+        )
+        for zoom in windows
+    ]
+    return [
+        Figures([Figure(whole, caption, one.tif or one.levels[-1])], "wide"),
+        Figures(crops, "quarter", pixelated=True),
+    ]
+
+
+def contact_sheets(run: Run) -> Section | None:
+    sheets = [one for one in run.synthetic if one.contact]
+    shown = [figure(run, one.contact, f"{one.name}", 1900) for one in sheets[:SHOWN_SHEETS]]
+    shown = [one for one in shown if one]
+    if not shown:
+        return None
+    lead = (
+        "At each resolution, held-out patches of real slides above patches of the synthetic slide: same µm per pixel, same"
+        " size, random places with tissue in both. Nothing was picked by eye."
+    )
+    blocks: list[Any] = [Figures(shown, "wide")]
+    if len(sheets) > SHOWN_SHEETS:
+        blocks.append(Prose(f"The first {SHOWN_SHEETS} of {len(sheets)} sheets are shown."))
+    return Section("contact", "Real and synthetic, side by side", blocks, lead)
+
+
+def metrics(run: Run) -> Section | None:
+    if not run.metrics:
+        return None
+    rows = [
+        [
+            Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file),
+            row.get("encoder") or "",
+            row.get("value"),
+            f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–",
+            row.get("floor"),
+            row.get("n"),
+            row.get("note") or "",
+        ]
+        for row in run.metrics
+    ]
+    columns = ["metric", "encoder", "value", "95 % interval", "real against real", "n", "note"]
+    caption = "“Real against real” is the same number between two sets of real patches: the best that can be had."
+    return Section("metrics", "Distance from real tissue", [Table(columns, rows, caption, run.metrics_file)])
+
+
+def _numbers(row: dict, *names: str) -> bool:
+    return all(isinstance(row.get(name), int | float) for name in names)
+
+
+def _run_file(run: Run, name: Any):
+    """A file that metrics.json names, if it is one of this run."""
+    if not isinstance(name, str) or not name:
+        return None
+    for root in (run.folder, run.folder / "evaluation"):
+        path = root / name
+        if path.is_file() and path.resolve().is_relative_to(run.folder.resolve()):
+            return path
+    return None
+
+
+def coherence(run: Run) -> Section | None:
+    measured = [(one, level) for one in run.synthetic for level in one.coherence.get("levels", [])]
+    if not measured:
+        return None
+    scored = [level["seams"] for _, level in measured if level["seams"]["score"] is not None]
+    axis = (min([0.9, *(s["low"] for s in scored)]), max([1.1, *(s["high"] for s in scored)]))
+    seam_rows, scale_rows = [], []
+    for one, level in measured:
+        seams, scale = level["seams"], level["cross_scale"]
+        name = [Cell(one.name, one.coherence_file), level["level"], level["mpp"]]
+        tiles = [_kind(level["joining"]), level["tile_px"], seams["lines"]]
+        if seams["score"] is None:
+            seam_rows.append([*name, *tiles, "–", seams["note"], "", "–"])
+        else:
+            drawn = Interval(seams["low"], seams["score"], seams["high"], axis, reference=1)
+            interval = f"{seams['low']:.2f} to {seams['high']:.2f}"
+            seam_rows.append(
+                [*name, *tiles, Cell(f"{seams['score']:.2f}", number=True), interval, drawn, seams["jump"]]
+            )
+        if scale:
+            inside, overall = scale["tissue"], scale["overall"]
+            errors = [inside["mean"], inside["rmse"], inside["max"], overall["mean"], overall["rmse"], overall["max"]]
+            scale_rows.append([*name, _kind(level["constraint"]), *errors])
+    blocks = [
+        Table(
+            ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "", "jump"],
+            seam_rows,
+            "Seams: how steep the picture is across the borders of the unshifted tile grid, over how steep it is across"
+            " lines shifted at random, inside tissue. 1: a tile border is a line like any other. Jump: the same as a"
+            " difference, in grey steps of 255.",
+        ),
+    ]
+    if scale_rows:
+        columns = ["slide", "level", "µm/px", "constraint", "mean", "RMSE", "max", "mean, all", "RMSE, all", "max, all"]
+        caption = (
+            "Scales: difference between a level averaged over the pixels of the level above, and that level, in grey steps"
+            " of 255; inside tissue, and over the whole slide (all). Rounding alone gives 0.5 at most."
+        )
+        blocks.append(Table(columns, scale_rows, caption))
+    return Section("coherence", "Do tiles and scales agree?", blocks)
+
+
+def models(run: Run) -> Section | None:
+    blocks: list[Any] = []
+    for model in run.models:
+        file = model.folder / "model.json"
+        if model.card:
+            blocks.append(Table(["model", model.name], _card(model), "", file, fold_over=60))
+        pictures = [
+            figure(run, path, caption, 900)
+            for path, caption in (
+                (model.loss_png, f"{model.name}: loss while learning"),
+                (model.samples_png, f"{model.name}: samples at the end of the training, drawn from noise"),
+            )
+            if path
+        ]
+        pictures = [one for one in pictures if one]
+        if pictures:
+            blocks.append(Figures(pictures, "half"))
+    return Section("models", "Models", blocks) if blocks else None
+
+
+def _card(model: Model) -> list[list]:
+    rows = []
+    for key, value in model.card.items():
+        if isinstance(value, dict):
+            text = ", ".join(
+                f"{k} {v if isinstance(v, str | int | float) else json.dumps(v)}" for k, v in value.items()
+            )
+        elif isinstance(value, list):
+            text = ", ".join(str(item) for item in value)
+        else:
+            text = number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        rows.append([key.replace("_", " "), text])
+    running = [line for line in model.losses if line.get("loss") is not None]
+    if running:
+        first, last = running[0], running[-1]
+        words = f"{number_text(first['loss'])} at step {first['step']:,}, {number_text(last['loss'])} at step {last['step']:,}"
+        rows.append(["training loss", words])
+        if last.get("images"):
+            rows.append(["images seen", number_text(last["images"])])
+    return rows

@@ -1,0 +1,137 @@
+"""A slide's tissue on disk: mask.png, tissue.geojson, overlay.png, qc.json in one folder. Written, and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from histogenesis import config
+from histogenesis.errors import BadInput
+from histogenesis.slides.table import open_record
+from histogenesis.tissue.geojson import geojson_to_mask, mask_to_geojson
+from histogenesis.tissue.segment import Segmentation, background_colour, segment
+from histogenesis.tissue.stain import GLASS, large_parts, smooth_lab
+
+OVERLAY_PX = 1200
+OUTLINE = (0, 150, 0)
+DIMMED = (255, 205, 60)
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What a tissue folder says. mask: bool (h, w) at `mpp`; background: uint8 (3,); error: why the slide is set aside."""
+
+    mask: np.ndarray
+    mpp: float
+    background: np.ndarray
+    area_mm2: float
+    warnings: list[str]
+    error: str | None
+
+
+def load_tissue(folder: Path) -> Tissue:
+    """Read mask.png and qc.json. Raises OSError where they cannot be read."""
+    qc = json.loads((Path(folder) / "qc.json").read_text())
+    with Image.open(Path(folder) / "mask.png") as picture:
+        mask = np.asarray(picture.convert("L")) >= 128
+    background = np.array(qc["background"], np.uint8)
+    return Tissue(mask, qc["mpp"], background, qc["area_mm2"], qc["warnings"], qc["error"])
+
+
+def segment_slide(
+    record: Path, run_dir: Path, options: config.Tissue, out_dir: Path, edited: Path | None = None
+) -> dict:
+    """Find a slide's tissue, or take what a person drew (`edited`, GeoJSON), and write the folder. Returns qc.json's content.
+
+    A slide that is set aside, and a GeoJSON that cannot be used, give valid, empty files whose `error` says why. The mask is
+    at the recipe's mpp, or at the slide's where that is coarser. OSError rises: it may pass.
+    """
+    name = json.loads(Path(record).read_text())["slide"]
+    try:
+        with open_record(record, run_dir) as slide:
+            mpp = max(options.mpp, slide.mpp)
+            picture, scale = slide.overview(mpp), mpp / slide.mpp
+            size_px = slide.width_px, slide.height_px
+        if edited is None:
+            found = segment(picture, mpp, options.method, options.border_background, options.guard)
+            if options.min_area_mm2:
+                mask = large_parts(found.mask, options.min_area_mm2 * 1e6 / mpp**2)
+                too_small = found.mask.any() and not mask.any()
+                more = ["no tissue was found: each part is smaller than min_area_mm2"] if too_small else []
+                found = Segmentation(mask, found.background, found.warnings + more)
+        else:
+            mask, warnings = geojson_to_mask(edited, picture.shape[:2], scale, *size_px)
+            background, more = background_colour(picture, smooth_lab(picture, mpp), mask)
+            found = Segmentation(mask, background, warnings + more)
+    except BadInput as error:
+        blank = np.full((1, 1, 3), GLASS, np.uint8)
+        empty = Segmentation(np.zeros((1, 1), bool), blank[0, 0], ["set aside"])
+        return write_tissue(
+            out_dir, name, blank, options.mpp, empty, 1.0, (1, 1), "user" if edited else options.method, str(error)
+        )
+    return write_tissue(out_dir, name, picture, mpp, found, scale, size_px, "user" if edited else options.method)
+
+
+def write_tissue(
+    out_dir: Path,
+    slide: str,
+    picture: np.ndarray,
+    mpp: float,
+    found: Segmentation,
+    scale: float,
+    size_px: tuple[int, int],
+    source: str,
+    error: str | None = None,
+) -> dict:
+    """Write the four files, each to a temporary name first. scale: slide pixels per mask pixel; size_px: slide (w, h)."""
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    height, width = found.mask.shape
+    qc = {
+        "slide": slide,
+        "mpp": mpp,
+        "width_px": width,
+        "height_px": height,
+        "area_mm2": round(float(found.mask.sum()) * mpp**2 / 1e6, 6),
+        "fraction": round(found.fraction, 6),
+        "background": [int(v) for v in found.background],
+        "warnings": found.warnings,
+        "source": source,
+        "error": error,
+    }
+    write_png(out_dir / "mask.png", found.mask.astype(np.uint8) * 255)
+    write_text(out_dir / "tissue.geojson", json.dumps(mask_to_geojson(found.mask, scale, *size_px, slide)))
+    write_png(out_dir / "overlay.png", overlay(picture, found.mask))
+    write_text(out_dir / "qc.json", json.dumps(qc, indent=1) + "\n")
+    return qc
+
+
+def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture with what is not tissue dimmed, and tissue outlined; at most OVERLAY_PX wide or high. uint8 (h, w, 3)"""
+    shrink = max(1.0, max(mask.shape) / OVERLAY_PX)
+    size = (max(1, round(mask.shape[1] / shrink)), max(1, round(mask.shape[0] / shrink)))
+    small = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    inside = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) >= 128
+    small[~inside] = (0.6 * small[~inside] + 0.4 * np.array(DIMMED)).astype(np.uint8)
+    small[ndimage.binary_dilation(inside, iterations=2) & ~inside] = OUTLINE
+    return small
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a picture (uint8 (h, w) or (h, w, 3)) to a temporary name, then rename."""
+    part = path.with_name(path.name + ".part")
+    Image.fromarray(picture).save(part, format="PNG")
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text to a temporary name, then rename."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,89 @@
+"""Copies are caught, honest samples are cleared, and the error rate is the promised one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from histogenesis.errors import BadInput
+from histogenesis.metrics.memorisation import audit
+
+D = 16
+
+
+def sets(seed, n_train=400, n=200):
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(D, D))
+    return rng, *(rng.normal(size=(m, D)) @ mix for m in (n_train, n, n))
+
+
+def test_overfitted_model_is_caught():
+    rng, train, held_out, _ = sets(0)
+    copies = train[rng.integers(400, size=200)] + 0.05 * rng.normal(size=(200, D))
+    found = audit(train, held_out, copies)
+    assert found.verdict == "copies"
+    assert found.absolute.fraction == 1
+    assert found.absolute.low > 0.98
+    assert found.authpct == 0
+    assert found.authpct_held_out > 30
+    assert found.absolute.p_value < 1e-6
+    json.dumps(found.as_dict())
+
+
+def test_few_copies_are_caught_and_shown():
+    """One generated patch in ten is a copy: the audit says so, and its closest pairs are those."""
+    rng, train, held_out, generated = sets(1)
+    copied = rng.choice(200, 20, replace=False)
+    source = rng.choice(400, 20, replace=False)
+    generated[copied] = train[source] + 0.02 * rng.normal(size=(20, D))
+    found = audit(train, held_out, generated, pairs=20)
+    assert found.verdict == "copies"
+    assert 0.08 < found.absolute.fraction < 0.16
+    assert {(p.generated, p.train) for p in found.closest} == set(zip(copied.tolist(), source.tolist()))
+    assert all(p.ratio < 1 for p in found.closest)
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    """400 honest models: at most 1 % "copies" expected (both tests must fire), and p-values no smaller than uniform."""
+    verdicts, p_values = [], []
+    for seed in range(400):
+        _, train, held_out, generated = sets(seed, 150, 120)
+        found = audit(train, held_out, generated)
+        verdicts.append(found.verdict)
+        p_values.append(found.absolute.p_value)
+    assert verdicts.count("copies") <= 9  # 4 expected at most; P(more than 9) under 1 %
+    assert verdicts.count("suspect") <= 16
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.mean(np.array(p_values) <= 0.5) <= 0.5 + 3 * 0.5 / 20
+
+
+def test_expected_share_is_that_of_honest_samples():
+    shares = [audit(*sets(seed)[1:]).absolute for seed in range(150)]
+    assert np.mean([s.fraction for s in shares]) == pytest.approx(shares[0].expected, abs=0.004)
+
+
+def test_plain_background_is_no_copy():
+    """Many generated patches near a dense clump of training patches, as empty background is: not "copies"."""
+    rng, train, held_out, generated = sets(2)
+    train[:100] = 0.05 * rng.normal(size=(100, D))
+    held_out[:10] = 0.05 * rng.normal(size=(10, D))
+    generated[:100] = 0.05 * rng.normal(size=(100, D))
+    assert audit(train, held_out, generated).verdict in ("clear", "suspect")
+
+
+def test_turned_copies_are_found_by_views():
+    rng, train, held_out, generated = sets(3)
+    turned = train[:200] @ np.linalg.qr(rng.normal(size=(D, D)))[0]  # what an encoder makes of a mirrored copy
+    assert audit(train, held_out, turned).verdict != "copies"
+    views = np.stack([turned, train[:200] + 0.01])
+    assert audit(train, np.stack([held_out, generated]), views).verdict == "copies"
+
+
+def test_too_few_to_say():
+    _, train, held_out, generated = sets(4, 100, 20)
+    found = audit(train, held_out[:20], generated[:20], percentile=20, alpha=1e-12)
+    assert found.verdict == "too few"
+    with pytest.raises(BadInput, match="at least 20"):
+        audit(train, held_out[:5], generated)
+    with pytest.raises(BadInput, match="one encoder"):
+        audit(train, held_out[:, :3], generated)

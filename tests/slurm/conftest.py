@@ -1,0 +1,42 @@
+"""One real SLURM for all tests of this folder. Where there is none they skip, and say why."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, why_not
+
+LOCK = Path("/tmp/histogenesis-slurm.lock")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A running cluster. /run/slurm/conf is one path for the whole machine, so test runs take turns."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Cluster(tmp_path_factory.mktemp("slurm")) as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+def snakemake(cluster, root):
+    """Start `snakemake --profile slurm ...` in a folder; returns the process, whose output goes to snakemake.log there.
+
+    What differs from a user's run: status is asked sooner, and conda environments are not made (`--sdm env-modules`
+    takes the place of the profile's conda), so that jobs use the running Python.
+    """
+
+    def start(folder: Path, *arguments: str, profile: Path = root / "slurm") -> subprocess.Popen:
+        words = [sys.executable, "-m", "snakemake", "--profile", str(profile), "--sdm", "env-modules"]
+        words += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
+        scripts = Path(sys.executable).parent
+        env = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        with (folder / "snakemake.log").open("ab") as log:
+            return subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
+
+    return start

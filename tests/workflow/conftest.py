@@ -1,0 +1,50 @@
+"""Real Snakemake runs of the tiny recipe, each in a folder of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+class Run:
+    """Snakemake in `folder`, as a user runs it; the repository stays where it is."""
+
+    def __init__(self, root: Path, folder: Path):
+        self.root, self.folder = root, folder
+
+    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.root / "Snakefile"), "--directory", str(self.folder)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=env, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+        return done
+
+    def run(self, recipe: str | Path, *arguments: str, **kwargs) -> subprocess.CompletedProcess:
+        return self.snakemake("--cores", "2", "--configfile", str(self.root / recipe), *arguments, **kwargs)
+
+    def planned(self, recipe: str | Path, *arguments: str) -> dict[str, int]:
+        """The jobs that a dry run plans: rule -> how many (without `all`)."""
+        text = self.run(recipe, "--dry-run", *arguments).stdout
+        table = re.findall(r"^(\w+)\s+(\d+)$", text.split("Job stats:")[-1], re.MULTILINE) if "Job stats:" in text else []
+        return {rule: int(count) for rule, count in table if rule not in ("all", "total")}
+
+
+@pytest.fixture(scope="session")
+def finished(root, tmp_path_factory) -> Run:
+    """The tiny twin of `harb`, run from start to end once. Tests that change it copy it first."""
+    run = Run(root, tmp_path_factory.mktemp("harb"))
+    run.run("config/test/harb.yaml")
+    return run
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Run:
+    """A copy of the finished run, with its times and Snakemake's notes."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    return Run(finished.root, folder)

@@ -1,0 +1,59 @@
+"""Compare crops of the synthetic slides with held-out real patches: distances, manifold, copies, each beside its floor.
+Writes metrics.json, memorisation.json, closest_pairs.png and features/ into one folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from histogenesis.config import Evaluation
+from histogenesis.errors import BadInput
+from histogenesis.metrics.collect import held_out_split, checked_splits, real_sources, synthetic_folders
+from histogenesis.metrics.crops import CanvasSource
+from histogenesis.metrics.evaluate import evaluate, write_metrics
+from histogenesis.metrics.evaluate_pfid import pfid_metrics
+from histogenesis.metrics.job import collect, load_encoders
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set: {slide}.h5")
+    parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
+    parser.add_argument(
+        "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
+    )
+    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
+    parser.add_argument(
+        "--records", type=Path, help="folder of the slides' records, for patch FID; without it there is none"
+    )
+    parser.add_argument("--run-dir", type=Path, help="the run's folder; phantoms lie there")
+    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    arguments = parser.parse_args()
+    options = Evaluation.model_validate_json(arguments.options)
+    try:
+        encoders = load_encoders(options, arguments.learned)
+        sets = collect(
+            arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
+        )
+        found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
+        if arguments.records and options.pfid_crops:
+            size_px = options.pfid_px or sets.train.images.shape[1]
+            mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
+            rows = checked_splits(arguments.splits)
+            real = [
+                real_sources(arguments.records, arguments.run_dir or arguments.records.parent, rows, split)
+                for split in ("train", held_out_split(rows))
+            ]
+            canvases = [CanvasSource(folder) for folder in synthetic_folders(arguments.synthetic)]
+            for encoder in encoders:
+                found["metrics"] += pfid_metrics(encoder, *real, canvases, mpps, size_px, options, arguments.seed)
+            write_metrics(arguments.out, found["metrics"])
+    except BadInput as error:
+        sys.exit(f"error: {error}")
+    print(found["memorisation"]["sentence"])
+
+
+if __name__ == "__main__":
+    main()
