@@ -1,7 +1,7 @@
 """histogenesis: from a lab's histology slides to trained diffusion models, synthetic slides, and how real they are.
 
-    snakemake --cores 2                                      the demo (config/config.yaml)
-    snakemake --configfile config/harb.yaml --profile slurm  a paper's recipe on a cluster
+snakemake --cores 2                                      the demo (config/config.yaml)
+snakemake --configfile config/harb.yaml --profile slurm  a paper's recipe on a cluster
 """
 
 from snakemake.utils import min_version

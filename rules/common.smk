@@ -12,10 +12,18 @@ from histogenesis.errors import BadInput
 from histogenesis.provenance import code_digest, content_digests
 from histogenesis.slides.table import rows_of, slide_path
 
+
+def slide_table(slides):
+    """The slide table's path: beside the results or, for tables that come with the workflow, in the repository."""
+    table = Path(slides.table)
+    return str(table if table.exists() or not (HOME / table).exists() else HOME / table)
+
+
 try:
     RECIPE = parse_recipe(config, "the recipe")
     RUN = f"results/{RECIPE.run}"
-    SLIDES = {row.slide: row for row in rows_of(RECIPE.slides, RECIPE.run)}
+    slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
+    SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
@@ -26,6 +34,7 @@ PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 # Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
 os.environ["SCRIPTS"] = str(HOME / "workflow/scripts")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")]))
+os.environ["SLIDE_TABLE"] = slides.table or ""
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 
@@ -33,6 +42,7 @@ wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     patch_set="|".join(RECIPE.patches),
     model="|".join(RECIPE.models),
+    encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 
 

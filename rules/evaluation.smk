@@ -27,9 +27,7 @@ rule measure_coherence:
         runtime=60,
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"seam_shifts"})),
-        tiles=canonical(
-            [v.model_dump(mode="json", include={"tile_px", "joining", "constraint"}) for v in LEVELS]
-        ),
+        tiles=canonical([v.model_dump(mode="json", include={"tile_px", "joining", "constraint"}) for v in LEVELS]),
         code=code("measure_coherence.py"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
@@ -65,3 +63,107 @@ rule draw_contact_sheet:
         'python "$SCRIPTS/draw_contact_sheet.py" --patches {params.patches} --splits {input.splits}'
         " --levels-dir $(dirname {input.plan}) --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output}"
         " 2>&1 | tee {log}"
+
+
+ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
+SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
+
+
+rule train_encoder:
+    input:
+        splits=f"{RUN}/splits.tsv",
+        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+    output:
+        f"{RUN}/evaluation/encoder.safetensors",
+    log:
+        f"{RUN}/logs/train_encoder.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_encoder/encoder.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
+        patches=f"{RUN}/patches/{finest_patch_set()}",
+        seed=RECIPE.seed,
+        cpu_threads=RECIPE.cpu_threads,
+        code=code("train_encoder.py"),
+    shell:
+        'python "$SCRIPTS/train_encoder.py" --patches {params.patches} --splits {input.splits} --options {params.options:q}'
+        " --seed {params.seed} --threads {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+
+
+rule extract_features:
+    input:
+        splits=f"{RUN}/splits.tsv",
+        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
+        learned=rules.train_encoder.output,
+    output:
+        directory(f"{RUN}/evaluation/features/{{encoder}}"),
+    log:
+        f"{RUN}/logs/extract_features/{{encoder}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/extract_features/{{encoder}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=8000,
+        runtime=120,
+        gpu=1,
+    params:
+        options=canonical(RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)),
+        patches=f"{RUN}/patches/{finest_patch_set()}",
+        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
+        run=RUN,
+        seed=RECIPE.seed,
+        code=code("extract_features.py"),
+    shell:
+        'python "$SCRIPTS/extract_features.py" --patches {params.patches} --splits {input.splits}'
+        " --synthetic {params.run}/synthetic --encoder {wildcards.encoder} --learned {input.learned}"
+        " --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output} 2>&1 | tee {log}"
+
+
+rule evaluate_patches:
+    input:
+        splits=f"{RUN}/splits.tsv",
+        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
+        learned=rules.train_encoder.output,
+        features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
+    output:
+        metrics=f"{RUN}/evaluation/metrics.json",
+        memorisation=f"{RUN}/evaluation/memorisation.json",
+        pairs=report(
+            f"{RUN}/evaluation/closest_pairs.png",
+            caption="../workflow/report/closest_pairs.rst",
+            category="Memorisation",
+        ),
+    log:
+        f"{RUN}/logs/evaluate_patches.log",
+    benchmark:
+        f"{RUN}/benchmarks/evaluate_patches/metrics.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        options=canonical(RECIPE.evaluation.model_dump(mode="json", exclude={"contact_sheet", "seam_shifts"})),
+        patches=f"{RUN}/patches/{finest_patch_set()}",
+        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
+        run=RUN,
+        seed=RECIPE.seed,
+        code=code("evaluate_patches.py"),
+    shell:
+        'python "$SCRIPTS/evaluate_patches.py" --patches {params.patches} --splits {input.splits}'
+        " --synthetic {params.run}/synthetic --learned {input.learned} --records {params.run}/slides"
+        " --run-dir {params.run} --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed}"
+        " --out {params.run}/evaluation 2>&1 | tee {log}"

@@ -15,7 +15,7 @@ rule split_patients:
         runtime=10,
     params:
         rows=canonical([SLIDES[s].model_dump(include={"slide", "patient", "split"}) for s in sorted(SLIDES)]),
-        table=f"--table {RECIPE.slides.table}" if RECIPE.slides.table else "",
+        table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
         options=canonical(RECIPE.split),
         run=RUN,

@@ -23,6 +23,8 @@ rule write_report:
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
+        metrics=f"{RUN}/evaluation/metrics.json",
+        memorisation=f"{RUN}/evaluation/memorisation.json",
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
     output:
         f"{RUN}/report.html",

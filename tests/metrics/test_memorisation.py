@@ -58,8 +58,8 @@ def test_false_alarms_are_as_rare_as_promised():
 
 
 def test_expected_share_is_that_of_honest_samples():
-    shares = [audit(*sets(seed)[1:]).absolute for seed in range(150)]
-    assert np.mean([s.fraction for s in shares]) == pytest.approx(shares[0].expected, abs=0.004)
+    shares = [audit(*sets(seed, 200, 200)[1:]).absolute for seed in range(100)]
+    assert np.mean([s.fraction for s in shares]) == pytest.approx(shares[0].expected, abs=0.005)
 
 
 def test_plain_background_is_no_copy():

@@ -258,6 +258,7 @@ SlurmdTimeout=10
 KillWait=5
 MinJobAge=600
 OverTimeLimit=0
+EnforcePartLimits=ALL
 MaxJobCount=20000
 GresTypes=gpu
 JobCompType=jobcomp/none

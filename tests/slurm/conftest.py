@@ -31,12 +31,19 @@ def snakemake(cluster, root):
     takes the place of the profile's conda), so that jobs use the running Python.
     """
 
-    def start(folder: Path, *arguments: str, profile: Path = root / "slurm") -> subprocess.Popen:
+    started = []
+
+    def start(folder: Path, *arguments: str, profile: Path | str = root / "slurm") -> subprocess.Popen:
         words = [sys.executable, "-m", "snakemake", "--profile", str(profile), "--sdm", "env-modules"]
         words += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
         scripts = Path(sys.executable).parent
         env = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         with (folder / "snakemake.log").open("ab") as log:
-            return subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
+            started.append(subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:  # of tests that failed
+        if process.poll() is None:
+            process.kill()
+            process.wait()

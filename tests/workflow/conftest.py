@@ -17,7 +17,15 @@ class Run:
         self.root, self.folder = root, folder
 
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.root / "Snakefile"), "--directory", str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(self.root / "Snakefile"),
+            "--directory",
+            str(self.folder),
+        ]
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=env, check=False)
         if check and done.returncode:
@@ -30,7 +38,9 @@ class Run:
     def planned(self, recipe: str | Path, *arguments: str) -> dict[str, int]:
         """The jobs that a dry run plans: rule -> how many (without `all`)."""
         text = self.run(recipe, "--dry-run", *arguments).stdout
-        table = re.findall(r"^(\w+)\s+(\d+)$", text.split("Job stats:")[-1], re.MULTILINE) if "Job stats:" in text else []
+        table = (
+            re.findall(r"^(\w+)\s+(\d+)$", text.split("Job stats:")[-1], re.MULTILINE) if "Job stats:" in text else []
+        )
         return {rule: int(count) for rule, count in table if rule not in ("all", "total")}
 
 

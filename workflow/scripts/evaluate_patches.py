@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histogenesis.config import Evaluation
 from histogenesis.errors import BadInput
-from histogenesis.metrics.collect import held_out_split, checked_splits, real_sources, synthetic_folders
+from histogenesis.metrics.collect import checked_splits, held_out_split, real_sources, synthetic_folders
 from histogenesis.metrics.crops import CanvasSource
 from histogenesis.metrics.evaluate import evaluate, write_metrics
 from histogenesis.metrics.evaluate_pfid import pfid_metrics

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from histogenesis.patches.dataset import PatchCollection
 
 from histogenesis.config import Model, Sampler, canonical
 from histogenesis.diffusion.batches import Batches, normalisation_of
@@ -22,6 +21,7 @@ from histogenesis.diffusion.samplers import sample, stages
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped
+from histogenesis.patches.dataset import PatchCollection
 from histogenesis.pictures import plot_losses, save_grid
 
 # What may change without making another training: its length (it goes on), and how often it reports.

@@ -28,6 +28,7 @@ from histogenesis.metrics.memorisation import audit
 from histogenesis.metrics.ssim import paired_scores
 
 FEWEST = 20  # patches of each kind, below which no number is given
+SHARE = 4  # patches of each kind that an mpp must have to count in the numbers of all mpps together
 BOUNDS = {"fid": (0, np.inf), "precision": (0, 1), "recall": (0, 1), "density": (0, np.inf), "coverage": (0, 1)}
 DISTANCES = ("fid", "fid_infinity", "kid", "cmmd")
 INTERVAL_MOST = 1000
@@ -47,10 +48,8 @@ class Sets:
 
 
 def matched(sets: Sets, images: int) -> tuple[dict[float, list[np.ndarray]], dict[float, str]]:
-    """Rows of the three sets at each mpp, equally many of each; and the mpps that have too few, with the reason.
-
-    The images of each set are in random order already, so the first ones of each mpp are taken, spread evenly.
-    """
+    """Rows of the three sets at each mpp, equally many of each and spread evenly; and why mpps have too few for numbers of
+    their own. Those with a few patches still count in the numbers of all mpps together; without enough of these, no rows."""
     rows, left_out = {}, {}
     for mpp in sorted({float(v) for s in sets for v in s.mpp}, reverse=True):
         found = [np.flatnonzero(s.mpp == mpp) for s in sets]
@@ -58,8 +57,10 @@ def matched(sets: Sets, images: int) -> tuple[dict[float, list[np.ndarray]], dic
         if n < FEWEST:
             counts = ", ".join(f"{len(f)} {s.name.replace('_', '-')}" for f, s in zip(found, sets))
             left_out[mpp] = f"too few patches at {mpp:g} mpp ({counts}; at least {FEWEST} of each are needed)"
-        else:
+        if n >= SHARE:
             rows[mpp] = [f[np.linspace(0, len(f) - 1, n).round().astype(int)] for f in found]
+    if sum(len(parts[0]) for parts in rows.values()) < FEWEST:
+        rows = {}
     return rows, left_out
 
 
@@ -100,7 +101,7 @@ def encoder_metrics(encoder: Encoder, sets: Sets, options: Evaluation, out: Path
     rows, left_out = matched(sets, options.images)
     entries = []
     scopes = {None: [np.concatenate(parts) for parts in zip(*rows.values())]} if rows else {}
-    scopes |= rows if len(rows) > 1 else {}
+    scopes |= {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
     for mpp, (train, held_out, generated) in scopes.items():
         groups = [s.patient[r] for s, r in zip(sets, (train, held_out, generated))]
         real = found[1].features[held_out]
@@ -132,10 +133,11 @@ def encoder_metrics(encoder: Encoder, sets: Sets, options: Evaluation, out: Path
 
 
 def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
-    """SSIM and likelihood of random pairs, all mpps together, each pair at one mpp."""
-    rows, _ = matched(sets, options.images)
+    """SSIM and likelihood of random pairs, at each mpp."""
+    rows, left_out = matched(sets, options.images)
     entries = []
-    for mpp, (train, held_out, generated) in rows.items():
+    for mpp in (m for m in rows if m not in left_out):
+        train, held_out, generated = rows[mpp]
         scores = []
         for s, r in ((sets.generated, generated), (sets.train, train)):
             try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from histogenesis.config import EncoderFile, Evaluation
 from histogenesis.errors import BadInput
-from histogenesis.metrics.collect import by_region, generated_set, held_out_split, checked_splits, real_set
+from histogenesis.metrics.collect import by_region, checked_splits, generated_set, held_out_split, real_set
 from histogenesis.metrics.encoders import Encoder, load
 from histogenesis.metrics.evaluate import Sets
 

@@ -24,7 +24,8 @@ class PatchCollection:
     folder: one {slide}.h5 for each slide; splits_tsv: which slides, and which part of their width, belong to a split. A patch
     belongs to a part only if it lies wholly inside; one that straddles two belongs to neither.
 
-    mpp: float64 (n); slide: str (n); coords: int64 (n, 2); tissue: float32 (n); patch_px; digest: of the patches' pixels. Files are opened when
+    mpp: float64 (n); slide: str (n); coords: int64 (n, 2); tissue: float32 (n); patch_px; digest: of the patches' pixels.
+    Files are opened when
     first read, at most OPEN_FILES at once; safe after fork, in threads, and when pickled. Raises BadInput if there are no
     patches.
     """

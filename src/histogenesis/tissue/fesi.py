@@ -24,8 +24,8 @@ def fesi(picture: np.ndarray, mpp: float, improved: bool = False, border_backgro
 
     picture: uint8 (h, w, 3); mpp: its micrometres per pixel. improved: colour in Lab in place of |Laplacian|.
     border_background: the background is every part without structure that touches the picture's border, and not only the
-    one with the deepest point (which is the published form). Returns bool (h, w). A mean threshold always splits something: the guard
-    against pictures that are all background or all tissue is in `segment`.
+    one with the deepest point (which is the published form). Returns bool (h, w). A mean threshold always splits something:
+    the guard against pictures that are all background or all tissue is in `segment`.
     """
     structure = blueness(picture) if improved else laplacian(picture)
     structure = ndimage.gaussian_filter(structure, SIGMA_UM / mpp, mode="nearest", truncate=1.75)  # 15 px at sigma 4

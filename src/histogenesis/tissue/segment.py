@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from skimage.color import rgb2hsv
+from skimage.color import rgb2hsv, rgb2lab
 from skimage.filters import threshold_otsu
 
 from histogenesis.tissue.fesi import MEDIAN_UM, OPENING_UM, RADIUS_UM, fesi, odd, opened
@@ -79,7 +79,7 @@ def segment_coarse(
     found = segment(large, mpp * height / large.shape[0], method, border_background, guard)
     mask = resized(found.mask, (height, width), Image.Resampling.BOX)
     if guard and method != "all":
-        stain = stained(smooth_lab(picture, mpp), PALE_CHROMA)
+        stain = stained(rgb2lab(picture), PALE_CHROMA)
         mask &= ndimage.binary_fill_holes(mask & stain)
     return Segmentation(mask, found.background, found.warnings)
 

@@ -8,6 +8,7 @@ from skimage.color import rgb2lab
 
 GLASS = (242, 242, 242)  # near white, where a picture shows no glass of its own
 SMOOTH_UM = 8.0  # noise of the camera and of JPEG is averaged over this
+LEAST_SMOOTH_PX = 0.6  # in coarse pictures, which a model may have drawn with noise
 STAINED_CHROMA = 5.0  # distance from glass in (a, b) of Lab
 MARK_MM2 = 0.01  # a smaller spot in an ink's colour is no pen mark,
 MARK_SHARE = 0.02  # unless it covers this share of the picture
@@ -18,7 +19,8 @@ MOST = 0.3  # blue or black over more of the tissue than this is the stain itsel
 def smooth_lab(picture: np.ndarray, mpp: float) -> np.ndarray:
     """Lab of the picture, noise averaged out. uint8 (h, w, 3) -> float32 (h, w, 3)"""
     lab = rgb2lab(picture.astype(np.float32) / 255)
-    return ndimage.gaussian_filter(lab, (SMOOTH_UM / mpp, SMOOTH_UM / mpp, 0), mode="nearest")
+    sigma_px = max(SMOOTH_UM / mpp, LEAST_SMOOTH_PX)
+    return ndimage.gaussian_filter(lab, (sigma_px, sigma_px, 0), mode="nearest")
 
 
 def glass_colour(lab: np.ndarray) -> np.ndarray:
@@ -46,7 +48,7 @@ def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     lightness, a, b = np.moveaxis(lab, -1, 0)
     chroma = np.hypot(a, b)
     never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
-    perhaps = ((b < -18) & (a < -0.4 * b)) | ((lightness < 18) & (chroma < 12))
+    perhaps = ((b < -18) & (a < -0.4 * b)) | (b < -48) | ((lightness < 18) & (chroma < 12))
     smear = ((a < -3) & (chroma > 5)) | ((a > 10) & (b > 4)) | ((lightness < 40) & (chroma < 15))
     least_px = min(MARK_MM2 * 1e6 / mpp**2, MARK_SHARE * tissue.size)
     marks = large_parts(never_a_stain, least_px)

@@ -1,0 +1,65 @@
+"""What a site sets reaches SLURM; what a site got wrong is said in SLURM's own words, with the rule."""
+
+import shutil
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+SNAKEFILE = """
+rule train_model:
+    output: "out.txt"
+    log: "train.log"
+    resources: gpu=1
+    shell: "echo $CUDA_VISIBLE_DEVICES > {output} 2> {log}"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, root):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    shutil.copytree(root / "slurm", tmp_path / "slurm")
+    return tmp_path
+
+
+def last_job(cluster) -> dict:
+    return max(cluster.jobs(), key=lambda job: int(job["JobIDRaw"]))
+
+
+def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, folder):
+    """`--profile slurm`, by that name, in the folder that holds it."""
+    (folder / "site").mkdir()
+    site = {"default-resources": {"slurm_partition": "'cpu'", "runtime": 33, "mem_mb": 700}}
+    (folder / "site/config.yaml").write_text(yaml.safe_dump(site))
+    assert snakemake(folder, profile="slurm").wait(120) == 0, (folder / "snakemake.log").read_text()
+    job = last_job(cluster)
+    assert (job["Partition"], job["TimelimitRaw"], job["tres"]["mem"], job["tres"]["gres/gpu"]) == (
+        "gpu",
+        "60",
+        "2000M",
+        "1",
+    )
+    assert (folder / "out.txt").read_text().strip() in {"0", "1", "2", "3"}
+
+    (folder / "out.txt").unlink()
+    assert snakemake(folder, "--workflow-profile", "site", profile="slurm").wait(120) == 0
+    job = last_job(cluster)
+    assert (job["Partition"], job["TimelimitRaw"], job["tres"]["mem"]) == ("gpu", "33", "700M")
+
+
+@pytest.mark.parametrize(
+    "resource, words",
+    [
+        ("slurm_partition=nowhere", "invalid partition"),
+        ("runtime=9999", "time limit"),
+        ("mem_mb=99999999", "Memory specification can not be satisfied"),
+        ("gpu=99", "Requested node configuration is not available"),
+    ],
+)
+def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, folder, resource, words):
+    partition = "" if "partition" in resource else "train_model:slurm_partition=gpu"
+    settings = [text for text in (f"train_model:{resource}", partition) if text]
+    assert snakemake(folder, "--retries", "0", "--set-resources", *settings, profile="slurm").wait(120) == 1
+    text = (folder / "snakemake.log").read_text()
+    assert words.lower() in text.lower() and "rule train_model" in text
