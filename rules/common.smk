@@ -29,12 +29,17 @@ except (RecipeError, BadInput) as error:
 
 SYNTHETIC = RECIPE.synthetic.names
 LEVELS = RECIPE.synthetic.levels
+ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
+SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
 # Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
-os.environ["SCRIPTS"] = str(HOME / "workflow/scripts")
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")]))
-os.environ["SLIDE_TABLE"] = slides.table or ""
+os.environ.update(
+    SCRIPTS=str(HOME / "workflow/scripts"),
+    RUN_DIR=RUN,
+    SLIDE_TABLE=slides.table or "",
+    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")])),
+)
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 
@@ -71,3 +76,20 @@ def user_files():
 
 # Content decides, cached by path, size and mtime: a touched slide reruns nothing, a changed one does.
 CONTENTS = content_digests([path for path in user_files() if path.is_file()], Path(".histogenesis/digests.json"))
+
+
+def level_above(wildcards):
+    k = int(wildcards.k)
+    folder = f"{RUN}/synthetic/{wildcards.slide}"
+    return (
+        {"above": f"{folder}/level{k - 1}.h5", "plan": f"{folder}/plan.json", "mask": f"{folder}/plan.png"} if k else {}
+    )
+
+
+def levels_of(wildcards):
+    return expand(f"{RUN}/synthetic/{wildcards.slide}/level{{k}}.h5", k=range(len(LEVELS)))
+
+
+def finest_patch_set():
+    """The patch set that the finest level's model learned from."""
+    return RECIPE.models[LEVELS[-1].model].patches

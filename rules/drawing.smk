@@ -4,14 +4,6 @@ Level 0 is drawn from its resolution alone. The tissue plan is found on it, and 
 """
 
 
-def level_above(wildcards):
-    k = int(wildcards.k)
-    folder = f"{RUN}/synthetic/{wildcards.slide}"
-    return (
-        {"above": f"{folder}/level{k - 1}.h5", "plan": f"{folder}/plan.json", "mask": f"{folder}/plan.png"} if k else {}
-    )
-
-
 rule draw_level:
     input:
         unpack(level_above),

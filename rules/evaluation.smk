@@ -1,15 +1,6 @@
 """Evaluation: levels and held-out patches -> evaluation/{slide}/: how coherent, and how it looks beside real tissue."""
 
 
-def levels_of(wildcards):
-    return expand(f"{RUN}/synthetic/{wildcards.slide}/level{{k}}.h5", k=range(len(LEVELS)))
-
-
-def finest_patch_set():
-    """The patch set that the finest level's model learned from."""
-    return RECIPE.models[LEVELS[-1].model].patches
-
-
 rule measure_coherence:
     input:
         levels=levels_of,
@@ -55,18 +46,13 @@ rule draw_contact_sheet:
         runtime=30,
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"contact_sheet"})),
-        patches=f"{RUN}/patches/{finest_patch_set()}",
         min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
         seed=RECIPE.seed,
         code=code("draw_contact_sheet.py"),
     shell:
-        'python "$SCRIPTS/draw_contact_sheet.py" --patches {params.patches} --splits {input.splits}'
+        'python "$SCRIPTS/draw_contact_sheet.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
         " --levels-dir $(dirname {input.plan}) --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output}"
         " 2>&1 | tee {log}"
-
-
-ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
-SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
 
 
 rule train_encoder:
@@ -87,12 +73,11 @@ rule train_encoder:
         runtime=60,
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
-        patches=f"{RUN}/patches/{finest_patch_set()}",
         seed=RECIPE.seed,
         cpu_threads=RECIPE.cpu_threads,
         code=code("train_encoder.py"),
     shell:
-        'python "$SCRIPTS/train_encoder.py" --patches {params.patches} --splits {input.splits} --options {params.options:q}'
+        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
         " --seed {params.seed} --threads {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
@@ -118,14 +103,12 @@ rule extract_features:
         gpu=1,
     params:
         options=canonical(RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)),
-        patches=f"{RUN}/patches/{finest_patch_set()}",
         min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
-        run=RUN,
         seed=RECIPE.seed,
         code=code("extract_features.py"),
     shell:
-        'python "$SCRIPTS/extract_features.py" --patches {params.patches} --splits {input.splits}'
-        " --synthetic {params.run}/synthetic --encoder {wildcards.encoder} --learned {input.learned}"
+        'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --learned {input.learned}"
         " --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output} 2>&1 | tee {log}"
 
 
@@ -157,13 +140,11 @@ rule evaluate_patches:
         runtime=240,
     params:
         options=canonical(RECIPE.evaluation.model_dump(mode="json", exclude={"contact_sheet", "seam_shifts"})),
-        patches=f"{RUN}/patches/{finest_patch_set()}",
         min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
-        run=RUN,
         seed=RECIPE.seed,
         code=code("evaluate_patches.py"),
     shell:
-        'python "$SCRIPTS/evaluate_patches.py" --patches {params.patches} --splits {input.splits}'
-        " --synthetic {params.run}/synthetic --learned {input.learned} --records {params.run}/slides"
-        " --run-dir {params.run} --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed}"
-        " --out {params.run}/evaluation 2>&1 | tee {log}"
+        'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
+        " --run-dir $RUN_DIR --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed}"
+        " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

@@ -37,11 +37,10 @@ rule train_model:
         gpu=1,
     params:
         options=lambda w: canonical(RECIPE.models[w.model]),
-        patches=lambda w: f"{RUN}/patches/{RECIPE.models[w.model].patches}",
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=RECIPE.cpu_threads,
         code=code("train_model.py"),
     shell:
-        'python "$SCRIPTS/train_model.py" --patches {params.patches} --splits {input.splits} --options {params.options:q}'
+        'python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
         " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out $(dirname {output.weights})"
         " 2>&1 | tee {log}"

@@ -18,11 +18,10 @@ rule split_patients:
         table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
         options=canonical(RECIPE.split),
-        run=RUN,
         name=RECIPE.run,
         code=code("split_patients.py"),
     shell:
-        'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records {params.run}/slides'
+        'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records $RUN_DIR/slides'
         " --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
 
 
@@ -50,10 +49,9 @@ rule cut_patches:
     params:
         options=lambda w: canonical(RECIPE.patches[w.patch_set]),
         seed=RECIPE.seed,
-        run=RUN,
         code=code("cut_patches.py"),
     shell:
-        'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir {params.run}'
+        'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
         " --tissue $(dirname {input.tissue}) --options {params.options:q} --seed {params.seed}"
         " --out {output.patches} --picture {output.picture}"
-        " --coords {params.run}/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
+        " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

@@ -6,6 +6,8 @@ import yaml
 rule write_recipe:
     output:
         f"{RUN}/recipe.yaml",
+    log:
+        f"{RUN}/logs/write_recipe.log",
     params:
         recipe=canonical(RECIPE),
     run:
@@ -36,7 +38,6 @@ rule write_report:
         mem_mb=4000,
         runtime=30,
     params:
-        run=RUN,
         code=code("write_report.py"),
     shell:
-        'python "$SCRIPTS/write_report.py" --run-dir {params.run} --out {output} 2>&1 | tee {log}'
+        'python "$SCRIPTS/write_report.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'

@@ -42,8 +42,7 @@ rule register_slide:
         row=lambda w: canonical(SLIDES[w.slide].model_dump(include={"slide", "path", "mpp", "sha256"})),
         content=lambda w: digest_of_slide(SLIDES[w.slide]),
         stop="--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
-        run=RUN,
         code=code("register_slide.py"),
     shell:
-        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir {params.run} {params.stop} --out {output}'
+        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
         " 2>&1 | tee {log}"

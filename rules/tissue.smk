@@ -29,8 +29,7 @@ rule segment_tissue:
         options=canonical(RECIPE.tissue),
         edited=lambda w: f"--edited {SLIDES[w.slide].tissue}" if SLIDES[w.slide].tissue else "",
         content=lambda w: digest_of_geojson(SLIDES[w.slide]),
-        run=RUN,
         code=code("segment_tissue.py"),
     shell:
-        'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir {params.run}'
+        'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir $RUN_DIR'
         " --options {params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"

@@ -50,7 +50,7 @@ def code_closure(script: str | Path, root: str | Path) -> list[Path]:
     root = Path(root).resolve()
     script = Path(script) if Path(script).is_absolute() else root / script
     script = script.resolve()
-    folders = {PROJECT: root / "src", "": script.parent}
+    folders = {PROJECT: root / "src"} | dict.fromkeys(_siblings(script), script.parent)
     found, todo = {script}, [script]
     while todo:
         path = todo.pop()
@@ -78,10 +78,17 @@ def _imports(path: Path, root: Path) -> set[str]:
     return names
 
 
+def _siblings(script: Path) -> Iterator[str]:
+    """What a script can import from its own folder."""
+    return (path.stem for path in script.parent.iterdir() if path.suffix in (".py", ""))
+
+
 def _files_of(name: str, folders: dict[str, Path]) -> Iterator[Path]:
-    """The files that importing `name` runs: a module, and the __init__ of each package on the way to it."""
+    """The files of ours that importing `name` runs: a module, and the __init__ of each package on the way to it."""
     parts = name.split(".")
-    base = folders.get(parts[0], folders[""])
+    base = folders.get(parts[0])
+    if base is None:
+        return
     if parts[-1] == "*":
         folder = base.joinpath(*parts[:-1])
         yield from (p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
@@ -197,8 +204,12 @@ def _what_runs(tree: ast.Module) -> Iterator[ast.AST]:
         yield node
         if isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING":
             todo.extend(node.orelse)
-        else:
-            todo.extend(ast.iter_child_nodes(node))
+            continue
+        for value in node.__dict__.values():
+            if isinstance(value, list):
+                todo.extend(item for item in value if isinstance(item, ast.AST))
+            elif isinstance(value, ast.AST):
+                todo.append(value)
 
 
 # ------------------------------------------------------------------------------------------------------------ contents

@@ -48,7 +48,7 @@ def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     lightness, a, b = np.moveaxis(lab, -1, 0)
     chroma = np.hypot(a, b)
     never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
-    perhaps = ((b < -18) & (a < -0.4 * b)) | (b < -48) | ((lightness < 18) & (chroma < 12))
+    perhaps = ((b < -18) & (a < -0.4 * b)) | ((b < -48) & (a < -0.5 * b)) | ((lightness < 18) & (chroma < 12))
     smear = ((a < -3) & (chroma > 5)) | ((a > 10) & (b > 4)) | ((lightness < 40) & (chroma < 15))
     least_px = min(MARK_MM2 * 1e6 / mpp**2, MARK_SHARE * tissue.size)
     marks = large_parts(never_a_stain, least_px)
