@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/retries.smk"
 include: "rules/slides.smk"
 include: "rules/tissue.smk"
 include: "rules/patches.smk"

@@ -31,9 +31,9 @@ rule draw_level:
         cpu_threads=RECIPE.cpu_threads,
         code=code("draw_level.py"),
     shell:
-        'python "$SCRIPTS/draw_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
+        'exec python "$SCRIPTS/draw_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
         " --size-px {params.size_px} --seed {params.seed} --model $(dirname {input.weights}) {params.above}"
-        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule plan_tissue:

@@ -1,6 +1,7 @@
 """Models: a patch set and its splits -> models/{model}/: weights, log, loss curve, samples.
 
-Checkpoints lie in state/, which is no output: Snakemake deletes the outputs of a failed job, and must not delete them.
+The command takes the place of its shell and its log outlives SIGTERM, so that a warned job can save. Checkpoints lie in
+state/, which is no output: Snakemake deletes the outputs of a failed job, and must not delete them.
 """
 
 
@@ -41,6 +42,6 @@ rule train_model:
         cpu_threads=RECIPE.cpu_threads,
         code=code("train_model.py"),
     shell:
-        'python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
+        'exec python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
         " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out $(dirname {output.weights})"
-        " 2>&1 | tee {log}"
+        " > >(trap '' TERM USR1; exec tee {log}) 2>&1"

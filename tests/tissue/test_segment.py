@@ -27,8 +27,8 @@ def shrunk(picture, factor):
 @pytest.fixture(scope="module")
 def phantom():
     """A phantom's picture at 8 mpp, and its tissue."""
-    options = Phantom(name="p", seed=1, mpp=MPP, width_mm=4, height_mm=3)
-    return Painter(options).rgb(0, 0, 375, 500), tissue_mask(options, MPP)
+    options = Phantom(name="p", seed=1, mpp=MPP, width_mm=3.2, height_mm=2.4)
+    return Painter(options).rgb(0, 0, 300, 400), tissue_mask(options, MPP)
 
 
 @pytest.mark.parametrize("method, least", [("fesi", 0.93), ("fesi-improved", 0.93), ("otsu", 0.93), ("histolab", 0.85)])

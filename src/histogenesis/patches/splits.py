@@ -7,10 +7,13 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from histogenesis import config
 from histogenesis.errors import BadInput
-from histogenesis.slides.table import SlideRow
+
+if TYPE_CHECKING:
+    from histogenesis.slides.table import SlideRow
 
 COLUMNS = ("slide", "patient", "split", "x_from", "x_to")
 
