@@ -235,3 +235,13 @@ def tiny_network():
     with torch.no_grad():  # an untrained output layer gives almost nothing; make tiles matter
         denoiser.network.last.weight.normal_(0, 0.05)
     return denoiser.eval()
+
+
+def test_a_level_is_the_same_bytes_whenever_it_is_written(tmp_path):
+    import time
+
+    rows = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        write_level(tmp_path / f"{name}.h5", [(0, rows)], 40, 60, {"mpp": 1.0, "slide": "x"})
+        time.sleep(1.1)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

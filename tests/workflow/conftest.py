@@ -26,7 +26,8 @@ class Run:
             "--directory",
             str(self.folder),
         ]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs call `python`
+        env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment}
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=env, check=False)
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
@@ -35,9 +36,9 @@ class Run:
     def run(self, recipe: str | Path, *arguments: str, **kwargs) -> subprocess.CompletedProcess:
         return self.snakemake("--cores", "2", "--configfile", str(self.root / recipe), *arguments, **kwargs)
 
-    def planned(self, recipe: str | Path, *arguments: str) -> dict[str, int]:
+    def planned(self, recipe: str | Path, *arguments: str, **environment: str) -> dict[str, int]:
         """The jobs that a dry run plans: rule -> how many (without `all`)."""
-        text = self.run(recipe, "--dry-run", *arguments).stdout
+        text = self.run(recipe, "--dry-run", *arguments, **environment).stdout
         table = (
             re.findall(r"^(\w+)\s+(\d+)$", text.split("Job stats:")[-1], re.MULTILINE) if "Job stats:" in text else []
         )
@@ -58,3 +59,19 @@ def copied(finished, tmp_path) -> Run:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder, symlinks=True)
     return Run(finished.root, folder)
+
+
+@pytest.fixture(scope="session")
+def finished_lab(root, tmp_path_factory):
+    """A lab (lab.py) whose recipe has run from start to end. Tests copy it first."""
+    from .lab import set_up
+
+    lab = set_up(root, tmp_path_factory.mktemp("labs") / "finished")
+    lab.make()
+    return lab
+
+
+@pytest.fixture
+def lab(finished_lab, tmp_path):
+    """A copy of the finished lab, elsewhere."""
+    return finished_lab.copy(tmp_path / "copy")

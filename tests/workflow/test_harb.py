@@ -61,7 +61,7 @@ def test_nothing_is_left_to_do(finished):
 
 
 def test_the_state_of_finished_drawings_is_gone_and_that_of_the_training_stays(results):
-    assert not list((results / "state").glob("draw/*/*"))
+    assert not list((results / "state").glob("draw/*/*/*"))
     assert list((results / "state/train/shared").glob("*/checkpoint.safetensors"))
 
 

@@ -84,7 +84,7 @@ def write_level(path: Path, bands, height: int, width: int, facts: dict) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".h5.part")
     try:
-        with h5py.File(part, "w", track_order=True) as file:
+        with h5py.File(part, "w") as file:
             chunks = (min(BAND_PX, height), min(BAND_PX, width), 3)
             image = file.create_dataset(
                 "image",
