@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint
+.PHONY: help demo baselines share test lint
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,19 @@ demo: $(VENV)/ready ## slides to report; SLIDES=slides.tsv uses yours, RECIPE=co
 	@run=$$(sed -n 's/^run: *//p' $(RECIPE)); echo; \
 	echo "Report:          results/$$run/report.html"; \
 	for slide in results/$$run/synthetic/*.tif; do echo "Synthetic slide: $$slide  (opens in QuPath)"; done
+
+# With REAL_TISSUE=1: also patches, overlays and all else that shows real tissue.
+RUN ?= demo
+share: $(VENV)/ready ## a finished run in one file, with checksums and provenance: RUN=demo
+	$(VENV)/bin/histogenesis share results/$(RUN) --out $(RUN).crate.zip $(if $(REAL_TISSUE),--with-real-tissue)
+
+BASELINES := bicubic tv-l1 edsr r0 r28-like
+baselines: $(VENV)/ready ## the demo and what it is compared with, side by side in comparison/comparison.html
+	$(SNAKEMAKE) --cores $(CORES) --configfile config/config.yaml
+	for name in $(BASELINES); do \
+	    $(SNAKEMAKE) --cores $(CORES) --configfile config/baselines/$$name.yaml || exit 1; \
+	done
+	$(VENV)/bin/histogenesis compare results/demo $(BASELINES:%=results/baseline-%) --out comparison
 
 test: $(VENV)/ready ## lint, then all tests
 	$(MAKE) --no-print-directory lint

@@ -14,7 +14,9 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/retries.smk"
+include: "rules/versions.smk"
 include: "rules/slides.smk"
 include: "rules/tissue.smk"
 include: "rules/patches.smk"
@@ -27,8 +29,17 @@ include: "rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
+# Seconds each: they run where Snakemake runs.
+localrules:
+    write_recipe,
+    split_patients,
+    plan_tissue,
+    write_report,
+
+
 rule all:
     default_target: True
     input:
         f"{RUN}/report.html",
         expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
+        expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),

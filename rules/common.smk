@@ -1,7 +1,10 @@
 """What all rules share: the checked recipe, the slides, where results lie, and the digests that decide on reruns."""
 
+import json
 import os
+import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
@@ -9,7 +12,7 @@ sys.path.insert(0, str(HOME / "src"))
 
 from histogenesis.config import RecipeError, canonical, parse_recipe
 from histogenesis.errors import BadInput
-from histogenesis.provenance import code_digest, content_digests
+from histogenesis.provenance import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 
 
@@ -29,7 +32,9 @@ except (RecipeError, BadInput) as error:
 
 SYNTHETIC = RECIPE.synthetic.names
 LEVELS = RECIPE.synthetic.levels
+TAKEN = {name: model.path for name, model in RECIPE.models.items() if name not in RECIPE.trained_models}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
+ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
@@ -51,31 +56,55 @@ wildcard_constraints:
     k=r"\d+",
 
 
+# Snakemake compares the params of a job as a set of values without their names. So each says what it is: `--seed 1`,
+# `code:...`, a section as JSON with its keys; two values that change places are then a change.
+
+
 def code(script):
     """Digest of a script and of every project module that it imports: a change of either reruns the rule."""
-    return code_digest(HOME / "workflow/scripts" / script, HOME)
+    return f"code:{code_digest(HOME / 'workflow/scripts' / script, HOME)}"
 
 
-def digest_of_slide(row):
-    """What a slide's file holds; a file that is missing has no digest (its record will say so)."""
-    return CONTENTS.get(slide_path(row.path, Path(RUN)), "missing")
+def environment(name):
+    """Digest of what an environment installs. Snakemake's own trigger would also see whether, and where, conda is used."""
+    return f"env:{environment_digest(name, HOME)}"
 
 
-def digest_of_geojson(row):
-    return CONTENTS.get(slide_path(row.tissue, Path(RUN)), "missing") if row.tissue else "none"
+if workflow.dag_settings:
+    workflow.dag_settings.rerun_triggers = frozenset(
+        trigger for trigger in workflow.dag_settings.rerun_triggers if trigger.name != "SOFTWARE_ENV"
+    )
 
 
 def user_files():
-    """The files that users bring: slides of the table, and tissue outlines that they drew."""
+    """What users bring, by its name in the table or the recipe: slides, tissue outlines, encoders (a file or a folder)."""
+    found = {}
     for row in SLIDES.values():
-        if row.slide not in PHANTOMS:
-            yield slide_path(row.path, Path(RUN))
-        if row.tissue:
-            yield slide_path(row.tissue, Path(RUN))
+        names = [row.tissue] if row.slide in PHANTOMS else [row.path, row.tissue]
+        found.update((name, [slide_path(name, Path(RUN))]) for name in names if name)
+    for name in ENCODER_FILES.values():
+        found[name] = sorted(Path(name).rglob("*")) or [Path(name)]
+    for name in TAKEN.values():
+        found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
+    return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
 
 
 # Content decides, cached by path, size and mtime: a touched slide reruns nothing, a changed one does.
-CONTENTS = content_digests([path for path in user_files() if path.is_file()], Path(".histogenesis/digests.json"))
+USER_FILES = user_files()
+CONTENTS = content_digests(chain.from_iterable(USER_FILES.values()), Path(".histogenesis/digests.json"))
+# A run that was handed on without its slides says what they held (histogenesis/crate/share.py).
+HANDED_ON = Path(RUN, "contents.json")
+HANDED_ON = json.loads(HANDED_ON.read_text()) if HANDED_ON.exists() else {}
+
+for name, path in TAKEN.items():
+    if not USER_FILES[path] and path not in HANDED_ON:
+        raise WorkflowError(f"models.{name}: there is no model in {path}; first run the recipe that trains it, here")
+
+
+def content(name):
+    """Digest of what a user brought; a file that is missing has none (the slide's record will say so)."""
+    digests = ",".join(CONTENTS[path] or "unreadable" for path in USER_FILES.get(name, []))
+    return f"content:{name}={digests or HANDED_ON.get(name, 'missing')}" if name else "content:none"
 
 
 def level_above(wildcards):
@@ -86,10 +115,33 @@ def level_above(wildcards):
     )
 
 
+def model_of_level(wildcards):
+    """The files of the model that a level names, if it names one."""
+    name = LEVELS[int(wildcards.k)].model
+    folder = f"{RUN}/models/{name}"
+    return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json"} if name else {}
+
+
 def levels_of(wildcards):
     return expand(f"{RUN}/synthetic/{wildcards.slide}/level{{k}}.h5", k=range(len(LEVELS)))
 
 
 def finest_patch_set():
-    """The patch set that the finest level's model learned from."""
-    return RECIPE.models[LEVELS[-1].model].patches
+    """The patch set that synthetic slides are compared with."""
+    return RECIPE.compared_patches
+
+
+def one_of(names):
+    """A pattern that matches these names and nothing else, not even where there are none."""
+    return "|".join(map(str, names)) or "(?!)"
+
+
+def levels_of_kind(kind):
+    return one_of(k for k, level in enumerate(LEVELS) if level.kind == kind)
+
+
+def sampled_by(encoder):
+    """What of the evaluation's section decides on one encoder's features: none of the user's other encoders does."""
+    section = RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)
+    own = [e for e in section["encoders"] if not isinstance(e, str) and e["name"] == encoder]
+    return canonical(section | {"encoders": ["stain-statistics", "learned", *own]})

@@ -1,6 +1,7 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
-Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw.
+Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw. For
+comparison, a finer level may be upscaled by a baseline instead.
 """
 
 
@@ -15,25 +16,61 @@ rule draw_level:
         f"{RUN}/logs/draw_level/{{slide}}/level{{k}}.log",
     benchmark:
         f"{RUN}/benchmarks/draw_level/{{slide}}/level{{k}}.tsv"
+    wildcard_constraints:
+        k=levels_of_kind("draw"),
     conda:
         "../envs/torch.yaml"
     threads: RECIPE.cpu_threads
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=each_try(drawing_mb),
+        runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
         options=lambda w: canonical(LEVELS[int(w.k)]),
         size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
         above=lambda w, input: f"--above {input.above} --plan {input.plan}" if int(w.k) else "",
-        seed=RECIPE.seed,
+        seed=f"--seed {RECIPE.seed}",
         state=lambda w: f"{RUN}/state/draw/{w.slide}/level{w.k}",
-        cpu_threads=RECIPE.cpu_threads,
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("draw_level.py"),
+        env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
-        " --size-px {params.size_px} --seed {params.seed} --model $(dirname {input.weights}) {params.above}"
-        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        " --size-px {params.size_px} {params.seed} --model $(dirname {input.weights}) {params.above}"
+        " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+
+
+rule upscale_level:
+    input:
+        unpack(level_above),
+        unpack(model_of_level),
+    output:
+        f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
+    log:
+        f"{RUN}/logs/upscale_level/{{slide}}/level{{k}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/upscale_level/{{slide}}/level{{k}}.tsv"
+    wildcard_constraints:
+        k=levels_of_kind("upscale"),
+    conda:
+        "../envs/torch.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(2 * TORCH_MB),
+        runtime=DRAW_AND_TRAIN_MINUTES,
+        gpu=1,
+    params:
+        options=lambda w: canonical(LEVELS[int(w.k)]),
+        size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
+        seed=f"--seed {RECIPE.seed}",
+        model=lambda w, input: f'--model "$(dirname {input.weights})"' if LEVELS[int(w.k)].model else "",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("upscale_level.py"),
+        env=environment("torch"),
+    shell:
+        'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
+        " --size-px {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
+        " {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule plan_tissue:
@@ -47,11 +84,12 @@ rule plan_tissue:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=each_try(1000 + 1000e-6 * canvas_pixels(0)),
         runtime=20,
     params:
         options=canonical(RECIPE.synthetic.plan),
         code=code("plan_tissue.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/plan_tissue.py" --level {input} --options {params.options:q} --mask {output.mask}'
         " --out {output.plan} 2>&1 | tee {log}"
@@ -70,12 +108,13 @@ rule stitch_slide:
         "../envs/slides.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=each_try(1500 + 0.5e-6 * canvas_pixels(len(LEVELS) - 1)),
+        runtime=canvas_minutes(5),
     params:
         options=canonical(RECIPE.synthetic.file),
         provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
         code=code("stitch_slide.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/stitch_slide.py" --level {input} --options {params.options:q}'
         " --provenance {params.provenance:q} --out {output} 2>&1 | tee {log}"

@@ -14,12 +14,13 @@ rule measure_coherence:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_try(1500),
+        runtime=canvas_minutes(10),
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"seam_shifts"})),
-        tiles=canonical([v.model_dump(mode="json", include={"tile_px", "joining", "constraint"}) for v in LEVELS]),
+        tiles=canonical([level.tiling for level in LEVELS]),
         code=code("measure_coherence.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
         " --options {params.options:q} --tiles {params.tiles:q} --out {output} 2>&1 | tee {log}"
@@ -42,16 +43,17 @@ rule draw_contact_sheet:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=each_try(1500),
+        runtime=20,
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"contact_sheet"})),
-        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
-        seed=RECIPE.seed,
+        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
+        seed=f"--seed {RECIPE.seed}",
         code=code("draw_contact_sheet.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/draw_contact_sheet.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --levels-dir $(dirname {input.plan}) --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output}"
+        " --levels-dir $(dirname {input.plan}) --options {params.options:q} {params.min_tissue} {params.seed} --out {output}"
         " 2>&1 | tee {log}"
 
 
@@ -69,16 +71,18 @@ rule train_encoder:
         "../envs/evaluation.yaml"
     threads: RECIPE.cpu_threads
     resources:
-        mem_mb=8000,
+        mem_mb=each_try(evaluation_mb()),
         runtime=60,
+        gpu=1,
     params:
         options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
-        seed=RECIPE.seed,
-        cpu_threads=RECIPE.cpu_threads,
+        seed=f"--seed {RECIPE.seed}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_encoder.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
-        " --seed {params.seed} --threads {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+        " {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule extract_features:
@@ -87,7 +91,7 @@ rule extract_features:
         patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=rules.train_encoder.output,
+        learned=lambda w: rules.train_encoder.output if w.encoder == "learned" else [],
     output:
         directory(f"{RUN}/evaluation/features/{{encoder}}"),
     log:
@@ -98,18 +102,21 @@ rule extract_features:
         "../envs/evaluation.yaml"
     threads: RECIPE.cpu_threads
     resources:
-        mem_mb=8000,
+        mem_mb=each_try(evaluation_mb()),
         runtime=120,
         gpu=1,
     params:
-        options=canonical(RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)),
-        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
-        seed=RECIPE.seed,
+        options=lambda w: sampled_by(w.encoder),
+        learned=lambda w, input: f"--learned {input.learned}" if input.learned else "",
+        weights=lambda w: content(ENCODER_FILES.get(w.encoder)),
+        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
+        seed=f"--seed {RECIPE.seed}",
         code=code("extract_features.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --learned {input.learned}"
-        " --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed} --out {output} 2>&1 | tee {log}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} {params.learned}"
+        " --options {params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
 rule evaluate_patches:
@@ -122,6 +129,7 @@ rule evaluate_patches:
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
+        table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
         pairs=report(
             f"{RUN}/evaluation/closest_pairs.png",
@@ -136,15 +144,17 @@ rule evaluate_patches:
         "../envs/evaluation.yaml"
     threads: RECIPE.cpu_threads
     resources:
-        mem_mb=8000,
+        mem_mb=each_try(evaluation_mb()),
         runtime=240,
     params:
         options=canonical(RECIPE.evaluation.model_dump(mode="json", exclude={"contact_sheet", "seam_shifts"})),
-        min_tissue=RECIPE.patches[finest_patch_set()].min_tissue,
-        seed=RECIPE.seed,
+        weights=canonical({name: content(file) for name, file in ENCODER_FILES.items()}),
+        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
+        seed=f"--seed {RECIPE.seed}",
         code=code("evaluate_patches.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
         " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
-        " --run-dir $RUN_DIR --options {params.options:q} --min-tissue {params.min_tissue} --seed {params.seed}"
+        " --run-dir $RUN_DIR --options {params.options:q} {params.min_tissue} {params.seed}"
         " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

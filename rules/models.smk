@@ -1,8 +1,32 @@
-"""Models: a patch set and its splits -> models/{model}/: weights, log, loss curve, samples.
+"""Models: a patch set and its splits -> models/{model}/: weights, log, loss curve, samples. Or taken from another run.
 
 The command takes the place of its shell and its log outlives SIGTERM, so that a warned job can save. Checkpoints lie in
 state/, which is no output: Snakemake deletes the outputs of a failed job, and must not delete them.
 """
+
+
+rule take_model:
+    output:
+        weights=f"{RUN}/models/{{model}}/model.safetensors",
+        description=f"{RUN}/models/{{model}}/model.json",
+    log:
+        f"{RUN}/logs/take_model/{{model}}.log",
+    wildcard_constraints:
+        model=one_of(TAKEN),
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=each_try(TORCH_MB),
+        runtime=20,
+    params:
+        model=lambda w: f"--model {TAKEN[w.model]}",
+        levels=lambda w: canonical([level.model_dump(mode="json") for level in LEVELS if level.model == w.model]),
+        content=lambda w: content(TAKEN[w.model]),
+        code=code("take_model.py"),
+        env=environment("torch"),
+    shell:
+        'python "$SCRIPTS/take_model.py" {params.model} --levels {params.levels:q} --out $(dirname {output.weights})'
+        " 2>&1 | tee {log}"
 
 
 rule train_model:
@@ -29,19 +53,22 @@ rule train_model:
         f"{RUN}/logs/train_model/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/train_model/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(RECIPE.trained_models),
     conda:
         "../envs/torch.yaml"
     threads: RECIPE.cpu_threads
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=each_try(training_mb),
+        runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
         options=lambda w: canonical(RECIPE.models[w.model]),
         state=lambda w: f"{RUN}/state/train/{w.model}",
-        cpu_threads=RECIPE.cpu_threads,
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_model.py"),
+        env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
-        " --state {params.state} --key {params.code} --threads {params.cpu_threads} --out $(dirname {output.weights})"
+        " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"

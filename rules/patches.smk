@@ -11,7 +11,7 @@ rule split_patients:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=each_try(1000),
         runtime=10,
     params:
         rows=canonical([SLIDES[s].model_dump(include={"slide", "patient", "split"}) for s in sorted(SLIDES)]),
@@ -20,6 +20,7 @@ rule split_patients:
         options=canonical(RECIPE.split),
         name=RECIPE.run,
         code=code("split_patients.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records $RUN_DIR/slides'
         " --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
@@ -44,14 +45,15 @@ rule cut_patches:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=each_try(2000),
+        runtime=cutting_minutes,
     params:
         options=lambda w: canonical(RECIPE.patches[w.patch_set]),
-        seed=RECIPE.seed,
+        seed=f"--seed {RECIPE.seed}",
         code=code("cut_patches.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
-        " --tissue $(dirname {input.tissue}) --options {params.options:q} --seed {params.seed}"
+        " --tissue $(dirname {input.tissue}) --options {params.options:q} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

@@ -35,9 +35,10 @@ rule write_report:
     conda:
         "../envs/evaluation.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=each_try(2000),
+        runtime=20,
     params:
         code=code("write_report.py"),
+        env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/write_report.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'

@@ -23,3 +23,5 @@ def was_refused(job):
 
 # Snakemake asks this property after a failure. It offers nothing else that could tell one failure from another.
 snakemake.jobs.Job.restart_times = property(lambda job: 0 if was_refused(job) else job.rule.restart_times)
+# Nor a group in which a job was refused; Snakemake would go by the most patient of its jobs.
+snakemake.jobs.GroupJob.restart_times = property(lambda group: min(job.restart_times for job in group.jobs))

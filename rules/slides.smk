@@ -16,11 +16,12 @@ rule make_phantom:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_try(2000),
+        runtime=slide_minutes(20),
     params:
         options=lambda w: canonical(PHANTOMS[w.slide]),
         code=code("make_phantom.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/make_phantom.py" --options {params.options:q} --slide {output.slide} --mask {output.mask}'
         " 2>&1 | tee {log}"
@@ -36,13 +37,14 @@ rule register_slide:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=each_try(1000),
+        runtime=slide_minutes(1),
     params:
         row=lambda w: canonical(SLIDES[w.slide].model_dump(include={"slide", "path", "mpp", "sha256"})),
-        content=lambda w: digest_of_slide(SLIDES[w.slide]),
+        content=lambda w: content(SLIDES[w.slide].path),
         stop="--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
         code=code("register_slide.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
         " 2>&1 | tee {log}"

@@ -23,13 +23,14 @@ rule segment_tissue:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=each_try(tissue_mb),
+        runtime=slide_minutes(1),
     params:
         options=canonical(RECIPE.tissue),
-        edited=lambda w: f"--edited {SLIDES[w.slide].tissue}" if SLIDES[w.slide].tissue else "",
-        content=lambda w: digest_of_geojson(SLIDES[w.slide]),
+        edited=lambda w: f"--edited {shlex.quote(SLIDES[w.slide].tissue)}" if SLIDES[w.slide].tissue else "",
+        content=lambda w: content(SLIDES[w.slide].tissue),
         code=code("segment_tissue.py"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir $RUN_DIR'
         " --options {params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"

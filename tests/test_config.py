@@ -41,7 +41,14 @@ def test_the_full_recipe_is_the_papers(root):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("colour",), 1, "colour: unknown key"),
+        (("colour",), 1, "  colour: unknown key"),
+        (("models", "shared", "network", "chanels"), 8, r"  models.shared.network.chanels: unknown key"),
+        (("models", "shared"), {}, r"  models.shared.patches: Field required"),
+        (
+            ("synthetic", "levels", 1, "constraint", "relaxation", "steps"),
+            -1,
+            r"  .*levels.1.constraint.relaxation.steps: ",
+        ),
         (("tissue", "metod"), "fesi", "tissue.metod: unknown key"),
         (("tissue", "mpp"), "ten", "tissue.mpp: Input should be a valid number"),
         (("tissue", "mpp"), -1, "tissue.mpp: .*greater than 0"),
@@ -73,6 +80,64 @@ def test_a_wrong_recipe_is_refused_with_key_and_remedy(values, path, value, mess
     inner[last] = value
     with pytest.raises(RecipeError, match=message):
         parse_recipe(values)
+
+
+UPSCALED = {"kind": "upscale", "mpp": 8, "method": {"kind": "bicubic"}}
+UPSCALER = {"network": {"kind": "edsr"}, "objective": {"kind": "super-resolution"}, "conditions": []}
+
+
+def test_a_level_may_be_upscaled_and_a_model_taken(values):
+    values["models"] = {"shared": {"path": "elsewhere"}, "edsr": values["models"]["shared"] | UPSCALER}
+    values["synthetic"]["levels"][1:] = [UPSCALED, UPSCALED | {"mpp": 4, "method": {"kind": "edsr", "model": "edsr"}}]
+    recipe = parse_recipe(values)
+    assert [level.kind for level in recipe.synthetic.levels] == ["draw", "upscale", "upscale"]
+    assert list(recipe.trained_models) == ["edsr"] and recipe.compared_patches == "main"
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe, "with its defaults spelt out it is the same recipe"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ((1, "kind"), "stretch", r"levels.1: no such kind; there are draw, upscale"),
+        ((1,), UPSCALED | {"mpp": 6}, r"`upscale` wants each level to double; 16.0 -> 6.0"),
+        ((1,), UPSCALED | {"tile_px": 33}, r"levels.1.tile_px: .*multiple of 2"),
+        ((1,), UPSCALED | {"method": {"kind": "edsr", "model": "none"}}, r"levels\[1\]: no model 'none'"),
+        (
+            (1,),
+            UPSCALED | {"method": {"kind": "edsr", "model": "shared"}},
+            r"the objective 'edm', not 'super-resolution'",
+        ),
+        ((0,), UPSCALED | {"mpp": 16}, r"levels\[0\]: nothing lies above it that could be upscaled"),
+    ],
+)
+def test_a_wrong_level_is_refused(values, path, value, message):
+    *parents, last = path
+    inner = values["synthetic"]["levels"]
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(values)
+
+
+def test_an_upscaler_is_no_denoiser(values):
+    values["models"]["shared"] |= UPSCALER
+    with pytest.raises(
+        RecipeError, match=r"levels\[0\]: model 'shared' has the objective 'super-resolution', not 'edm'"
+    ):
+        parse_recipe(values)
+    values["models"]["shared"]["objective"] = {"kind": "edm"}
+    with pytest.raises(RecipeError, match="go together; give both or none"):
+        parse_recipe(values)
+
+
+def test_the_compared_patch_set_must_be_known(values):
+    values["models"]["shared"] = {"path": "elsewhere"}
+    values["patches"]["other"] = values["patches"]["main"]
+    with pytest.raises(RecipeError, match=r"evaluation.patches: say which patch set to compare with \(main, other\)"):
+        parse_recipe(values)
+    values["evaluation"]["patches"] = "other"
+    assert parse_recipe(values).compared_patches == "other"
 
 
 def test_a_relaxation_that_frees_every_step_is_refused(values):

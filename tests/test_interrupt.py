@@ -77,3 +77,59 @@ def test_a_signal_ignored_by_the_parents_reaches_the_script(tmp_path):
     process.send_signal(signal.SIGUSR1)
     process.communicate(timeout=20)
     assert process.returncode == 75
+
+
+# ------------------------------------------------------------------------------------------------------------ one at a time
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from histogenesis.interrupt import hold
+hold(Path(sys.argv[1]), ask_every_s=0.05)
+print("mine", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Start processes that want the state folder; returns one whose standard output can be read line by line."""
+    started = []
+
+    def start(**environment: str) -> subprocess.Popen:
+        words = [sys.executable, "-c", HOLD, str(tmp_path / "state/draw/level0")]
+        env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")} | environment
+        process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_second_waits_until_the_first_is_killed(holder):
+    first = holder(SLURM_JOB_ID="17")
+    assert first.stdout.readline() == "mine\n"
+    second = holder()
+    assert "level0 is in use by SLURM job 17; waiting until that ends" in second.stdout.readline()
+    time.sleep(0.2)
+    assert second.poll() is None
+    first.kill()
+    assert second.stdout.readline() == "mine\n"
+
+
+def test_one_that_waits_can_be_ended(holder):
+    first = holder()
+    assert first.stdout.readline() == "mine\n"
+    second = holder()
+    assert f"in use by process {first.pid} on " in second.stdout.readline()
+    second.send_signal(signal.SIGTERM)
+    _, error = second.communicate(timeout=20)
+    assert second.returncode == 75 and "nothing was done" in error
+
+
+def test_the_processes_of_one_training_share_it(holder):
+    first, second = holder(RANK="0"), holder(RANK="1")
+    assert first.stdout.readline() == second.stdout.readline() == "mine\n"

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -26,6 +36,17 @@ class Section(BaseModel):
 
 class RecipeError(ValueError):
     """A recipe that cannot be run, in words that name the key and the remedy."""
+
+
+def by_kind(default: str, *others: str) -> Discriminator:
+    """Tells sections apart by their key `kind`, which may be left out for `default`."""
+    return Discriminator(
+        lambda section: (
+            section.get("kind", default) if isinstance(section, dict) else getattr(section, "kind", default)
+        ),
+        custom_error_type="unknown_kind",
+        custom_error_message=f"no such kind; there are {', '.join([default, *others])}",
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- slides
@@ -118,6 +139,14 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
+class EDSR(Section):
+    """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
+
+    kind: Literal["edsr"]
+    channels: PositiveInt = 64
+    blocks: PositiveInt = Field(16, description="residual blocks")
+
+
 class Objective(Section):
     """What the network predicts, and which noise levels it learns."""
 
@@ -125,6 +154,20 @@ class Objective(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
     p_mean: float = -1.2
     p_std: PositiveFloat = 1.2
+
+
+class SuperResolution(Section):
+    """The patch from its own average over 2 x 2 pixels: mean absolute error (Lim et al. 2017)."""
+
+    kind: Literal["super-resolution"]
+    sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
+
+
+AnyNetwork = Annotated[Annotated[Network, Tag("ddpmpp")] | Annotated[EDSR, Tag("edsr")], by_kind("ddpmpp", "edsr")]
+AnyObjective = Annotated[
+    Annotated[Objective, Tag("edm")] | Annotated[SuperResolution, Tag("super-resolution")],
+    by_kind("edm", "super-resolution"),
+]
 
 
 class Training(Section):
@@ -157,13 +200,40 @@ class Training(Section):
 
 
 class Model(Section):
-    """One trained denoiser: network + objective + conditions + weights."""
+    """One trained denoiser (or, for a baseline, upscaler): network + objective + conditions + weights."""
 
     patches: Name = Field(description="the patch set that it learns from")
-    network: Network = Network()
-    objective: Objective = Objective()
+    network: AnyNetwork = Network()
+    objective: AnyObjective = Objective()
     conditions: list[Literal["mpp"]] = ["mpp"]
     training: Training
+
+    @model_validator(mode="after")
+    def belong_together(self):
+        if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
+            raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if self.network.kind == "edsr" and self.conditions:
+            raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
+        return self
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Pictures that the network takes have a multiple of so many px as height and width."""
+        return 2 if self.network.kind == "edsr" else 2 ** (len(self.network.multipliers) - 1)
+
+
+class TakenModel(Section):
+    """A model that another run has trained: its two files are copied, and nothing is trained."""
+
+    path: str = Field(
+        min_length=1, description="its folder, as in results/demo/models/shared; relative to the working directory"
+    )
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")],
+    Discriminator(lambda v: "taken" if ("path" in v if isinstance(v, dict) else hasattr(v, "path")) else "trained"),
+]
 
 
 # ---------------------------------------------------------------------------------------------------- drawing
@@ -218,8 +288,9 @@ Joining = Annotated[GridShift | Independent, Field(discriminator="kind")]
 
 
 class Level(Section):
-    """One resolution of a synthetic slide; level 0 is the coarsest."""
+    """One resolution of a synthetic slide; level 0 is the coarsest. Drawn by a model, from noise."""
 
+    kind: Literal["draw"] = "draw"
     mpp: Mpp
     size_px: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="height, width of the canvas; default: that of the level above times the ratio of the mpps"
@@ -231,6 +302,62 @@ class Level(Section):
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
     precision: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know."""
+        return self.model_dump(mode="json", include={"tile_px", "joining", "constraint"})
+
+
+class Bicubic(Section):
+    """Interpolation by cubic convolution (Keys 1981)."""
+
+    kind: Literal["bicubic"]
+
+
+class TVL1(Section):
+    """TV-L1 super-resolution: least total variation among pictures whose average pooling is near the level above."""
+
+    kind: Literal["tv-l1"]
+    fidelity: PositiveFloat = Field(
+        2.5, description="lambda, per pixel of this level: from 2 on, even a single pixel of the level above survives"
+    )
+    iterations: PositiveInt = Field(200, description="of the primal-dual method (Chambolle and Pock 2011)")
+
+
+class Learned(Section):
+    """A model with the objective `super-resolution`."""
+
+    kind: Literal["edsr"]
+    model: Name
+
+
+class UpscaledLevel(Section):
+    """A level made from the one above by a baseline, without noise: what drawing it with a model is compared with."""
+
+    kind: Literal["upscale"]
+    mpp: Mpp
+    size_px: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="height, width; default: twice the level above"
+    )
+    method: Annotated[Bicubic | TVL1 | Learned, Field(discriminator="kind")]
+    tile_px: Annotated[int, Field(ge=16, multiple_of=2)] = Field(
+        512, description="px of this level that are made at once, each tile with a margin, so that no seam shows"
+    )
+
+    @property
+    def model(self) -> str | None:
+        return getattr(self.method, "model", None)
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know."""
+        return {"tile_px": self.tile_px, "joining": {"kind": "margin"}, "constraint": {"kind": self.method.kind}}
+
+
+AnyLevel = Annotated[
+    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")], by_kind("draw", "upscale")
+]
 
 
 class TissuePlan(Section):
@@ -254,7 +381,7 @@ class Synthetic(Section):
 
     slides: PositiveInt = Field(1, description="how many")
     prefix: Name = "synthetic"
-    levels: list[Level] = Field(min_length=1)
+    levels: list[AnyLevel] = Field(min_length=1)
     plan: TissuePlan = TissuePlan()
     file: SlideFile = SlideFile()
 
@@ -264,35 +391,43 @@ class Synthetic(Section):
 
     @model_validator(mode="after")
     def ladder(self):
+        if self.levels[0].kind == "upscale":
+            raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
         if self.levels[0].size_px is None:
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
         if self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
         for k, level in enumerate(self.levels):
             where = f"levels[{k}]"
+            doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
             if k and level.mpp >= self.levels[k - 1].mpp:
                 raise ValueError(
                     f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"
                 )
-            if level.constraint.kind == "null-space" and not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
-                raise ValueError(
-                    f"{where}: `null-space` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp does"
-                    f" not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
-                )
-            relaxation = getattr(level.constraint, "relaxation", None)
-            if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
-                raise ValueError(
-                    f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
-                    f" {level.sampler.steps - 1}"
-                )
-            height, width = self.size_px(k)
-            if level.constraint.kind == "null-space" and (height, width) != tuple(2 * n for n in self.size_px(k - 1)):
-                raise ValueError(f"{where}: size_px {(height, width)} is not twice that of the level above")
-            if min(height, width) < level.tile_px:
-                raise ValueError(
-                    f"{where}: the canvas {height} x {width} px is smaller than one tile of {level.tile_px} px"
-                )
+            if doubling in ("upscale", "null-space"):
+                if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
+                    raise ValueError(
+                        f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                        f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
+                    )
+                if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
+                    raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
+            if level.kind == "draw":
+                self._check_drawing(where, level, *self.size_px(k))
         return self
+
+    @staticmethod
+    def _check_drawing(where: str, level: Level, height: int, width: int) -> None:
+        relaxation = getattr(level.constraint, "relaxation", None)
+        if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
+            raise ValueError(
+                f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
+                f" {level.sampler.steps - 1}"
+            )
+        if min(height, width) < level.tile_px:
+            raise ValueError(
+                f"{where}: the canvas {height} x {width} px is smaller than one tile of {level.tile_px} px"
+            )
 
     def size_px(self, k: int) -> tuple[int, int]:
         """Height and width in px of level k's canvas."""
@@ -323,6 +458,9 @@ class EncoderFile(Section):
 class Evaluation(Section):
     """The account of how real, how coherent and how copied."""
 
+    patches: Name | None = Field(
+        None, description="the patch set to compare with; default: the one that the finest level's model learned from"
+    )
     contact_sheet: PositiveInt = Field(8, description="patches in a row of the contact sheet, real above synthetic")
     seam_shifts: PositiveInt = Field(200, description="random lines that the tile lines are compared with")
     encoders: list[Literal["stain-statistics", "learned"] | EncoderFile] = Field(
@@ -361,35 +499,64 @@ class Recipe(Section):
     split: Split = Split()
     tissue: Tissue = Tissue()
     patches: dict[Name, PatchSet]
-    models: dict[Name, Model]
+    models: dict[Name, AnyModel]
     synthetic: Synthetic
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def references(self):
-        for name, model in self.models.items():
+        for name, model in self.trained_models.items():
             if model.patches not in self.patches:
                 raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
-            size, deep = self.patches[model.patches].size_px, 2 ** (len(model.network.multipliers) - 1)
+            size, deep = self.patches[model.patches].size_px, model.size_multiple_px
             if size % deep:
                 raise ValueError(
-                    f"models.{name}: {len(model.network.multipliers)} multipliers halve {deep.bit_length() - 1} times, which"
+                    f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
                     f" {size} px patches do not allow; use a multiple of {deep} px"
                 )
         for k, level in enumerate(self.synthetic.levels):
-            if level.model not in self.models:
-                raise ValueError(f"synthetic.levels[{k}]: no model {level.model!r}; there are {sorted(self.models)}")
-            model = self.models[level.model]
-            deep = 2 ** (len(model.network.multipliers) - 1)
-            if level.tile_px % deep:
-                raise ValueError(f"synthetic.levels[{k}]: tile_px {level.tile_px} is not a multiple of {deep}")
-            trained = self.patches[model.patches].mpps
-            if not any(math.isclose(level.mpp, mpp) for mpp in trained):
-                raise ValueError(
-                    f"synthetic.levels[{k}]: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
-                    f" patches.{model.patches}.mpps"
-                )
+            if level.model is not None:
+                self._check_model(f"synthetic.levels[{k}]", level)
+        if self.compared_patches not in self.patches:
+            raise ValueError(
+                f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
+            )
         return self
+
+    def _check_model(self, where: str, level: Level | UpscaledLevel) -> None:
+        if level.model not in self.models:
+            raise ValueError(f"{where}: no model {level.model!r}; there are {sorted(self.models)}")
+        model = self.trained_models.get(level.model)
+        if model is None:  # taken from elsewhere: the step that takes it looks
+            return
+        wanted = "super-resolution" if level.kind == "upscale" else "edm"
+        if model.objective.kind != wanted:
+            raise ValueError(
+                f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted!r}"
+            )
+        if level.kind == "upscale":
+            return
+        if level.tile_px % model.size_multiple_px:
+            raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
+        trained = self.patches[model.patches].mpps
+        if not any(math.isclose(level.mpp, mpp) for mpp in trained):
+            raise ValueError(
+                f"{where}: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
+                f" patches.{model.patches}.mpps"
+            )
+
+    @property
+    def trained_models(self) -> dict[str, Model]:
+        """Those that this run trains; the others are taken from other runs."""
+        return {name: model for name, model in self.models.items() if isinstance(model, Model)}
+
+    @property
+    def compared_patches(self) -> str | None:
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        finest = self.trained_models.get(self.synthetic.levels[-1].model)
+        learned_from = finest.patches if finest else None
+        only = next(iter(self.patches)) if len(self.patches) == 1 else None
+        return self.evaluation.patches or learned_from or only
 
 
 # ---------------------------------------------------------------------------------------------------- reading and writing
@@ -402,12 +569,23 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"]) or "(whole recipe)"
+            where = _key(problem, values) or "(whole recipe)"
             what = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
                 what = "unknown key; see config/README.md for those that exist"
             lines.append(f"  {where}: {what}")
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from None
+
+
+def _key(problem: dict[str, Any], values: Any) -> str:
+    """Where in the recipe a problem lies, as its writer would say: without the kinds that pydantic adds to the path."""
+    parts = []
+    for part in problem["loc"]:
+        there = isinstance(part, int) or (isinstance(values, dict) and part in values)
+        if there or (problem["type"] == "missing" and part == problem["loc"][-1]):
+            parts.append(str(part))
+            values = values[part] if there and isinstance(values, dict | list) else None
+    return ".".join(parts)
 
 
 def load_recipe(path: str | Path) -> Recipe:

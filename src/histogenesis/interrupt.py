@@ -5,12 +5,19 @@ job back into SLURM's queue (`scontrol requeue`) and ends. The job keeps its id,
 which polls that id, only sees a job that waits and runs again: as often as needed, and no retry is used up.
 
 SIGTERM is somebody's wish that the job ends (scancel, Ctrl-C, preemption): the state is saved, and nothing is requeued.
+
+A Snakemake that was killed leaves its jobs running. Started again it submits them anew: `hold` makes the second wait.
 """
 
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import IO
 
 EXIT_CODE = 75  # EX_TEMPFAIL: the state is saved; run the same command again to go on
 
@@ -41,6 +48,44 @@ def end_stopped(stopped: Stopped) -> None:
     """End the process after `Stopped`: exit code 75, the job requeued if it was SLURM that warned it. Does not return."""
     print(f"{stopped}; {_continuation()}", file=sys.stderr, flush=True)
     sys.exit(EXIT_CODE)
+
+
+_held: list[IO] = []  # open, and so locked, until the process ends
+
+
+def hold(state: Path, ask_every_s: float = 2.0) -> None:
+    """Have the state folder to oneself until this process ends, however it ends; waits while another process has it.
+
+    The lock is the kernel's, on the file `{state}.lock` beside the folder, so a killed process leaves none behind. It holds
+    between nodes where the file system has such locks (NFS 4, Lustre with -o flock, GPFS); where it has none, says so
+    and goes on. Asked to stop while it waits, it ends like work that was stopped.
+    """
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process holds it for all
+        return
+    path = state.with_name(state.name + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, stop = path.open("a+"), None
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if stop is None:
+                stop = StopRequest()
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                print(f"{state} is in use by {holder}; waiting until that ends", flush=True)
+            if stop:
+                end_stopped(Stopped(f"{state} was in use by another process all the time; nothing was done"))
+            time.sleep(ask_every_s)
+        except OSError as error:
+            print(f"{path}: no locks here ({error.strerror}): make sure that no other process works there", flush=True)
+            return
+    job = os.environ.get("SLURM_JOB_ID")
+    file.truncate(0)
+    file.write(f"SLURM job {job}\n" if job else f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    _held.append(file)
 
 
 def _continuation() -> str:

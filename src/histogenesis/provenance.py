@@ -24,6 +24,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 PROJECT = "histogenesis"
+# What the recipe's classes say of values reaches the scripts as values, defaults spelt out, which are params of the rules. So
+# only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
+RECIPE_CLASSES = Path("src", PROJECT, "config.py")
 
 # ------------------------------------------------------------------------------------------------------------ code
 
@@ -33,20 +36,23 @@ def code_digest(script: str | Path, root: str | Path) -> str:
 
     That is the script, every module of src/histogenesis that it imports at any depth (also inside functions, by
     relative imports, through the packages' __init__ files) and the data files (templates, ...) beside those modules.
-    Comments, docstrings and layout do not count; names, values, order and annotations do. The same source gives the
-    same digest on every Python version and in every folder. Raises SyntaxError for a file that is not Python,
-    FileNotFoundError for a script that is not there.
+    Comments, docstrings and layout do not count, nor do the keys of the recipe (RECIPE_CLASSES); names, values, order and
+    annotations do. The same source gives the same digest on every Python version and in every folder. Raises
+    SyntaxError for a file that is not Python, FileNotFoundError for a script that is not there.
     """
     root = Path(root).resolve()
     total = hashlib.sha256()
     for path in code_closure(script, root):
-        content = _source(path).digest if path.suffix == ".py" else _bytes_digest(path)
+        if path == root / RECIPE_CLASSES:
+            content = _methods_digest(path)
+        else:
+            content = _source(path).digest if path.suffix == ".py" else _bytes_digest(path)
         total.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
     return total.hexdigest()
 
 
 def code_closure(script: str | Path, root: str | Path) -> list[Path]:
-    """The files that `code_digest` covers: absolute paths, sorted, all of them inside `root`."""
+    """The files that a script's run can read: absolute paths, sorted, all of them inside `root`."""
     root = Path(root).resolve()
     script = Path(script) if Path(script).is_absolute() else root / script
     script = script.resolve()
@@ -62,6 +68,24 @@ def code_closure(script: str | Path, root: str | Path) -> list[Path]:
     for home in homes:
         found.update(_data_files(home))
     return sorted(found)
+
+
+def imported_packages(script: str | Path, root: str | Path) -> set[str]:
+    """Top-level names that a script imports, at any depth of the project's modules."""
+    found = set()
+    for path in code_closure(script, root):
+        if path.suffix == ".py":
+            found |= {name.split(".")[0] for level, name in _source(path).imports if not level}
+    return found
+
+
+def environment_digest(name: str, root: str | Path) -> str:
+    """Digest (sha256, hex) of what envs/{name}.yaml and the files beside it install; comments do not count."""
+    import yaml
+
+    files = sorted(Path(root).glob(f"envs/{name}.*"))
+    content = [yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else path.read_text() for path in files]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _imports(path: Path, root: Path) -> set[str]:
@@ -133,6 +157,17 @@ def _source(path: Path) -> _Source:
         digest = hashlib.sha256("".join(text).encode(errors="surrogatepass")).hexdigest()
         _SOURCES[path] = key, _Source(digest, frozenset(_import_names(tree)), empty=len(text) <= 2)
     return _SOURCES[path][1]
+
+
+def _methods_digest(path: Path) -> str:
+    """Digest of what the classes of a module work out: their methods and properties, without those that check."""
+    text: list[str] = []
+    for section in ast.parse(path.read_bytes(), filename=str(path)).body:
+        for node in getattr(section, "body", []):
+            if isinstance(node, ast.FunctionDef) and not any("validator" in ast.dump(d) for d in node.decorator_list):
+                text.append(f"\n{section.name}.")
+                _write_node(node, text.append)
+    return hashlib.sha256("".join(text).encode()).hexdigest()
 
 
 # Fields that differ between Python versions, or say nothing about what runs.

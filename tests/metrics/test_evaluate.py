@@ -14,9 +14,10 @@ from histogenesis.config import EncoderFile, Evaluation
 from histogenesis.errors import BadInput
 from histogenesis.metrics.collect import checked_splits
 from histogenesis.metrics.encoders import Encoder
-from histogenesis.metrics.evaluate import Sets, evaluate, matched
+from histogenesis.metrics.evaluate import evaluate
 from histogenesis.metrics.evaluate_pfid import pfid_metrics
 from histogenesis.metrics.features import ImageSet
+from histogenesis.metrics.sets import Sets, matched
 from histogenesis.metrics.stain_statistics import stain_statistics
 from histogenesis.patches.store import Cut, write_store
 
@@ -120,7 +121,7 @@ def test_overfitted_model_is_caught(tmp_path):
 
 
 def test_too_few_and_nothing_at_all(tmp_path):
-    few = sets(blobs(30, 2))
+    few = sets(blobs(12, 2))
     rows, left_out = matched(few, 60)
     assert not rows
     assert "too few patches at 2 mpp" in left_out[2.0]
@@ -131,6 +132,14 @@ def test_too_few_and_nothing_at_all(tmp_path):
     found = evaluate(nothing, ENCODERS, OPTIONS, tmp_path / "nothing")
     assert "no patches in: held_out" in found["memorisation"]["sentence"]
     assert (tmp_path / "nothing" / "closest_pairs.png").is_file()
+
+
+def test_few_at_each_mpp_count_together(tmp_path):
+    found = evaluate(sets(blobs(30, 2)), ENCODERS[:1], OPTIONS, tmp_path)["metrics"]
+    kid = {e["mpp"]: e for e in found if e["name"] == "kid"}
+    assert list(kid) == [None]
+    assert kid[None]["n_generated"] == 30
+    assert {e["mpp"] for e in found if e["value"] is None} == {1.0, 2.0}
 
 
 def test_same_counts_at_each_mpp():
@@ -184,15 +193,15 @@ class Picture:
 def test_pfid_entries():
     options = Evaluation(pfid_crops=100, repeats=10, pfid_resize_px=36)
     args = [Picture(1)], [Picture(2)]
-    honest = pfid_metrics(ENCODERS[0], *args, [Picture(3)], [2.0, 1.0], 24, options, 1)
-    wrong = pfid_metrics(ENCODERS[0], *args, [Picture(3, shift=40)], [2.0, 1.0, 0.5], 24, options, 1)
+    honest = pfid_metrics(ENCODERS[:1], *args, [Picture(3)], [2.0, 1.0], 24, options, 1)
+    wrong = pfid_metrics(ENCODERS[:1], *args, [Picture(3, shift=40)], [2.0, 1.0, 0.5], 24, options, 1)
     assert [e["name"] for e in honest] == ["pfid_any_resolution", "pfid_urcdm"]
     for good, bad in zip(honest, wrong):
         assert good["value"] < good["floor_high"]
         assert bad["low"] > bad["floor_high"]
         assert bad["floor"] == good["floor"]
     assert "0.5" not in wrong[1]["note"]  # finer than the slides: left out
-    assert pfid_metrics(ENCODERS[0], [], *args, [1.0], 24, options, 1) == []
+    assert pfid_metrics(ENCODERS[:1], [], *args, [1.0], 24, options, 1) == []
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ def stripes(n, seed, group, wrong=False):
     return Labelled(images.clip(0, 255).astype(np.uint8), labels, np.array([f"{group}{i % 5}" for i in range(n)]))
 
 
+torch.set_num_threads(1)  # tiny batches: threads only wait for each other
 SETTINGS = {"network": "small", "seeds": 2, "steps": 30, "batch": 16, "lr": 1e-2}
 
 

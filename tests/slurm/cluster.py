@@ -183,12 +183,12 @@ class Cluster:
         return done.stdout
 
     def jobs(self, duplicates: bool = False) -> list[dict[str, str]]:
-        """What accounting says of every job: id, rule, partition, state, memory, GPUs, time limit, start, end.
+        """What accounting says of every job: id, rule, partition, state, memory, GPUs, time limit, submission, start, end.
 
         `rule` is the comment that Snakemake's plugin gives ("rule_NAME[_wildcards_...]"). With `duplicates` a job that was
         requeued has one row for each time that it ran.
         """
-        fields = "JobIDRaw,Comment%200,Partition,State%30,ExitCode,AllocTRES%200,TimelimitRaw,Start,End"
+        fields = "JobIDRaw,Comment%200,Partition,State%30,ExitCode,AllocTRES%200,TimelimitRaw,Submit,Start,End"
         names = [field.split("%")[0] for field in fields.split(",")]
         flags = ["-X", "-n", "-P", "-a", "-S", "now-1day"] + ["-D"] * duplicates
         rows = [line.split("|") for line in self.command("sacct", *flags, f"--format={fields}").splitlines()]
@@ -222,7 +222,6 @@ class Cluster:
         for n in range(self.gpus):
             (self.folder / f"fakegpu{n}").symlink_to("/dev/null")
         self.ports = dict(zip(["ctld", "d", "slurmdbd", "mariadb"], _free_ports(4), strict=True))
-        memory_mb = psutil.virtual_memory().total // 2**20 - 512
         conf = self.folder / "conf"
         (conf / "slurm.conf").write_text(
             f"""ClusterName=test
@@ -268,9 +267,9 @@ AccountingStoragePort={self.ports["slurmdbd"]}
 AccountingStoragePass={self.folder}/munge/socket
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
-NodeName={self.host} NodeAddr=127.0.0.1 CPUs={self.cpus} RealMemory={memory_mb} Gres=gpu:fake:{self.gpus}
-PartitionName=cpu Nodes={self.host} Default=YES DefMemPerCPU=200 MaxTime=60
-PartitionName=gpu Nodes={self.host} Default=NO DefMemPerCPU=200 MaxTime=60
+NodeName={self.host} NodeAddr=127.0.0.1 CPUs={self.cpus} RealMemory=64000 Gres=gpu:fake:{self.gpus}
+PartitionName=cpu Nodes={self.host} Default=YES DefMemPerCPU=200 MaxTime=1440
+PartitionName=gpu Nodes={self.host} Default=NO DefMemPerCPU=200 MaxTime=1440
 """
         )
         (conf / "gres.conf").write_text(

@@ -10,6 +10,7 @@ import pytest
 from cluster import Cluster, why_not
 
 LOCK = Path("/tmp/histogenesis-slurm.lock")
+QUICK = Path(__file__).with_name("quick_snakemake.py")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,7 @@ def snakemake(cluster, root):
     started = []
 
     def start(folder: Path, *arguments: str, profile: Path | str = root / "slurm") -> subprocess.Popen:
-        words = [sys.executable, "-m", "snakemake", "--profile", str(profile), "--sdm", "env-modules"]
+        words = [sys.executable, str(QUICK), "--profile", str(profile), "--sdm", "env-modules"]
         words += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
         scripts = Path(sys.executable).parent
         env = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}

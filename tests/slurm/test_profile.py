@@ -63,3 +63,22 @@ def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, fold
     assert snakemake(folder, "--retries", "0", "--set-resources", *settings, profile="slurm").wait(120) == 1
     text = (folder / "snakemake.log").read_text()
     assert words.lower() in text.lower() and "rule train_model" in text
+
+
+def test_a_profile_without_partition(cluster, snakemake, folder):
+    """SLURM's default partition is taken; where there is none the message says so, with the remedy and the rule."""
+    profile = yaml.safe_load((folder / "slurm/config.yaml").read_text())
+    del profile["default-resources"]["slurm_partition"], profile["set-resources"]
+    (folder / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
+    assert snakemake(folder, profile="slurm").wait(120) == 0, (folder / "snakemake.log").read_text()
+    assert last_job(cluster)["Partition"] == "cpu"
+
+    (folder / "out.txt").unlink()
+    cluster.command("scontrol", "update", "PartitionName=cpu", "Default=NO")
+    try:
+        assert snakemake(folder, "--retries", "0", profile="slurm").wait(120) == 1
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=cpu", "Default=YES")
+    text = (folder / "snakemake.log").read_text()
+    assert "No partition was given for rule 'train_model'" in text and "--default-resources 'slurm_partition=" in text
+    assert "No partition specified or system default partition" in text  # SLURM's own words

@@ -17,9 +17,10 @@ from PIL import Image
 from histogenesis.cascade.canvas import Level
 from histogenesis.cascade.draw import Drawing
 from histogenesis.config import Level as LevelSection
+from histogenesis.device import computed_on
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
-from histogenesis.interrupt import Stopped, StopRequest, end_stopped
+from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +54,7 @@ def digest_of(path: Path | None) -> str:
 
 def main() -> None:
     args = arguments()
+    hold(args.state)
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,6 +70,9 @@ def main() -> None:
     parts = [args.options, *args.size_px, args.seed, args.slide, args.k, weights, digest_of(args.above), args.key]
     parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    if args.out.exists() and Level(args.out).facts.get("drawing") == digest:
+        print(f"{args.out} was finished meanwhile by the process that held its state")
+        return
 
     drawing = Drawing(
         section=section,
@@ -87,7 +92,7 @@ def main() -> None:
         planes = drawing.run(state, digest, StopRequest(), args.save_every)
     except Stopped as stopped:
         end_stopped(stopped)
-    drawing.finish(planes, args.out, model_sha256=weights)
+    drawing.finish(planes, args.out, model_sha256=weights, drawing=digest, **computed_on(device))
     shutil.rmtree(args.state)
 
 

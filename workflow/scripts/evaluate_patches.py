@@ -1,5 +1,5 @@
 """Compare crops of the synthetic slides with held-out real patches: distances, manifold, copies, each beside its floor.
-Writes metrics.json, memorisation.json, closest_pairs.png and features/ into one folder."""
+Writes metrics.json and .csv, memorisation.json, closest_pairs.png and features/ into one folder."""
 
 import argparse
 import sys
@@ -47,8 +47,7 @@ def main() -> None:
                 for split in ("train", held_out_split(rows))
             ]
             canvases = [CanvasSource(folder) for folder in synthetic_folders(arguments.synthetic)]
-            for encoder in encoders:
-                found["metrics"] += pfid_metrics(encoder, *real, canvases, mpps, size_px, options, arguments.seed)
+            found["metrics"] += pfid_metrics(encoders, *real, canvases, mpps, size_px, options, arguments.seed)
             write_metrics(arguments.out, found["metrics"])
     except BadInput as error:
         sys.exit(f"error: {error}")

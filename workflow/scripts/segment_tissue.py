@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from histogenesis import config
+from histogenesis.slides.table import slide_path
 from histogenesis.tissue.files import segment_slide
 
 
@@ -14,12 +15,15 @@ def main() -> None:
     parser.add_argument("--record", type=Path, required=True, help="the slide's record.json")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--options", default="{}", help="the recipe's section `tissue`, as JSON")
-    parser.add_argument("--edited", type=Path, help="GeoJSON from QuPath, in full-resolution pixels")
+    parser.add_argument(
+        "--edited", help="GeoJSON from QuPath, in full-resolution pixels; its path is read as a slide's is"
+    )
     parser.add_argument("--out-dir", type=Path, required=True, help="where the four files go")
     parser.add_argument("--stop-on-bad", action="store_true", help="a GeoJSON that cannot be used is an error")
     arguments = parser.parse_args()
     options = config.Tissue.model_validate_json(arguments.options)
-    qc = segment_slide(arguments.record, arguments.run_dir, options, arguments.out_dir, arguments.edited)
+    edited = slide_path(arguments.edited, arguments.run_dir) if arguments.edited else None
+    qc = segment_slide(arguments.record, arguments.run_dir, options, arguments.out_dir, edited)
     if qc["error"]:
         if arguments.stop_on_bad:
             sys.exit(f"error: {qc['error']}")

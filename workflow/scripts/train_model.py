@@ -10,17 +10,20 @@ import sys
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, canonical
+from histogenesis.config import Model, Sampler, Training, canonical
+from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.model import Denoiser, save_model
+from histogenesis.diffusion.model import build_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.errors import BadInput
-from histogenesis.interrupt import Stopped, end_stopped
+from histogenesis.interrupt import Stopped, end_stopped, hold
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.pictures import plot_losses, save_grid
 
@@ -50,8 +53,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
+    """What a denoiser draws at each mpp: (n, 3, p, p), model units."""
+    px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
+    solver, rows = stages(**Sampler(kind="dpmpp-2m", steps=20).model_dump()), []
+    for mpp in mpps:
+        noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
+        rows.append(sample(lambda x, sigma, s=full * mpp: trainer.denoiser(x, full * sigma, s), noise, solver))
+    return rows
+
+
+def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp (the nearest there is), made by an upscaler from their average over 2 x 2 px."""
+    rows, there = [], np.unique(held_out.mpp)
+    for mpp in mpps:
+        chosen = np.flatnonzero(held_out.mpp == there[np.abs(there - mpp).argmin()])[: options.sample_images]
+        patches = torch.from_numpy(held_out.read(chosen).transpose(0, 3, 1, 2)).to(trainer.device)
+        small = avg_pool2d(trainer.denoiser.normalisation.encode(patches), trainer.denoiser.objective.factor)
+        rows.append(trainer.denoiser(small))
+    return rows
+
+
+SAMPLES = {"edm": from_noise, "super-resolution": enlarged}
+
+
 def main() -> None:
     args = arguments()
+    hold(args.state)
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = join_processes()
@@ -66,24 +94,20 @@ def main() -> None:
 
     normalisation = normalisation_of(patches, section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    denoiser = Denoiser(section, patches.patch_px, normalisation)
-    seed, draw_sigma = section.training.seed, denoiser.objective.draw_sigma
+    model = build_model(section, patches.patch_px, normalisation)
+    seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment)
     checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False)
-    trainer = Trainer(denoiser, section, batches, state, digest, device)
+    trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
+    if trainer.step:
+        print(f"going on from step {trainer.step}", flush=True)
     mpps = sorted(set(patches.mpp.tolist()), reverse=True)
 
     def draw_samples(step: int) -> None:
-        each, px = section.training.sample_images, patches.patch_px
-        solver = stages(**Sampler(kind="dpmpp-2m", steps=20).model_dump())
-        rows = []
         with averaged(trainer), torch.no_grad():
-            for mpp in mpps:
-                noise = torch.from_numpy(normal((each, 3, px, px), "samples", seed)).to(device)
-                full = torch.ones(each, device=device)
-                x = sample(lambda x, sigma, s=full * mpp, one=full: trainer.denoiser(x, one * sigma, s), noise, solver)
-                rows.append(normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy())
+            made = SAMPLES[section.objective.kind](trainer, section.training, held_out, mpps)
+        rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
 
     try:
@@ -106,7 +130,7 @@ def main() -> None:
         images=trainer.step * section.training.batch,
         patches=len(patches),
         training=digest,
-        device=torch.cuda.get_device_name() if device != "cpu" else "cpu",
+        **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")
     shutil.copyfile(state / "samples" / f"{trainer.step:08d}.png", args.out / "samples.png")

@@ -71,7 +71,7 @@ class Drawing:
             tiles = grid_shift(height, width, self.section.tile_px, self.factor, self.seed, self.slide, self.k, stage)
         else:
             tiles = shifted_grid(height, width, self.section.tile_px, 0, 0)
-        return [tile for tile in tiles if self.drawn[tile.core].any()]
+        return [tile for tile in tiles if self.drawn.any(tile.core)]
 
     def state(self, stage: int, planes: Planes, tile: Tile) -> np.ndarray:
         """x of a tile's window, float32 (3, t, t): the state where it is drawn, the re-noised background elsewhere."""
@@ -118,6 +118,8 @@ class Drawing:
         Raises Stopped, with the state saved, once `stop` is true.
         """
         planes = Planes(state, *self.size_px, digest, with_memory=any(stage.remembers for stage in self.stages))
+        if planes.stage or planes.batch:
+            print(f"going on from pass {planes.stage} of {len(self.stages)}, batch {planes.batch}", flush=True)
         saved = time.monotonic()
         bar = tqdm(unit="tile", mininterval=2, desc=f"{self.slide} level {self.k}")
         for stage in range(planes.stage, len(self.stages)):

@@ -71,6 +71,13 @@ class Drawn:
             return np.ones((rows.stop - rows.start, columns.stop - columns.start), bool)
         return self.plan[np.ix_(self.rows[rows], self.columns[columns])]
 
+    def any(self, window: tuple[slice, slice]) -> bool:
+        """Whether something of a window is drawn, without looking at each of its pixels."""
+        if self.plan is None:
+            return True
+        rows, columns = (axis[[part.start, part.stop - 1]] for axis, part in zip((self.rows, self.columns), window))
+        return bool(self.plan[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].any())
+
     @property
     def share(self) -> float:
         return 1.0 if self.plan is None else float(self.plan.mean())

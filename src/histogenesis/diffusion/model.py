@@ -1,19 +1,28 @@
 """A model: network + objective + conditions + weights, and its two files (model.safetensors, model.json)."""
 
+from __future__ import annotations
+
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
+from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
+from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.networks import DDPMpp
-from histogenesis.diffusion.objectives import EDM
+from histogenesis.diffusion.objectives import EDM, SuperResolution
 from histogenesis.errors import BadInput
+
+if TYPE_CHECKING:
+    from histogenesis.diffusion.batches import Batch
 
 
 class Normalisation:
@@ -27,7 +36,7 @@ class Normalisation:
         self.mean, self.std, self.sigma_data = mean, std, sigma_data
 
     @classmethod
-    def measure(cls, images_nhwc: np.ndarray, sigma_data: float) -> "Normalisation":
+    def measure(cls, images_nhwc: np.ndarray, sigma_data: float) -> Normalisation:
         """Channel means and the common standard deviation of uint8 images (N, H, W, 3)."""
         pixels = images_nhwc.reshape(-1, 3).astype(np.float64)
         mean = pixels.mean(axis=0)
@@ -78,6 +87,41 @@ class Denoiser(nn.Module):
             f = self.network(scalings.into * x_bchw, scalings.noise.flatten(), mpp_b, dropout_key_b)
         return scalings.skip * x_bchw + scalings.out * f.float()
 
+    def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
+        """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
+        noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
+        denoised = self(noisy, batch.sigma, batch.mpp, batch.dropout_key if dropout else None)
+        return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
+
+
+class Upscaler(nn.Module):
+    """A network that doubles a picture, whatever its mpp."""
+
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+        super().__init__()
+        self.network = EDSR(section.network.channels, section.network.blocks)
+        self.objective = SuperResolution()
+        self.normalisation = normalisation
+        self.precision = "fp32"
+
+    def forward(self, y_bchw: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, 2h, 2w); float32, model units."""
+        with torch.autocast(y_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.network(y_bchw).float()
+
+    def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
+        """Mean absolute error of each patch made from its own area average (Lim et al. 2017, section 3); shape (B,)."""
+        made = self(avg_pool2d(batch.image, self.objective.factor))
+        return (made - batch.image).abs().mean(dim=(1, 2, 3))
+
+
+MODELS = {"edm": Denoiser, "super-resolution": Upscaler}
+
+
+def build_model(section: ModelSection, patch_px: int, normalisation: Normalisation) -> Denoiser | Upscaler:
+    """An untrained model, as the recipe's section says."""
+    return MODELS[section.objective.kind](section, patch_px, normalisation)
+
 
 def save_model(
     folder: Path, weights: dict[str, Tensor], section: ModelSection, normalisation: Normalisation, **facts: Any
@@ -100,7 +144,7 @@ def save_model(
         os.replace(folder / f"{name}.part", folder / name)
 
 
-def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser:
+def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser | Upscaler:
     """Read a model's two files; raises BadInput when they are missing or do not belong together."""
     try:
         description = json.loads((folder / "model.json").read_text())
@@ -109,10 +153,26 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     section = ModelSection.model_validate(description["section"])
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
-    denoiser = Denoiser(section, description["patch_px"], normalisation).to(device)
+    model = build_model(section, description["patch_px"], normalisation).to(device)
     try:
-        denoiser.network.load_state_dict(weights)
+        model.network.load_state_dict(weights)
     except RuntimeError:
         raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
-    denoiser.precision = precision
-    return denoiser.eval().requires_grad_(False)
+    model.precision = precision
+    return model.eval().requires_grad_(False)
+
+
+def check_fits(folder: Path, facts: dict, level: Level | UpscaledLevel) -> None:
+    """Raise BadInput where a model that another run trained cannot make a level; `facts` is its model.json."""
+    section = ModelSection.model_validate(facts["section"])
+    wanted = "super-resolution" if level.kind == "upscale" else "edm"
+    if section.objective.kind != wanted:
+        raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted!r}")
+    if level.kind == "upscale":
+        return
+    if not any(math.isclose(level.mpp, mpp) for mpp in facts["mpps"]):
+        raise BadInput(
+            f"{folder}: it has learned mpps {facts['mpps']} and never saw {level.mpp:g}; draw other mpps, or train a model"
+        )
+    if level.tile_px % section.size_multiple_px:
+        raise BadInput(f"{folder}: it takes multiples of {section.size_multiple_px} px; change tile_px {level.tile_px}")

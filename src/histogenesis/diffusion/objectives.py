@@ -1,6 +1,7 @@
 """What a network predicts and which noise levels it learns: each objective turns a network F into a denoiser D(x; sigma).
 
-Whatever the objective, D takes x = image + sigma * noise, so that every sampler works with every objective.
+Whatever the objective of a denoiser, D takes x = image + sigma * noise, so that every sampler works with every objective.
+SuperResolution is that of a baseline, which no sampler takes.
 """
 
 from typing import NamedTuple
@@ -40,6 +41,15 @@ class EDM:
     def draw_sigma(self, normal: Tensor) -> Tensor:
         """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2)."""
         return torch.exp(normal * self.p_std + self.p_mean)
+
+
+class SuperResolution:
+    """The picture from its own average over 2 x 2 pixels: no noise, mean absolute error (Lim et al. 2017)."""
+
+    factor = 2
+
+    def draw_sigma(self, normal: Tensor) -> Tensor:
+        return torch.zeros_like(normal)
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:

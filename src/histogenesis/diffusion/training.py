@@ -20,7 +20,7 @@ from tqdm import tqdm
 from histogenesis.config import Model as ModelSection
 from histogenesis.diffusion.batches import Batch, Batches
 from histogenesis.diffusion.checkpoint import load_checkpoint, save_checkpoint
-from histogenesis.diffusion.model import Denoiser
+from histogenesis.diffusion.model import Denoiser, Upscaler
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, StopRequest
 
@@ -29,18 +29,17 @@ class Diverged(BadInput):
     """The loss is not a number, or far above its best."""
 
 
-def sample_loss(denoiser: Denoiser, batch: Batch, dropout: bool) -> Tensor:
-    """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
-    noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
-    denoised = denoiser(noisy, batch.sigma, batch.mpp, batch.dropout_key if dropout else None)
-    return denoiser.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
-
-
 class Trainer:
     """Holds what changes while training: weights, their moving average, Adam's moments, the step."""
 
     def __init__(
-        self, denoiser: Denoiser, section: ModelSection, batches: Batches, state: Path, digest: str, device: str
+        self,
+        denoiser: Denoiser | Upscaler,
+        section: ModelSection,
+        batches: Batches,
+        state: Path,
+        digest: str,
+        device: str,
     ):
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
@@ -73,7 +72,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for batch in shares:
-            loss = sample_loss(self.denoiser, batch.to(self.device), True).sum() / self.t.batch
+            loss = self.denoiser.sample_loss(batch.to(self.device), True).sum() / self.t.batch
             loss.backward()
             total += loss.detach()
         if self.world > 1:
@@ -226,7 +225,9 @@ def validation_loss(trainer: Trainer, held_out: Batches, images: int) -> float:
     size = trainer.t.micro_batch or trainer.t.batch
     with averaged(trainer):
         losses = [
-            sample_loss(trainer.denoiser, held_out.read(0, range(i, min(i + size, images))).to(trainer.device), False)
+            trainer.denoiser.sample_loss(
+                held_out.read(0, range(i, min(i + size, images))).to(trainer.device), dropout=False
+            )
             for i in range(0, images, size)
         ]
     return float(torch.cat(losses).mean())

@@ -61,7 +61,8 @@ def real_set(patches: str | Path, splits_tsv: str | Path, split: str, images: in
         chosen.append(np.sort(rng.choice(rows, min(images, len(rows)), replace=False)))
     rows = np.concatenate(chosen)
     patient = np.array([patients.get(name, name) for name in slide[rows]])
-    return ImageSet("train" if split == "train" else "held_out", collection.read(rows), mpp[rows], slide[rows], patient)
+    name = "train" if split == "train" else "held_out"
+    return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection))
 
 
 def synthetic_folders(synthetic: str | Path) -> list[Path]:

@@ -6,9 +6,9 @@ the same held-out ones, with as many patches at the same mpps, so that a reader 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,50 +18,18 @@ from histogenesis.config import Evaluation
 from histogenesis.errors import BadInput
 from histogenesis.metrics import features as store
 from histogenesis.metrics.encoders import Encoder
-from histogenesis.metrics.features import ImageSet
+from histogenesis.metrics.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
 from histogenesis.metrics.frechet import fid, fid_infinity, fid_warning
 from histogenesis.metrics.intervals import FEWEST_GROUPS, subsample_interval
 from histogenesis.metrics.kernel import cmmd, kid, mmd2, polynomial
 from histogenesis.metrics.manifold import NAMES as MANIFOLD
 from histogenesis.metrics.manifold import manifold
-from histogenesis.metrics.memorisation import audit
+from histogenesis.metrics.sets import Sets, matched
 from histogenesis.metrics.ssim import paired_scores
 
-FEWEST = 20  # patches of each kind, below which no number is given
-SHARE = 4  # patches of each kind that an mpp must have to count in the numbers of all mpps together
 BOUNDS = {"fid": (0, np.inf), "precision": (0, 1), "recall": (0, 1), "density": (0, np.inf), "coverage": (0, 1)}
 DISTANCES = ("fid", "fid_infinity", "kid", "cmmd")
 INTERVAL_MOST = 1000
-
-
-@dataclass(frozen=True)
-class Sets:
-    """train and held_out real patches, generated ones; `note` on how the real ones were split, for every table."""
-
-    train: ImageSet
-    held_out: ImageSet
-    generated: ImageSet
-    note: str = ""
-
-    def __iter__(self):
-        return iter((self.train, self.held_out, self.generated))
-
-
-def matched(sets: Sets, images: int) -> tuple[dict[float, list[np.ndarray]], dict[float, str]]:
-    """Rows of the three sets at each mpp, equally many of each and spread evenly; and why mpps have too few for numbers of
-    their own. Those with a few patches still count in the numbers of all mpps together; without enough of these, no rows."""
-    rows, left_out = {}, {}
-    for mpp in sorted({float(v) for s in sets for v in s.mpp}, reverse=True):
-        found = [np.flatnonzero(s.mpp == mpp) for s in sets]
-        n = min(images, *(len(f) for f in found))
-        if n < FEWEST:
-            counts = ", ".join(f"{len(f)} {s.name.replace('_', '-')}" for f, s in zip(found, sets))
-            left_out[mpp] = f"too few patches at {mpp:g} mpp ({counts}; at least {FEWEST} of each are needed)"
-        if n >= SHARE:
-            rows[mpp] = [f[np.linspace(0, len(f) - 1, n).round().astype(int)] for f in found]
-    if sum(len(parts[0]) for parts in rows.values()) < FEWEST:
-        rows = {}
-    return rows, left_out
 
 
 def compare(reference, other, groups, options: Evaluation, seed: int) -> dict[str, tuple[float, float, float]]:
@@ -171,33 +139,8 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
     return entries
 
 
-def memorisation(encoder: Encoder, sets: Sets, features, options: Evaluation) -> dict:
-    """The audit of one encoder, as a dict with the rows of the pairs in `generated` and `train`."""
-    rows, left_out = matched(sets, options.images)
-    if not rows:
-        return {"verdict": "too few", "sentence": "; ".join(left_out.values())}
-    train = np.flatnonzero(np.isin(sets.train.mpp, list(rows)))
-    held_out, generated = (np.concatenate([r[i] for r in rows.values()]) for i in (1, 2))
-    turn = options.copy_views and not encoder.turned_alike
-    parts = [
-        store.encode_views(encoder, s.images[r]) if turn else f.features[r]
-        for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
-    ]
-    found = audit(features[0].features[train], *parts, options.copy_percentile).as_dict()
-    for pair in found["closest"]:
-        pair["generated"], pair["train"] = int(generated[pair["generated"]]), int(train[pair["train"]])
-    return found
-
-
-def overall(audits: dict[str, dict]) -> dict:
-    """The report's first line: the worst verdict of any encoder, and whose."""
-    order = ["copies", "suspect", "clear", "too few"]
-    worst = min(audits, key=lambda name: order.index(audits[name]["verdict"]))
-    return {"verdict": audits[worst]["verdict"], "encoder": worst, "sentence": audits[worst]["sentence"]}
-
-
 def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1) -> dict:
-    """Measure everything; write metrics.json, memorisation.json, closest_pairs.png and features/ under `out`.
+    """Measure everything; write metrics.json and .csv, memorisation.json, closest_pairs.png and features/ under `out`.
 
     Returns {"metrics": [...], "memorisation": {...}}.
     """
@@ -213,19 +156,27 @@ def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str 
             continue
         found, features = encoder_metrics(encoder, sets, options, out, seed)
         entries += found
-        audits[encoder.name] = memorisation(encoder, sets, features, options)
-    entries += pixel_metrics(sets, options, seed) if all(len(s) for s in sets) else []
+        audits[encoder.name] = audit_encoder(encoder, sets, features, options)
+    if all(len(s) for s in sets):
+        entries += pixel_metrics(sets, options, seed)
+        audits[PIECES] = audit_pixels(sets, options)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     _write_json(out / "memorisation.json", found)
-    _draw_pairs(out / "closest_pairs.png", sets, audits.get(found["encoder"], {}))
+    draw_pairs(out / "closest_pairs.png", sets, audits)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 
 
 def write_metrics(out: Path, entries: list[dict]) -> None:
-    """metrics.json: NaN (an interval of one split) becomes null."""
+    """metrics.json, and the same as a table in metrics.csv: NaN (an interval of one split) becomes null, and empty there."""
     clean = [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in e.items()} for e in entries]
     _write_json(Path(out) / "metrics.json", clean)
+    unfinished = Path(out) / "metrics.csv.tmp"
+    with open(unfinished, "w", newline="") as file:
+        table = csv.DictWriter(file, list(clean[0]) if clean else ["name"], lineterminator="\n")
+        table.writeheader()
+        table.writerows(clean)
+    os.replace(unfinished, Path(out) / "metrics.csv")
 
 
 def _missing(name, encoder, mpp, file, why):
@@ -251,18 +202,4 @@ def _notes(*parts) -> str:
 def _write_json(path: Path, value) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    os.replace(unfinished, path)
-
-
-def _draw_pairs(path: Path, sets: Sets, found: dict) -> None:
-    """The closest pairs: generated above, the training patch below."""
-    from histogenesis.pictures import save_grid
-
-    pairs = found.get("closest", [])
-    size = sets.train.images.shape[1] if len(sets.train) else 32
-    blank = np.full((1, size, size, 3), 255, np.uint8)
-    top = sets.generated.images[[p["generated"] for p in pairs]] if pairs else blank
-    bottom = sets.train.images[[p["train"] for p in pairs]] if pairs else blank
-    unfinished = path.with_name("unfinished." + path.name)
-    save_grid(unfinished, [top, bottom], ["generated", "training"])
     os.replace(unfinished, path)

@@ -8,11 +8,11 @@ from histogenesis.metrics.crops import Source, coarsest_mpp
 from histogenesis.metrics.encoders import Encoder
 from histogenesis.metrics.frechet import fid, fid_warning
 from histogenesis.metrics.intervals import subsample_interval
-from histogenesis.metrics.pfid import PatchFid, pfid_any_resolution, pfid_urcdm
+from histogenesis.metrics.pfid import any_resolution_places, fixed_places, place_features
 
 
 def pfid_metrics(
-    encoder: Encoder,
+    encoders: list[Encoder],
     train: list[Source],
     held_out: list[Source],
     generated: list[Source],
@@ -21,45 +21,52 @@ def pfid_metrics(
     options: Evaluation,
     seed: int,
 ) -> list[dict]:
-    """Entries of metrics.json, `pfid_any_resolution` and `pfid_urcdm`. mpps: the fixed magnifications of the latter."""
+    """Entries of metrics.json, `pfid_any_resolution` and `pfid_urcdm` by each encoder. mpps: the latter's magnifications.
+
+    The floor's places are those of the value, so all three sets of slides show the same scales and relative positions.
+    """
     every = [*train, *held_out, *generated]
     if not train or not held_out or not generated:
         return []
-    fit = [m for m in mpps if max(s.finest_mpp for s in every) <= m * (1 + 1e-6) and m <= coarsest_mpp(every, size_px)]
-
-    def any_resolution(other):
-        return pfid_any_resolution(encoder, held_out, other, options.pfid_crops, size_px, seed)
-
-    def urcdm(other):
-        resize = options.pfid_resize_px or size_px
-        return pfid_urcdm(encoder, held_out, other, options.pfid_crops, fit, size_px, resize, seed)
-
-    about = {
-        "pfid_any_resolution": "random scales, same places",
-        "pfid_urcdm": f"fixed at {', '.join(f'{m:g}' for m in fit)} mpp, {options.pfid_resize_px or size_px} px",
-    }
+    finest, coarsest, n = max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), options.pfid_crops
+    fit = [m for m in mpps if finest <= m * (1 + 1e-6) and m <= coarsest]
+    resize = options.pfid_resize_px or size_px
+    ways = [
+        (
+            "pfid_any_resolution",
+            "random scales, same places",
+            None,
+            lambda: any_resolution_places(n, finest, coarsest, seed),
+        )
+    ]
+    if fit:
+        about = f"fixed at {', '.join(f'{m:g}' for m in fit)} mpp, {resize} px"
+        ways.append(("pfid_urcdm", about, resize, lambda: fixed_places(n, fit, seed)))
     entries = []
-    for name, measure in (("pfid_any_resolution", any_resolution), ("pfid_urcdm", urcdm)):
-        if name == "pfid_urcdm" and not fit:
-            continue
+    for name, about, resize_px, places in ways:
         try:
-            made, floor = measure(generated), measure(train)
+            at = places()
+            found = [place_features(encoders, s, at, size_px, resize_px)[0] for s in (train, held_out, generated)]
         except BadInput as error:
-            entries.append(_entry(name, encoder, None, None, options, str(error)))
+            entries += [_entry(name, encoder, None, None, str(error)) for encoder in encoders]
             continue
-        note = f"{about[name]}; whole slides, background included; crops of {size_px} px"
-        warning = fid_warning(len(made.real), len(made.generated), made.real.shape[1])
-        entries.append(_entry(name, encoder, made, floor, options, "; ".join(filter(None, (note, warning)))))
+        for encoder, floor, real, made in zip(encoders, *found):
+            value, against = _with_interval(real, made, options), _with_interval(real, floor, options)
+            note = f"{about}; whole slides, background included; crops of {size_px} px"
+            note = "; ".join(filter(None, (note, fid_warning(len(real), len(made), real.shape[1]))))
+            entries.append(_entry(name, encoder, value, against, note, len(real)))
     return entries
 
 
-def _entry(name, encoder, made: PatchFid | None, floor: PatchFid | None, options, note) -> dict:
+def _with_interval(real, other, options) -> tuple[float, float, float]:
+    value = fid(real, other)
+    low, high = subsample_interval(fid, [real, other], value, repeats=options.repeats)
+    return value, max(0.0, float(low[0])), float(high[0])
+
+
+def _entry(name, encoder, value, floor, note, n=0):
+    keys = ("value", "low", "high"), ("floor", "floor_low", "floor_high")
     entry = {"name": name, "encoder": encoder.name, "mpp": None}
-    for key, found in (("value", made), ("floor", floor)):
-        low_key, high_key = ("low", "high") if key == "value" else ("floor_low", "floor_high")
-        entry |= {key: None, low_key: None, high_key: None}
-        if found:
-            low, high = subsample_interval(fid, [found.real, found.generated], found.value, repeats=options.repeats)
-            entry |= {key: found.value, low_key: max(0.0, float(low[0])), high_key: float(high[0])}
-    n = len(made.real) if made else 0
+    for names, found in zip(keys, (value, floor)):
+        entry |= dict(zip(names, found or (None, None, None)))
     return entry | {"n_real": n, "n_generated": n, "better": "lower", "file": "", "note": note}

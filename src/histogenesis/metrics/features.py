@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,19 +21,23 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one size with where they are from; `mpp` float64, `slide` and `patient` str, all (n,)."""
+    """Images of one size with where they are from; `mpp` float64, `slide` and `patient` str, all (n,).
+
+    They may be a sample: `of` how many (0: these are all).
+    """
 
     name: str
     images: np.ndarray
     mpp: np.ndarray
     slide: np.ndarray
     patient: np.ndarray
+    of: int = 0
 
     def __len__(self):
         return len(self.images)
 
     def take(self, rows) -> ImageSet:
-        return ImageSet(self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows])
+        return ImageSet(self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of)
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,10 @@ def save(path: Path, features: FeatureSet) -> None:
         for name in ("slide", "patient"):
             file[name] = np.asarray(getattr(features, name)).astype("S")
         file.attrs.update({"set": features.name, "encoder": features.encoder, "weights_sha256": features.weights})
+        if torch := sys.modules.get("torch"):  # an encoder that is a network; statistics of stain need none
+            from histogenesis.device import computed_on
+
+            file.attrs.update(computed_on("cuda" if torch.cuda.is_available() else "cpu"))
     os.replace(temporary, path)
 
 

@@ -10,7 +10,7 @@ from histogenesis.config import EncoderFile, Evaluation
 from histogenesis.errors import BadInput
 from histogenesis.metrics.collect import by_region, checked_splits, generated_set, held_out_split, real_set
 from histogenesis.metrics.encoders import Encoder, load
-from histogenesis.metrics.evaluate import Sets
+from histogenesis.metrics.sets import Sets
 
 REGION_NOTE = (
     "held-out region of the same slides (no split by patient): the floor and the audit are kinder than they should be"

@@ -15,7 +15,8 @@ Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def polynomial(x, y) -> np.ndarray:
     """(x'y / d + 1)^3 (Binkowski et al. 2018, eq. 3)."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    base = x @ y.T / x.shape[1] + 1
+    return base * base * base  # numpy's power is ten times slower
 
 
 def gaussian(sigma: float) -> Kernel:
@@ -96,4 +97,4 @@ def _sum(x, y, kernel, block):
 
 
 def _diagonal(x, kernel):
-    return sum(np.diagonal(kernel(x[i : i + 250], x[i : i + 250])).sum() for i in range(0, len(x), 250))
+    return sum(np.diagonal(kernel(x[i : i + 16], x[i : i + 16])).sum() for i in range(0, len(x), 16))

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import trange
 
+from histogenesis.device import computed_on
 from histogenesis.errors import BadInput
 
 HEADER, FORMAT = "histogenesis", "encoder 1"
@@ -145,8 +146,9 @@ def _contrast(a, b, temperature: float = 0.2):
 
 def save_encoder(path: Path, network: Network, log: dict, seed: int) -> None:
     """One safetensors file: the weights, and in its header how they came about."""
+    how = computed_on("cuda" if torch.cuda.is_available() else "cpu")
     header = {
-        HEADER: json.dumps({"format": FORMAT, "log": log, "seed": seed}, sort_keys=True)
+        HEADER: json.dumps({"format": FORMAT, "log": log, "seed": seed, **how}, sort_keys=True)
     }  # one key: several would
     # be written in random order
     path = Path(path)

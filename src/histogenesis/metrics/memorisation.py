@@ -1,4 +1,5 @@
-"""Does the model copy its training patches? Nearest neighbours in feature space, with a test whose error rate is known.
+"""Does the model copy its training patches? Two audits, each with a test whose error rate is known: of whole patches by their
+nearest neighbours in feature space, and of pieces of patches by the search of copies.py.
 
 For each generated patch the nearest training patch is found, and the same for each held-out real patch, which no model
 has seen. A model that draws new patches is as far from the training patches as held-out ones are. "Too close" is
@@ -118,6 +119,73 @@ def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.
     )
 
 
+def audit_pieces(
+    held_out, generated, searched: int, of: int, percentile: float = 1.0, alpha: float = 0.01, sure: float = 3.0
+) -> dict:
+    """Audit of pieces of patches: surprise (copies.Match) of each held-out and each generated patch's best match.
+
+    "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
+    10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has
+    a chance under 10^-sure; "too few" where even copying all could not be told. searched, of: how many training patches were
+    searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
+    Audit's, without the pairs.
+    """
+    held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
+    if min(len(held_out), len(generated)) < 20:
+        return {
+            "verdict": "too few",
+            "sentence": _too_few(len(held_out), len(generated), "patches that show something"),
+        }
+    found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
+    n, m, k = len(held_out), len(generated), _rank(len(held_out), percentile)
+    lone = int((generated > max(sure, held_out.max())).sum())
+    share = f"{100 * found.fraction:.1f} % of the generated patches"
+    expected = f"at most {100 * found.expected:.1f} %"
+    searched_text = f"{searched:,}" if searched >= of else f"{searched:,} of {of:,}"
+    if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha / 10:
+        verdict, sentence = "too few", _too_few(n, m)
+    elif found.p_value < alpha / 10:
+        verdict, sentence = (
+            "copies",
+            (
+                f"The model copies: {share} hold a piece of a training patch, shifted or turned or not, where an honest model"
+                f" has {expected} (p = {found.p_value:.1g})."
+            ),
+        )
+    elif found.p_value < alpha or lone:
+        verdict, sentence = (
+            "suspect",
+            (
+                f"{lone} of {m} generated patches hold a piece that chance would not put into a training patch in"
+                f" {10**sure:,.0f} trials ({share} are too close, p = {found.p_value:.2g}): look at the closest pairs."
+            ),
+        )
+    else:
+        verdict, sentence = (
+            "clear",
+            (
+                f"No piece of a training patch was found: {share} match one as no held-out patch should, where an honest model"
+                f" has {expected} (p = {found.p_value:.2g})."
+            ),
+        )
+    if searched < of:
+        sentence += f" Only {searched_text} training patches were searched: copies of the others are missed."
+    return {
+        "verdict": verdict,
+        "sentence": sentence,
+        "absolute": asdict(found),
+        "n_train": searched,
+        "n_train_all": of,
+        "n_held_out": n,
+        "n_generated": m,
+        "surprises": {
+            "quantiles": list(QUANTILES),
+            "held_out": np.quantile(held_out, QUANTILES).tolist(),
+            "generated": np.quantile(generated, QUANTILES).tolist(),
+        },
+    }
+
+
 def _views(features, name):
     features = np.asarray(features)
     views = features if features.ndim == 3 else features[None]
@@ -147,10 +215,7 @@ def _too_close(held_out, generated, percentile) -> TooClose:
 def _verdict(absolute, relative, alpha, n, m, percentile):
     k = _rank(n, percentile)
     if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha:
-        return "too few", (
-            f"{n} held-out and {m} generated patches are too few to tell a copy from chance: even a model that copies all"
-            " would not be caught. Hold out or draw more."
-        )
+        return "too few", _too_few(n, m)
     found = [t for t in (absolute, relative) if t.p_value < alpha]
     share = f"{100 * absolute.fraction:.1f} % of the generated patches"
     expected = f"{100 * absolute.expected:.1f} %"
@@ -168,4 +233,11 @@ def _verdict(absolute, relative, alpha, n, m, percentile):
     return "clear", (
         f"No sign of copying: {share} are too close to a training patch, where an honest model has {expected}"
         f" (p = {absolute.p_value:.2g} and {relative.p_value:.2g})."
+    )
+
+
+def _too_few(n, m, patches="patches"):
+    return (
+        f"{n} held-out and {m} generated {patches} are too few to tell a copy from chance: even a model that copies all"
+        " would not be caught. Hold out or draw more."
     )

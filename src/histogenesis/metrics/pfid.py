@@ -55,9 +55,9 @@ def pfid_any_resolution(
 ) -> PatchFid:
     """Patch FID at random scales, the same places in both. Scales: from the finest mpp that all slides have to the
     coarsest at which a crop fits into each."""
-    every = [*real, *generated]
     if not real or not generated:
         raise BadInput("patch FID needs at least one real and one synthetic slide")
+    every = [*real, *generated]
     places = any_resolution_places(n, max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), seed)
     return _pfid(encoder, real, generated, places, size_px, None)
 
@@ -88,18 +88,25 @@ def crop_fid(real: FeatureSet, generated: FeatureSet) -> dict[float, float]:
     return {mpp: fid(real.features[real.mpp == mpp], generated.features[generated.mpp == mpp]) for mpp in shared}
 
 
+def place_features(
+    encoders: list[Encoder], slides: list[Source], places: list[Place], size_px: int, resize_px: int | None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Features of the crops at the places by each encoder, (n, d), and which slide each is of, (n,). Each crop is read once."""
+    parts, sources = [], []
+    for start in range(0, len(places), 256):  # in parts: crops of 1024 px are 3 MB each
+        crops, which = read_places(slides, places[start : start + 256], size_px)
+        if resize_px and resize_px != size_px:
+            crops = np.stack([_resized(c, resize_px) for c in crops])
+        batch = min(64, max(1, 2**24 // crops[0].size))
+        parts.append([encode(encoder, crops, batch) for encoder in encoders])
+        sources.append(which)
+    return [np.concatenate(part) for part in zip(*parts)], np.concatenate(sources)
+
+
 def _pfid(encoder, real, generated, places, size_px, resize_px) -> PatchFid:
-    features, sources = [], []
-    for slides in (real, generated):
-        parts = []
-        for start in range(0, len(places), 256):  # in parts: crops of 1024 px are 3 MB each
-            crops, which = read_places(slides, places[start : start + 256], size_px)
-            if resize_px and resize_px != size_px:
-                crops = np.stack([_resized(c, resize_px) for c in crops])
-            parts.append((encode(encoder, crops, batch=min(64, max(1, 2**24 // crops[0].size))), which))
-        features.append(np.concatenate([p[0] for p in parts]))
-        sources.append(np.concatenate([p[1] for p in parts]))
-    return PatchFid(fid(*features), *features, *sources, places)
+    found = [place_features([encoder], slides, places, size_px, resize_px) for slides in (real, generated)]
+    features = [part[0] for part, _ in found]
+    return PatchFid(fid(*features), *features, *(which for _, which in found), places)
 
 
 def _resized(crop, size_px):

@@ -67,6 +67,8 @@ def _size_text(one: Synthetic) -> str:
 def _recipe_level(k: int, level: dict) -> list:
     sampler, drawn = level.get("sampler") or {}, [_kind(level.get(key)) for key in ("constraint", "joining")]
     steps = f"{sampler.get('kind', '')}, {sampler['steps']} steps" if sampler.get("steps") else _kind(sampler or None)
+    if level.get("kind") == "upscale":
+        drawn = [f"upscaled: {_kind(level.get('method'))}", "–"]
     return [k, level.get("mpp"), level.get("model"), level.get("tile_px"), *drawn, steps]
 
 

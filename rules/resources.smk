@@ -1,0 +1,81 @@
+"""What steps ask of a cluster: memory (MB), minutes and GPUs, from what is known of their input before they run.
+
+Every try gets as much memory again (`each_try`). Training and drawing get no more time: out of it, they go on by themselves.
+Without a cluster only `threads` counts.
+"""
+
+import functools
+import json
+
+TORCH_MB = 4000  # PyTorch and CUDA, before they hold anything
+DRAW_AND_TRAIN_MINUTES = 240  # what most partitions allow; it bounds how long a piece is, not the whole
+
+
+def each_try(megabytes):
+    """Memory that grows with every try. `megabytes`: a number, or a function of the wildcards."""
+
+    def mem_mb(wildcards, attempt):
+        return attempt * round(megabytes(wildcards) if callable(megabytes) else megabytes)
+
+    return mem_mb
+
+
+@functools.cache
+def slide_pixels(slide):
+    """Pixels of a slide at its finest: as recorded, or, before there is a record, 5 to each byte of its file (JPEG)."""
+    if slide in PHANTOMS:
+        phantom = PHANTOMS[slide]
+        return phantom.width_mm * phantom.height_mm * 1e6 / phantom.mpp**2
+    try:
+        record = json.loads(Path(f"{RUN}/slides/{slide}.json").read_text())
+        return record["width_px"] * record["height_px"]
+    except (OSError, ValueError, KeyError, TypeError):  # not recorded yet, or set aside
+        path = slide_path(SLIDES[slide].path, Path(RUN))
+        return 5 * path.stat().st_size if path.is_file() else 1e9
+
+
+def canvas_pixels(k):
+    height, width = RECIPE.synthetic.size_px(k)
+    return height * width
+
+
+def slide_minutes(per_gigapixel):
+    """Runtime of a step that reads a whole slide."""
+    return lambda wildcards: 10 + round(per_gigapixel * slide_pixels(wildcards.slide) / 1e9)
+
+
+def canvas_minutes(per_gigapixel):
+    """Runtime of a step that reads the finest level of a synthetic slide, which has four times the pixels of the next."""
+    return 10 + round(per_gigapixel * canvas_pixels(len(LEVELS) - 1) / 1e9)
+
+
+def tissue_mb(wildcards):
+    """A slide's overview (at most every 20th pixel of each row), and what the segmentation makes of it."""
+    return 1500 + 60e-6 * slide_pixels(wildcards.slide) / 400
+
+
+def cutting_minutes(wildcards):
+    """All patches that a slide may give, read at 20 MB/s, which random reads reach with ease."""
+    patches = RECIPE.patches[wildcards.patch_set]
+    return 10 + round(patches.per_slide * len(patches.mpps) * patches.size_px**2 * 3 / 20e6 / 60)
+
+
+def training_mb(wildcards):
+    """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
+    model = RECIPE.models[wildcards.model]
+    network, patch_px = model.network, RECIPE.patches[model.patches].size_px
+    widths = [network.channels * m for m in getattr(network, "multipliers", [1])]
+    weights = sum(9 * (10 * network.blocks + 6) * width**2 for width in widths)
+    return TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
+
+
+def drawing_mb(wildcards):
+    """The state of a level lies in files: 4 bytes a pixel of it are kept in memory, so that the disk is not all that works."""
+    return TORCH_MB + 4e-6 * canvas_pixels(int(wildcards.k))
+
+
+def evaluation_mb():
+    """The compared patches of every mpp (real, generated, training), in all eight views."""
+    patches = RECIPE.patches[finest_patch_set()]
+    images = (2 * RECIPE.evaluation.images + RECIPE.evaluation.train_images) * len(patches.mpps)
+    return TORCH_MB + 3e-6 * images * patches.size_px**2 * 2

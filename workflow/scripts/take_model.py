@@ -1,0 +1,42 @@
+"""Take a model that another run has trained: its two files are copied as they are, after a look whether they fit.
+
+What it does not have yet (weights, or the mpps that this recipe draws) ends in one line that says so.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from histogenesis.config import AnyLevel
+from histogenesis.diffusion.model import check_fits, load_model
+from histogenesis.errors import BadInput
+
+FILES = ("model.safetensors", "model.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder in the other run")
+    parser.add_argument("--levels", default="[]", help="the recipe's level sections that use it, as a JSON list")
+    parser.add_argument("--out", type=Path, required=True, help="the model's folder in this run")
+    args = parser.parse_args()
+    try:
+        load_model(args.model)
+        facts = json.loads((args.model / "model.json").read_text())
+        for level in json.loads(args.levels):
+            check_fits(args.model, facts, TypeAdapter(AnyLevel).validate_python(level))
+    except BadInput as error:
+        sys.exit(f"error: {error}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(args.model / name, args.out / f"{name}.part")
+        os.replace(args.out / f"{name}.part", args.out / name)
+
+
+if __name__ == "__main__":
+    main()
