@@ -204,6 +204,16 @@ def test_metrics_get_a_table_with_intervals_and_floor(made_up_run):
     assert "reader study" in missing
 
 
+def test_the_report_leads_with_the_memorisation_audit(made_up_run):
+    audit = {"verdict": "copies", "sentence": "9 % of the generated patches are copies.", "note": "", "encoders": {}}
+    (made_up_run / "evaluation/memorisation.json").write_text(json.dumps(audit))
+    first = statements(gather(made_up_run))[0]
+    assert first.text == "Memorisation: 9 % of the generated patches are copies."
+    assert first.file.name == "memorisation.json"
+    _, missing = said(made_up_run, "Not measured in this run")
+    assert "memorisation" not in missing
+
+
 # ----------------------------------------------------------------------------------------------------- the verdict
 
 

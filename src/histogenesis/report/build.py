@@ -16,6 +16,7 @@ from histogenesis.report.gather import gather
 SECTIONS = [
     results.synthetic,
     results.contact_sheets,
+    results.memorisation,
     results.metrics,
     results.coherence,
     results.models,

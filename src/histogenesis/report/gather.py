@@ -109,6 +109,8 @@ class Run:
     synthetic: list[Synthetic] = field(default_factory=list)
     metrics_file: Path | None = None
     metrics: list[dict] = field(default_factory=list)
+    memorisation_file: Path | None = None
+    memorisation: dict = field(default_factory=dict)
     other_evaluations: list[Path] = field(default_factory=list)
     benchmarks: list[Benchmark] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -146,6 +148,8 @@ def gather(run_dir: str | Path) -> Run:
             rows = _try(run, path, _json) or []
             run.metrics_file = path
             run.metrics = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        elif path.name == "memorisation.json":
+            run.memorisation_file, run.memorisation = path, _try(run, path, _object) or {}
         else:
             run.other_evaluations.append(path)
     for path in sorted(folder.glob("benchmarks/**/*.tsv")):

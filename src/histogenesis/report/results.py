@@ -132,6 +132,25 @@ def contact_sheets(run: Run) -> Section | None:
     return Section("contact", "Real and synthetic, side by side", blocks, lead)
 
 
+def memorisation(run: Run) -> Section | None:
+    """What lies closest to the training patches, side by side."""
+    pairs = run.folder / "evaluation/closest_pairs.png"
+    if not run.memorisation or not pairs.is_file():
+        return None
+    audits = run.memorisation.get("encoders", {})
+    rows = [
+        [name, audit.get("verdict", ""), audit.get("sentence", "")]
+        for name, audit in audits.items()
+        if isinstance(audit, dict)
+    ]
+    lead = "The generated patches closest to a training patch, each above the one that it resembles. Copies would show here."
+    blocks = [
+        Figures([Figure(file_url(pairs, 1100), "Closest pairs.", pairs)], "wide"),
+        Table(["encoder", "verdict", "why"], rows, "", run.memorisation_file),
+    ]
+    return Section("memorisation", "Are training patches copied?", blocks, lead)
+
+
 def metrics(run: Run) -> Section | None:
     if not run.metrics:
         return None
@@ -139,15 +158,16 @@ def metrics(run: Run) -> Section | None:
         [
             Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file),
             row.get("encoder") or "",
+            f"{row['mpp']:g}" if _numbers(row, "mpp") else "all",
             row.get("value"),
             f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–",
             row.get("floor"),
-            row.get("n"),
+            row.get("n", row.get("n_generated")),
             row.get("note") or "",
         ]
         for row in run.metrics
     ]
-    columns = ["metric", "encoder", "value", "95 % interval", "real against real", "n", "note"]
+    columns = ["metric", "encoder", "µm/px", "value", "95 % interval", "real against real", "n", "note"]
     caption = "“Real against real” is the same number between two sets of real patches: the best that can be had."
     return Section("metrics", "Distance from real tissue", [Table(columns, rows, caption, run.metrics_file)])
 

@@ -10,6 +10,7 @@ from histogenesis.report.gather import Run
 
 CLEAR_SEAM = 1.1  # a lower bound above this is a seam that one may see, however many levels were tested
 CLOSE, FAR = 2, 16  # mean cross-scale error, grey steps of 255: hardly visible; another picture
+SUMMARISED = ("fid", "kid")  # in the verdict; the others stand in the table
 # Parts that metrics.json may hold: words in a metric's name, and what is not known without it.
 PARTS = {
     (
@@ -27,7 +28,7 @@ PARTS = {
 
 def statements(run: Run) -> list[Statement]:
     """The sentences, in the order of what a reader needs first."""
-    found = [*_drawn(run), *_held_out(run), *_memorisation(run), *_tiles(run), *_scales(run), *_metrics(run)]
+    found = [*_memorisation(run), *_drawn(run), *_held_out(run), *_metrics(run), *_tiles(run), *_scales(run)]
     return [*found, *_learning(run), *_set_aside(run), *_tissue(run), *_missing(run)]
 
 
@@ -158,12 +159,18 @@ def _scales(run: Run) -> Iterator[Statement]:
 
 
 def _metrics(run: Run) -> Iterator[Statement]:
+    """The distances over all mpps together; the table has the rest."""
     for row in run.metrics:
-        if not _is_memorisation(row):
+        if not _is_memorisation(row) and row.get("mpp") is None and str(row.get("name", "")).lower() in SUMMARISED:
             yield Statement("fact", _metric_sentence(row), run.metrics_file)
 
 
 def _memorisation(run: Run) -> Iterator[Statement]:
+    audit = run.memorisation
+    if audit:
+        kind = {"copies": "bad", "suspect": "look", "clear": "good"}.get(audit.get("verdict"), "open")
+        note = f" ({audit['note']})" if audit.get("note") else ""
+        yield Statement(kind, f"Memorisation: {audit.get('sentence', 'no sentence')}{note}", run.memorisation_file)
     for row in run.metrics:
         if _is_memorisation(row):
             yield Statement("fact", _metric_sentence(row), run.metrics_file)
@@ -175,7 +182,8 @@ def _is_memorisation(row: dict) -> bool:
 
 def _metric_sentence(row: dict) -> str:
     name = str(row.get("name") or "metric")
-    text = f"{name[0].upper()}{name[1:]}: {_number(row.get('value'))}"
+    name = name.upper() if name in SUMMARISED else name[0].upper() + name[1:]
+    text = f"{name}: {_number(row.get('value'))}"
     if row.get("low") is not None and row.get("high") is not None:
         text += f" (95 % interval {_number(row['low'])} to {_number(row['high'])})"
     if row.get("floor") is not None:
@@ -228,6 +236,7 @@ def _tissue(run: Run) -> Iterator[Statement]:
 
 def _missing(run: Run) -> Iterator[Statement]:
     names = " ".join(str(row.get("name", "")).lower() for row in run.metrics)
+    names += " memorisation" * bool(run.memorisation)
     missing = [what for words, what in PARTS.items() if not any(word in names for word in words)]
     if missing:
         yield Statement("open", "Not measured in this run: " + "; ".join(missing) + ".")
