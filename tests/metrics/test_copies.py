@@ -137,8 +137,9 @@ def test_false_alarms_are_as_rare_as_promised(searched, tissue):
 
 def test_large_patches_and_odd_sizes(tissue):
     """Patches over 32 px are averaged down; the search costs as much and still finds pieces."""
+    y, x = (side // 2 for side in tissue.shape[:2])
     for size in (72, 27):
-        region, elsewhere = tissue[: 5 * size, : 5 * size], tissue[5 * size :]
+        region, elsewhere = tissue[y : y + 5 * size, x - 2 * size : x + 3 * size], tissue[:y]
         windows = Windows(crops(region, 80, 0, size))
         copies = windows.match(noisy(turned(crops(region, 60, 2, size))))
         honest = windows.match(crops(elsewhere, 60, 1, size))

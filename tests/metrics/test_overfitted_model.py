@@ -14,7 +14,7 @@ from histogenesis.metrics.features import ImageSet
 from histogenesis.metrics.sets import Sets
 from histogenesis.slides.read import open_slide
 
-SIZE, MPP, DRAWN, STEPS = 16, 2.0, 64, 400
+SIZE, MPP, DRAWN, STEPS = 16, 2.0, 64, 1000
 
 
 @pytest.fixture(scope="module")

@@ -221,6 +221,7 @@ def test_a_dry_run_plans_exactly(name, lab):
 FAKE_CONDA = """#!/usr/bin/env bash
 # Enough of conda for a dry run to believe that there is one.
 case "$*" in
+  *--get*) echo '{"get": {"channel_priority": "strict"}}' ;;
   *--json*) echo '{"conda_prefix": "/opt/conda", "platform": "linux-64", "conda_version": "25.1.0", "root_prefix": "/opt/conda",
     "channels": [], "config_files": []}' ;;
   *--version*) echo "conda 25.1.0" ;;

@@ -15,7 +15,16 @@ from histogenesis.errors import BadInput
 
 METADATA_FILE = "ro-crate-metadata.json"
 # What Snakemake and Python leave in a folder that was unpacked and used.
-LEFT_BEHIND = (".snakemake/", ".histogenesis/", "/__pycache__/", "/logs/", "/benchmarks/", "/state/", ".pyc")
+LEFT_BEHIND = (
+    ".snakemake/",
+    ".histogenesis/",
+    "/__pycache__/",
+    "/logs/",
+    "/benchmarks/",
+    "/state/",
+    "/made_by.txt",
+    ".pyc",
+)
 
 
 def verify(crate: Path) -> tuple[list[str], str]:
