@@ -8,10 +8,10 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo baselines share test lint
+.PHONY: help demo baselines share test test-slurm lint
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # Torch first and alone: its CPU build is enough, and a plain resolve would fetch gigabytes of CUDA.
 # histolab without its dependencies: its own pins are years old, and what is used of it runs with today's.
@@ -47,7 +47,10 @@ baselines: $(VENV)/ready ## the demo and what it is compared with, side by side 
 
 test: $(VENV)/ready ## lint, then all tests
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m "not long"
+
+test-slurm: $(VENV)/ready ## the tiny harb on a real SLURM: kills, time limits, lost nodes (many minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long tests/slurm
 
 lint: $(VENV)/ready ## ruff, snakefmt, snakemake --lint
 	$(VENV)/bin/ruff check .

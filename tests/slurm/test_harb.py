@@ -19,7 +19,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 HARB = ("--configfile", "config/test/harb.yaml")
 LONGER = (*HARB, "tests/slurm/longer.yaml")

@@ -90,7 +90,10 @@ def test_nothing_is_left_to_do_and_a_changed_model_reruns_what_it_made(baselines
     weights.unlink()
     weights.with_name("model.json").unlink()
     done = run.run(RECIPE, "--dry-run", check=False)
-    assert done.returncode and "models.shared: there is no model in results/test-harb/models/shared" in done.stdout + done.stderr
+    assert (
+        done.returncode
+        and "models.shared: there is no model in results/test-harb/models/shared" in done.stdout + done.stderr
+    )
 
 
 def test_the_runs_are_compared(baselines, tmp_path):

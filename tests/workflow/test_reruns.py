@@ -4,7 +4,6 @@ Each row starts from a copy of one finished lab (lab.py), workflow and results b
 a step will write what it wrote before, so what comes after a planned job is planned too.
 """
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -216,27 +215,3 @@ def test_a_dry_run_plans_exactly(name, lab):
     change, expected = CHANGES[name]
     change(lab)
     assert lab.planned() == expected
-
-
-FAKE_CONDA = """#!/usr/bin/env bash
-# Enough of conda for a dry run to believe that there is one.
-case "$*" in
-  *--get*) echo '{"get": {"channel_priority": "strict"}}' ;;
-  *--json*) echo '{"conda_prefix": "/opt/conda", "platform": "linux-64", "conda_version": "25.1.0", "root_prefix": "/opt/conda",
-    "channels": [], "config_files": []}' ;;
-  *--version*) echo "conda 25.1.0" ;;
-  *) echo "channel_priority: strict" ;;
-esac
-"""
-
-
-def test_conda_on_or_off_is_no_change(lab, tmp_path):
-    """The environments are pinned, and what they install is among the params: with conda or without is the same run."""
-    conda = tmp_path / "bin/conda"
-    conda.parent.mkdir()
-    conda.write_text(FAKE_CONDA)
-    conda.chmod(0o755)
-    path = os.pathsep.join([str(conda.parent), os.environ["PATH"]])
-    assert lab.planned("--sdm", "conda", PATH=path) == {}
-    lab.edit("code/envs/torch.yaml", PIN)
-    assert lab.planned("--sdm", "conda", PATH=path) == jobs(COARSE, REPORT, train_model=1)
