@@ -66,14 +66,9 @@ def code(script):
 
 
 def environment(name):
-    """Digest of what an environment installs. Snakemake's own trigger would also see whether, and where, conda is used."""
+    """Digest of what an environment installs. Snakemake's own trigger, which profiles/default leaves out, also sees
+    whether, and where, conda is used."""
     return f"env:{environment_digest(name, HOME)}"
-
-
-if workflow.dag_settings:
-    workflow.dag_settings.rerun_triggers = frozenset(
-        trigger for trigger in workflow.dag_settings.rerun_triggers if trigger.name != "SOFTWARE_ENV"
-    )
 
 
 def user_files():

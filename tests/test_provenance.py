@@ -16,7 +16,8 @@ from histogenesis.versions import git_state, versions
 
 SOURCES = {
     "src/histogenesis/__init__.py": "",
-    "src/histogenesis/config.py": """
+    "src/histogenesis/config/__init__.py": "from histogenesis.config.data import LIMIT",
+    "src/histogenesis/config/data.py": """
         LIMIT = 3
         class Section:
             size: int = 1
@@ -111,10 +112,14 @@ def changed_by(project: Path, name: str, edit) -> set[str]:
         ("src/histogenesis/a/__init__.py", lambda t: "X = 1\n", {"deep"}),
         ("src/histogenesis/__init__.py", lambda t: "X = 1\n", set(SCRIPTS)),
         # values of the recipe are params of the rules; what its classes work out is not
-        ("src/histogenesis/config.py", lambda t: t.replace("3", "4"), set()),
-        ("src/histogenesis/config.py", lambda t: t.replace("size: int = 1", "size: int = 2\n    more: int = 3"), set()),
-        ("src/histogenesis/config.py", lambda t: t.replace("return self\n", "return self or None\n"), set()),
-        ("src/histogenesis/config.py", lambda t: t.replace("size**2", "size**3"), {"sibling"}),
+        ("src/histogenesis/config/data.py", lambda t: t.replace("3", "4"), set()),
+        (
+            "src/histogenesis/config/data.py",
+            lambda t: t.replace("size: int = 1", "size: int = 2\n    more: int = 3"),
+            set(),
+        ),
+        ("src/histogenesis/config/data.py", lambda t: t.replace("return self\n", "return self or None\n"), set()),
+        ("src/histogenesis/config/data.py", lambda t: t.replace("size**2", "size**3"), {"sibling"}),
         ("src/histogenesis/plugins/one.py", lambda t: t.replace("1", "2"), {"named"}),
         ("src/histogenesis/page/page.html.j2", lambda t: t + " ", {"page"}),
         ("src/histogenesis/page/styles/plain.css", lambda t: t.replace("red", "blue"), {"page"}),

@@ -26,7 +26,7 @@ from tqdm import tqdm
 PROJECT = "histogenesis"
 # What the recipe's classes say of values reaches the scripts as values, defaults spelt out, which are params of the rules. So
 # only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
-RECIPE_CLASSES = Path("src", PROJECT, "config.py")
+RECIPE_CLASSES = Path("src", PROJECT, "config")
 
 # ------------------------------------------------------------------------------------------------------------ code
 
@@ -43,7 +43,7 @@ def code_digest(script: str | Path, root: str | Path) -> str:
     root = Path(root).resolve()
     total = hashlib.sha256()
     for path in code_closure(script, root):
-        if path == root / RECIPE_CLASSES:
+        if path.is_relative_to(root / RECIPE_CLASSES):
             content = _methods_digest(path)
         else:
             content = _source(path).digest if path.suffix == ".py" else _bytes_digest(path)

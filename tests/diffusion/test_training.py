@@ -166,6 +166,23 @@ def test_a_loss_that_is_not_a_number_ends_the_training_and_keeps_the_last_good_s
     assert torch.equal(good, weights(trainer(tmp_path, steps=20)))
 
 
+def test_a_gradient_that_is_not_a_number_reaches_no_weights(tmp_path):
+    t = trainer(tmp_path, steps=8)
+    before = weights(t).clone()
+    t.weights["last.bias"].register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(Diverged, match=r"step 0: the gradient's norm is (nan|inf).*lower training.lr"):
+        t.run(None, None)
+    assert torch.equal(before, weights(t))
+
+
+def test_the_learning_rate_rises_and_then_falls_whatever_the_length(tmp_path):
+    t = trainer(tmp_path, steps=8, warmup_steps=4, decay_after_steps=100, lr=1e-3)
+    rates = {}
+    for t.step in (0, 3, 100, 400):
+        rates[t.step] = t.learning_rate()
+    assert rates == pytest.approx({0: 2.5e-4, 3: 1e-3, 100: 1e-3, 400: 5e-4})
+
+
 def test_a_diverging_loss_ends_the_training(tmp_path):
     t = trainer(tmp_path, steps=30)
     t.run(None, None)

@@ -171,6 +171,20 @@ class Disturbed:
     def drawing(self, slide: str, k: int) -> psutil.Process | None:
         return self.process("draw_level.py", slide, f"{RUN}/synthetic/{slide}/level{k}.h5")
 
+    def held(self, k: int) -> list[psutil.Process]:
+        """The processes that draw this level of both slides, each held still after some passes."""
+        found: dict[str, psutil.Process] = {}
+
+        def look() -> bool:
+            for slide in set(SLIDES) - set(found):
+                if self.passes(slide, k) >= 3 and (process := self.drawing(slide, k)):
+                    process.suspend()
+                    found[slide] = process
+            return len(found) == len(SLIDES)
+
+        self.wait(look)
+        return [found[slide] for slide in SLIDES]
+
     def step(self) -> int:
         """Step of the training's checkpoint."""
         for path in self.folder.glob(f"{RUN}/state/train/shared/*/checkpoint.safetensors"):
@@ -249,10 +263,7 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     run.wait((run.folder / RUN / "models/shared/model.safetensors").exists, 400)
 
     # Snakemake is killed while both slides are drawn; its jobs are held still until those of the next Snakemake wait for them.
-    run.wait(lambda: all(run.passes(slide, 1) >= 3 for slide in SLIDES))
-    orphans = {slide: run.drawing(slide, 1) for slide in SLIDES}
-    for process in orphans.values():
-        process.suspend()
+    orphans = run.held(1)
     seen["orphans"] = run.running("draw_level")
     start_of_second = (run.folder / "snakemake.log").stat().st_size
     seen["second code"] = run.start().wait(60)  # before that, one that is not to be there
@@ -267,13 +278,12 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     run.wait(lambda: len(run.running("draw_level")) == 4)
     seen["waiting"] = sorted(set(run.running("draw_level")) - set(seen["orphans"]))
     run.wait(lambda: all("waiting until" in run.log(job) for job in seen["waiting"]))
-    for process in orphans.values():
+    for process in orphans:
         process.resume()
 
     # One drawing is cancelled; then the node dies.
-    run.wait(lambda: all(run.passes(slide, 2) >= 3 for slide in SLIDES))
-    other = run.drawing(SLIDES[1], 2)
-    other.suspend()
+    held = run.held(2)
+    held[0].resume()
     (job,) = run.running(f"draw_level_wildcards_{SLIDES[0]}_2")
     cluster.command("scancel", job)
     run.wait(lambda: job not in run.running("draw_level"))

@@ -16,7 +16,7 @@ from histogenesis.slides.phantom import make_phantom
 
 from .conftest import Run
 
-PARTS = ["Snakefile", "rules", "src", "workflow", "envs", "config"]
+PARTS = ["Snakefile", "rules", "src", "workflow", "envs", "config", "profiles"]
 
 NETWORK = "{channels: 8, multipliers: [1, 2], blocks: 1, attention_px: [], heads: 1}"
 TRAINING = (

@@ -127,7 +127,10 @@ CHANGES = {
     ),
     "a script": (source("workflow/scripts/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "the recipe's classes: a key more": (
-        module("config.py", replace("class Evaluation(Section):", "class Evaluation(Section):\n    more: int = 1\n")),
+        module(
+            "config/evaluation.py",
+            replace("class Evaluation(Section):", "class Evaluation(Section):\n    more: int = 1\n"),
+        ),
         jobs(RECIPE, EVALUATED),
     ),
     # --- environments

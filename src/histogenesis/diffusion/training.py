@@ -26,7 +26,7 @@ from histogenesis.interrupt import Stopped, StopRequest
 
 
 class Diverged(BadInput):
-    """The loss is not a number, or far above its best."""
+    """The loss or its gradient is not a number, or the loss is far above its best."""
 
 
 class Trainer:
@@ -46,10 +46,10 @@ class Trainer:
         self.denoiser.precision = self.t.precision
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
-        self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.t.lr, betas=self.t.betas, eps=1e-8)
+        self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.t.lr, betas=self.t.betas, fused=True)
         for w in self.weights.values():  # Adam makes its state at its first step; a checkpoint fills it before that
             self.optimizer.state[w] = {
-                "step": torch.tensor(0.0),
+                "step": torch.zeros((), device=w.device),
                 "exp_avg": torch.zeros_like(w),
                 "exp_avg_sq": torch.zeros_like(w),
             }
@@ -77,10 +77,9 @@ class Trainer:
             total += loss.detach()
         if self.world > 1:
             self._sum_over_processes(total)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.t.clip_gradient or math.inf)
         loss = float(total)
-        self._check(loss)
-        if self.t.clip_gradient:
-            torch.nn.utils.clip_grad_norm_(self.weights.values(), self.t.clip_gradient)
+        self._check(loss, float(norm))
         self.optimizer.param_groups[0]["lr"] = self.learning_rate()
         self.optimizer.step()
         self._update_average()
@@ -88,7 +87,10 @@ class Trainer:
         return loss
 
     def learning_rate(self) -> float:
-        return self.t.lr * min(1.0, (self.step + 1) / self.t.warmup_steps) if self.t.warmup_steps else self.t.lr
+        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024)."""
+        rise = min(1.0, (self.step + 1) / self.t.warmup_steps) if self.t.warmup_steps else 1.0
+        decay = math.sqrt(max(1.0, self.step / self.t.decay_after_steps)) if self.t.decay_after_steps else 1.0
+        return self.t.lr * rise / decay
 
     def _sum_over_processes(self, total: Tensor) -> None:
         gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights.values()]
@@ -111,10 +113,11 @@ class Trainer:
         keep = 0.5 ** (self.t.batch / max(half_life, 1e-8))
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
 
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _check(self, loss: float, gradient_norm: float) -> None:
+        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+            wrong = f"the gradient's norm is {gradient_norm}" if math.isfinite(loss) else f"the loss is {loss}"
             raise Diverged(
-                f"step {self.step}: the loss is {loss}. The last good state is kept in {self.state}; lower training.lr, or"
+                f"step {self.step}: {wrong}. The last good state is kept in {self.state}; lower training.lr, or"
                 " set training.clip_gradient: 1 or training.precision: fp32, and run again"
             )
         self.running = loss if self.running is None else 0.98 * self.running + 0.02 * loss
@@ -192,13 +195,19 @@ class Trainer:
         bar.close()
 
     def _prefetched(self) -> Iterator[list[Batch]]:
-        """This process's shares of each step, read one step ahead by a thread."""
+        """This process's shares of each step; for a GPU, read one step ahead by a thread.
+
+        On a CPU that thread would take turns with those of the network, which wait for each other: half the speed.
+        """
         shares = self.micro_batches()
+
+        def read(step):
+            return [self.batches.read(step, share) for share in shares]
+
+        if self.device == "cpu":
+            yield from map(read, range(self.step, self.t.steps))
+            return
         with ThreadPoolExecutor(1) as reader:
-
-            def read(step):
-                return [self.batches.read(step, share) for share in shares]
-
             ahead = reader.submit(read, self.step)
             for step in range(self.step, self.t.steps):
                 now, ahead = ahead.result(), reader.submit(read, step + 1)

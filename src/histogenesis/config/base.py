@@ -1,0 +1,31 @@
+"""What all sections of a recipe are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Mpp = Annotated[float, Field(gt=0.01, lt=1000, description="micrometres per pixel")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run, in words that name the key and the remedy."""
+
+
+def by_kind(default: str, *others: str) -> Discriminator:
+    """Tells sections apart by their key `kind`, which may be left out for `default`."""
+    return Discriminator(
+        lambda section: (
+            section.get("kind", default) if isinstance(section, dict) else getattr(section, "kind", default)
+        ),
+        custom_error_type="unknown_kind",
+        custom_error_message=f"no such kind; there are {', '.join([default, *others])}",
+    )

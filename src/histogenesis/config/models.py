@@ -1,0 +1,121 @@
+"""Models: network, objective, training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+
+from histogenesis.config.base import Fraction, Name, Section, by_kind
+
+
+class Network(Section):
+    """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
+
+    kind: Literal["ddpmpp"] = "ddpmpp"
+    channels: PositiveInt = 64
+    multipliers: list[PositiveFloat] = Field([0.5, 1, 1, 2, 2, 4, 4], min_length=1)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
+    heads: PositiveInt = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class EDSR(Section):
+    """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
+
+    kind: Literal["edsr"]
+    channels: PositiveInt = 64
+    blocks: PositiveInt = Field(16, description="residual blocks")
+
+
+class Objective(Section):
+    """What the network predicts, and which noise levels it learns."""
+
+    kind: Literal["edm"] = "edm"
+    sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
+    p_mean: float = -1.2
+    p_std: PositiveFloat = 1.2
+
+
+class SuperResolution(Section):
+    """The patch from its own average over 2 x 2 pixels: mean absolute error (Lim et al. 2017)."""
+
+    kind: Literal["super-resolution"]
+    sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
+
+
+AnyNetwork = Annotated[Annotated[Network, Tag("ddpmpp")] | Annotated[EDSR, Tag("edsr")], by_kind("ddpmpp", "edsr")]
+AnyObjective = Annotated[
+    Annotated[Objective, Tag("edm")] | Annotated[SuperResolution, Tag("super-resolution")],
+    by_kind("edm", "super-resolution"),
+]
+
+
+class Training(Section):
+    steps: PositiveInt
+    batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
+    micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
+    lr: PositiveFloat = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = Field(0, ge=0)
+    decay_after_steps: PositiveInt | None = Field(
+        None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
+    )
+    clip_gradient: PositiveFloat | None = None
+    ema_half_life_images: PositiveFloat = 500_000
+    ema_rampup: Fraction = Field(0.05, description="half-life is at most this share of the images seen so far")
+    precision: Literal["fp32", "bf16"] = "bf16"
+    compile: bool = Field(True, description="torch.compile, on a GPU only")
+    augment: bool = Field(True, description="eight flips and rotations")
+    seed: int = 1
+    checkpoint_every: PositiveInt = 500
+    log_every: PositiveInt = 50
+    validate_every: PositiveInt = 500
+    validation_images: PositiveInt = 64
+    sample_every: PositiveInt = 5000
+    sample_images: PositiveInt = Field(4, description="samples drawn for each mpp in a sample grid")
+    diverged_at: PositiveFloat = Field(100.0, description="a running loss this many times its best ends the training")
+
+    @model_validator(mode="after")
+    def micro(self):
+        if self.micro_batch and self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        return self
+
+
+class Model(Section):
+    """One trained denoiser (or, for a baseline, upscaler): network + objective + conditions + weights."""
+
+    patches: Name = Field(description="the patch set that it learns from")
+    network: AnyNetwork = Network()
+    objective: AnyObjective = Objective()
+    conditions: list[Literal["mpp"]] = Field(["mpp"], description="what the network is told")
+    training: Training
+
+    @model_validator(mode="after")
+    def belong_together(self):
+        if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
+            raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if self.network.kind == "edsr" and self.conditions:
+            raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
+        return self
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Pictures that the network takes have a multiple of so many px as height and width."""
+        return 2 if self.network.kind == "edsr" else 2 ** (len(self.network.multipliers) - 1)
+
+
+class TakenModel(Section):
+    """A model that another run has trained: its two files are copied, and nothing is trained."""
+
+    path: str = Field(
+        min_length=1, description="its folder, as in results/demo/models/shared; relative to the working directory"
+    )
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")],
+    Discriminator(lambda v: "taken" if ("path" in v if isinstance(v, dict) else hasattr(v, "path")) else "trained"),
+]

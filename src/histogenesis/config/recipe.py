@@ -1,0 +1,128 @@
+"""The whole recipe: what its sections say of each other, and how it is read and written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+
+from histogenesis.config.base import Name, RecipeError, Section
+from histogenesis.config.data import PatchSet, Slides, Split, Tissue
+from histogenesis.config.drawing import Level, Synthetic, UpscaledLevel
+from histogenesis.config.evaluation import Evaluation
+from histogenesis.config.models import AnyModel, Model
+
+
+class Recipe(Section):
+    """Everything that a run is."""
+
+    run: Name = Field(description="results are written to results/{run}/")
+    seed: int = 1
+    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    slides: Slides
+    split: Split = Split()
+    tissue: Tissue = Tissue()
+    patches: dict[Name, PatchSet]
+    models: dict[Name, AnyModel]
+    synthetic: Synthetic
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def references(self):
+        for name, model in self.trained_models.items():
+            if model.patches not in self.patches:
+                raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
+            size, deep = self.patches[model.patches].size_px, model.size_multiple_px
+            if size % deep:
+                raise ValueError(
+                    f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
+                    f" {size} px patches do not allow; use a multiple of {deep} px"
+                )
+        for k, level in enumerate(self.synthetic.levels):
+            if level.model is not None:
+                self._check_model(f"synthetic.levels[{k}]", level)
+        if self.compared_patches not in self.patches:
+            raise ValueError(
+                f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
+            )
+        return self
+
+    def _check_model(self, where: str, level: Level | UpscaledLevel) -> None:
+        if level.model not in self.models:
+            raise ValueError(f"{where}: no model {level.model!r}; there are {sorted(self.models)}")
+        model = self.trained_models.get(level.model)
+        if model is None:  # taken from elsewhere: the step that takes it looks
+            return
+        wanted = "super-resolution" if level.kind == "upscale" else "edm"
+        if model.objective.kind != wanted:
+            raise ValueError(
+                f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted!r}"
+            )
+        if level.kind == "upscale":
+            return
+        if level.tile_px % model.size_multiple_px:
+            raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
+        trained = self.patches[model.patches].mpps
+        if not any(math.isclose(level.mpp, mpp) for mpp in trained):
+            raise ValueError(
+                f"{where}: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
+                f" patches.{model.patches}.mpps"
+            )
+
+    @property
+    def trained_models(self) -> dict[str, Model]:
+        """Those that this run trains; the others are taken from other runs."""
+        return {name: model for name, model in self.models.items() if isinstance(model, Model)}
+
+    @property
+    def compared_patches(self) -> str | None:
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        finest = self.trained_models.get(self.synthetic.levels[-1].model)
+        learned_from = finest.patches if finest else None
+        only = next(iter(self.patches)) if len(self.patches) == 1 else None
+        return self.evaluation.patches or learned_from or only
+
+
+def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check `values`; raises RecipeError naming every wrong key, in one line each."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = _key(problem, values) or "(whole recipe)"
+            what = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                what = "unknown key; see config/README.md for those that exist"
+            lines.append(f"  {where}: {what}")
+        raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from None
+
+
+def _key(problem: dict[str, Any], values: Any) -> str:
+    """Where in the recipe a problem lies, as its writer would say: without the kinds that pydantic adds to the path."""
+    parts = []
+    for part in problem["loc"]:
+        there = isinstance(part, int) or (isinstance(values, dict) and part in values)
+        if there or (problem["type"] == "missing" and part == problem["loc"][-1]):
+            parts.append(str(part))
+            values = values[part] if there and isinstance(values, dict | list) else None
+    return ".".join(parts)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from YAML."""
+    values = yaml.safe_load(Path(path).read_text())
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} is not a recipe: it holds no keys")
+    return parse_recipe(values, str(path))
+
+
+def canonical(value: Any) -> str:
+    """One string for a section: sorted keys, no spaces. What Snakemake compares, and what scripts read back."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
