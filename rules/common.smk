@@ -38,13 +38,15 @@ ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isins
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
-# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
+# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine. PYTHONPATH
+# is set within the job: Snakemake takes it out of a conda job's environment.
 os.environ.update(
     SCRIPTS=str(HOME / "workflow/scripts"),
+    LIBRARY=str(HOME / "src"),
     RUN_DIR=RUN,
     SLIDE_TABLE=slides.table or "",
-    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")])),
 )
+shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 

@@ -34,7 +34,7 @@ from histogenesis.provenance import code_digest, environment_digest
 from histogenesis.versions import git_state, versions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "pyproject.toml"]
+CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "profiles", "slurm", "pyproject.toml"]
 TEXT = {".json", ".jsonl", ".yaml", ".tsv", ".geojson", ".html", ".txt", ".md", ""}
 
 README = """# {run}: a run of histogenesis, with what it was made from
