@@ -5,6 +5,11 @@ state/, which is no output: Snakemake deletes the outputs of a failed job, and m
 """
 
 
+def launched_on(gpus):
+    """What starts one process for each GPU of a node."""
+    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+
+
 rule take_model:
     output:
         weights=f"{RUN}/models/{{model}}/model.safetensors",
@@ -57,18 +62,19 @@ rule train_model:
         model=one_of(RECIPE.trained_models),
     conda:
         "../envs/torch.yaml"
-    threads: RECIPE.cpu_threads
+    threads: lambda w: RECIPE.cpu_threads * RECIPE.models[w.model].training.gpus
     resources:
         mem_mb=each_try(training_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
-        gpu=1,
+        gpu=lambda w: RECIPE.models[w.model].training.gpus,
     params:
+        launch=lambda w: launched_on(RECIPE.models[w.model].training.gpus),
         options=lambda w: canonical(RECIPE.models[w.model]),
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_model.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
+        'exec {params.launch} "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
         " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"

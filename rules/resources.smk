@@ -66,7 +66,8 @@ def training_mb(wildcards):
     network, patch_px = model.network, RECIPE.patches[model.patches].size_px
     widths = [network.channels * m for m in getattr(network, "multipliers", [1])]
     weights = sum(9 * (10 * network.blocks + 6) * width**2 for width in widths)
-    return TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
+    of_a_process = TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
+    return of_a_process * model.training.gpus
 
 
 def drawing_mb(wildcards):

@@ -27,9 +27,10 @@ from histogenesis.interrupt import Stopped, end_stopped, hold
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.pictures import plot_losses, save_grid
 
-# What may change without making another training: its length (it goes on), and how often it reports.
+# What may change without making another training: its length (it goes on), who shares the work, how often it reports.
 REPORTING = {
     "steps",
+    "gpus",
     "checkpoint_every",
     "log_every",
     "validate_every",

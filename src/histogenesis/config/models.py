@@ -56,6 +56,7 @@ class Training(Section):
     steps: PositiveInt
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
     micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
+    gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
     lr: PositiveFloat = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(0, ge=0)
@@ -81,6 +82,8 @@ class Training(Section):
     def micro(self):
         if self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        if self.batch % (self.gpus * (self.micro_batch or 1)):
+            raise ValueError(f"batch {self.batch} cannot be shared evenly by {self.gpus} gpus; take a multiple")
         return self
 
 
