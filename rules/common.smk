@@ -1,7 +1,9 @@
 """What all rules share: the checked recipe, the slides, where results lie, and the digests that decide on reruns."""
 
+import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from itertools import chain
@@ -11,7 +13,9 @@ HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
 from histogenesis.config import RecipeError, canonical, parse_recipe
+from histogenesis.config.data import LABELLED
 from histogenesis.errors import BadInput
+from histogenesis.patches.sources import source_files
 from histogenesis.provenance import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 
@@ -30,9 +34,9 @@ try:
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
-SYNTHETIC = RECIPE.synthetic.names
-LEVELS = RECIPE.synthetic.levels
-TAKEN = {name: model.path for name, model in RECIPE.models.items() if name not in RECIPE.trained_models}
+SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
+LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
+TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
@@ -50,8 +54,8 @@ os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    patch_set="|".join(RECIPE.patches),
-    model="|".join(RECIPE.models),
+    patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
+    model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 
@@ -72,13 +76,18 @@ def environment(name):
 
 
 def user_files():
-    """What users bring, by its name in the table or the recipe: slides, tissue outlines, encoders (a file or a folder)."""
+    """What users bring, by its name in the table or the recipe: slides, outlines, labelled patches, encoders (file or folder)."""
     found = {}
     for row in SLIDES.values():
-        names = [row.tissue] if row.slide in PHANTOMS else [row.path, row.tissue]
+        names = [row.tissue, row.regions] if row.slide in PHANTOMS else [row.path, row.tissue, row.regions]
         found.update((name, [slide_path(name, Path(RUN))]) for name in names if name)
     for name in ENCODER_FILES.values():
         found[name] = sorted(Path(name).rglob("*")) or [Path(name)]
+    for patches in RECIPE.patches.values():
+        if not patches.from_slides:
+            source = slide_path(patches.path, Path(RUN))
+            columns = patches.file_column, patches.class_column
+            found[f"{patches.kind}:{patches.path}"] = source_files(source, patches.kind, *columns)
     for name in TAKEN.values():
         found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
@@ -100,6 +109,32 @@ def content(name):
     """Digest of what a user brought; a file that is missing has none (the slide's record will say so)."""
     digests = ",".join(CONTENTS[path] or "unreadable" for path in USER_FILES.get(name, []))
     return f"content:{name}={digests or HANDED_ON.get(name, 'missing')}" if name else "content:none"
+
+
+def content_of_set(name):
+    """One digest of all files of a labelled patch set, which may be hundreds of thousands."""
+    key = f"{RECIPE.patches[name].kind}:{RECIPE.patches[name].path}"
+    return f"content:{key}={hashlib.sha256(content(key).encode()).hexdigest()}"
+
+
+def patches_of(name):
+    """The files of a patch set: one a slide, or one for all labelled patches."""
+    slides = SLIDES if RECIPE.patches[name].from_slides else [name]
+    return expand(f"{RUN}/patches/{name}/{{slide}}.h5", slide=slides)
+
+
+def splits_of(name):
+    """What of a patch set is held out: whole patients, or whole groups of labelled patches."""
+    return f"{RUN}/splits.tsv" if RECIPE.patches[name].from_slides else f"{RUN}/patches/{name}/splits.tsv"
+
+
+def label_of(wildcards):
+    """The class of a slide, for patch sets that take it as that of its patches."""
+    return f"--label {shlex.quote(SLIDES[wildcards.slide].label or '')}"
+
+
+def sets_of_kind(*kinds):
+    return one_of(name for name, patches in RECIPE.patches.items() if patches.kind in kinds)
 
 
 def level_above(wildcards):
@@ -128,7 +163,7 @@ def finest_patch_set():
 
 def one_of(names):
     """A pattern that matches these names and nothing else, not even where there are none."""
-    return "|".join(map(str, names)) or "(?!)"
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
 
 
 def levels_of_kind(kind):

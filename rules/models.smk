@@ -31,10 +31,8 @@ rule take_model:
 
 rule train_model:
     input:
-        splits=f"{RUN}/splits.tsv",
-        patches=lambda w: expand(
-            f"{RUN}/patches/{{patch_set}}/{{slide}}.h5", patch_set=RECIPE.models[w.model].patches, slide=SLIDES
-        ),
+        splits=lambda w: splits_of(RECIPE.models[w.model].patches),
+        patches=lambda w: patches_of(RECIPE.models[w.model].patches),
     output:
         weights=f"{RUN}/models/{{model}}/model.safetensors",
         description=f"{RUN}/models/{{model}}/model.json",

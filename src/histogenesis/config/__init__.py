@@ -5,7 +5,16 @@ in config/recipe.schema.json is generated from these classes (`histogenesis sche
 """
 
 from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section
-from histogenesis.config.data import PatchSet, Phantom, Slides, Split, Tissue
+from histogenesis.config.data import (
+    AnyPatches,
+    LabelledPatches,
+    PatchSet,
+    Phantom,
+    RegionPatches,
+    Slides,
+    Split,
+    Tissue,
+)
 from histogenesis.config.drawing import (
     TVL1,
     AnyLevel,
@@ -35,8 +44,10 @@ from histogenesis.config.models import (
     SuperResolution,
     TakenModel,
     Training,
+    WinnerModel,
 )
 from histogenesis.config.recipe import Recipe, canonical, load_recipe, parse_recipe
+from histogenesis.config.samples import Cell, Samples, Study, Winner
 
 __all__ = [
     "EDSR",
@@ -46,12 +57,15 @@ __all__ = [
     "AnyModel",
     "AnyNetwork",
     "AnyObjective",
+    "AnyPatches",
     "Bicubic",
+    "Cell",
     "EncoderFile",
     "Evaluation",
     "Fraction",
     "GridShift",
     "Independent",
+    "LabelledPatches",
     "Learned",
     "Level",
     "Model",
@@ -65,12 +79,15 @@ __all__ = [
     "Phantom",
     "Recipe",
     "RecipeError",
+    "RegionPatches",
     "Relaxation",
     "Sampler",
+    "Samples",
     "Section",
     "SlideFile",
     "Slides",
     "Split",
+    "Study",
     "SuperResolution",
     "Synthetic",
     "TakenModel",
@@ -78,6 +95,8 @@ __all__ = [
     "TissuePlan",
     "Training",
     "UpscaledLevel",
+    "Winner",
+    "WinnerModel",
     "canonical",
     "load_recipe",
     "parse_recipe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
@@ -52,6 +52,10 @@ AnyObjective = Annotated[
 ]
 
 
+def _has(section: Any, key: str) -> bool:
+    return key in section if isinstance(section, dict) else hasattr(section, key)
+
+
 class Training(Section):
     steps: PositiveInt
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
@@ -91,6 +95,7 @@ class Model(Section):
     network: AnyNetwork = Network()
     objective: AnyObjective = Objective()
     conditions: list[Literal["mpp"]] = Field(["mpp"], description="what the network is told")
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
     training: Training
 
     @model_validator(mode="after")
@@ -107,6 +112,15 @@ class Model(Section):
         return 2 if self.network.kind == "edsr" else 2 ** (len(self.network.multipliers) - 1)
 
 
+class WinnerModel(Section):
+    """A model like the best of the study (study.winner), trained anew: another class, another length."""
+
+    winner_of: Name = Field(description="the samples whose combinations compete, as study.winner says")
+    patches: Name = Field(description="the patch set that it learns from")
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only")
+    training: dict[str, Any] = Field(default_factory=dict, description="what is other than in the winner's training")
+
+
 class TakenModel(Section):
     """A model that another run has trained: its two files are copied, and nothing is trained."""
 
@@ -116,6 +130,8 @@ class TakenModel(Section):
 
 
 AnyModel = Annotated[
-    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")],
-    Discriminator(lambda v: "taken" if ("path" in v if isinstance(v, dict) else hasattr(v, "path")) else "trained"),
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
+    Discriminator(
+        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
+    ),
 ]

@@ -11,10 +11,12 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from histogenesis.config.base import Name, RecipeError, Section
-from histogenesis.config.data import PatchSet, Slides, Split, Tissue
+from histogenesis.config.data import AnyPatches, Slides, Split, Tissue
 from histogenesis.config.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.config.evaluation import Evaluation
-from histogenesis.config.models import AnyModel, Model
+from histogenesis.config.grid import expand
+from histogenesis.config.models import AnyModel, Model, TakenModel, WinnerModel
+from histogenesis.config.samples import Samples, Study
 
 
 class Recipe(Section):
@@ -23,16 +25,23 @@ class Recipe(Section):
     run: Name = Field(description="results are written to results/{run}/")
     seed: int = 1
     cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
-    slides: Slides
+    slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
-    patches: dict[Name, PatchSet]
+    patches: dict[Name, AnyPatches]
     models: dict[Name, AnyModel]
-    synthetic: Synthetic
+    synthetic: Synthetic | None = None
+    samples: dict[Name, Samples] = Field(default_factory=dict)
+    study: Study | None = None
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def references(self):
+        if not self.synthetic and not self.samples:
+            raise ValueError("nothing is made: give `synthetic:` (slides), or `samples:` (patches)")
+        from_slides = self.synthetic or any(patches.from_slides for patches in self.patches.values())
+        if from_slides and not self.slides.table and not self.slides.phantoms:
+            raise ValueError("no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
         for name, model in self.trained_models.items():
             if model.patches not in self.patches:
                 raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
@@ -42,10 +51,21 @@ class Recipe(Section):
                     f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
                     f" {size} px patches do not allow; use a multiple of {deep} px"
                 )
-        for k, level in enumerate(self.synthetic.levels):
+            if "mpp" in model.conditions and not self.patches[model.patches].mpps:
+                raise ValueError(
+                    f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
+                    " set `conditions` without mpp"
+                )
+            if model.classes and not self.patches[model.patches].has_labels:
+                raise ValueError(f"models.{name}: `classes` needs labels, and patch set {model.patches!r} has none")
+        for name, model in self.winner_models.items():
+            self._check_winner(name, model)
+        for name, samples in self.samples.items():
+            self._check_samples(f"samples.{name}", samples)
+        for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             if level.model is not None:
                 self._check_model(f"synthetic.levels[{k}]", level)
-        if self.compared_patches not in self.patches:
+        if self.synthetic and self.compared_patches not in self.patches:
             raise ValueError(
                 f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
             )
@@ -73,23 +93,68 @@ class Recipe(Section):
                 f" patches.{model.patches}.mpps"
             )
 
+    def _check_winner(self, name: str, model: WinnerModel) -> None:
+        if not (self.study and self.study.winner and self.study.winner.samples == model.winner_of):
+            raise ValueError(f"models.{name}: say in study.winner by what {model.winner_of!r} is judged")
+        if model.patches not in self.patches:
+            raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
+
+    def _check_samples(self, where: str, samples: Samples) -> None:
+        if samples.model not in self.models:
+            raise ValueError(f"{where}: no model {samples.model!r}; there are {sorted(self.models)}")
+        learnt, compared = self.patches_of(samples.model), self.patches.get(samples.compare or "")
+        if samples.compare and not compared:
+            raise ValueError(f"{where}: no patch set {samples.compare!r}; there are {sorted(self.patches)}")
+        if not (compared or learnt):
+            raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
+        size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
+        compared = compared or self.patches[learnt]
+        if compared.size_px != size:
+            raise ValueError(
+                f"{where}: patches of {size} px cannot be compared with those of {compared.size_px} px; give `compare:`, a"
+                f" patch set of {size} px"
+            )
+        model = self.trained_models.get(samples.model)
+        if model and model.objective.kind == "super-resolution":
+            raise ValueError(f"{where}: model {samples.model!r} upscales, and draws nothing from noise")
+        if model and size % model.size_multiple_px:
+            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
+
+    def patches_of(self, model: str) -> str | None:
+        """The patch set that a model learns from; None for one that another run has trained."""
+        return getattr(self.models[model], "patches", None)
+
+    def compared_with(self, samples: str) -> str:
+        """The patch set whose held-out patches samples are compared with."""
+        return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+
+    @property
+    def winner_models(self) -> dict[str, WinnerModel]:
+        """Those that are trained as the best of the study was."""
+        return {name: model for name, model in self.models.items() if isinstance(model, WinnerModel)}
+
+    @property
+    def taken_models(self) -> dict[str, TakenModel]:
+        return {name: model for name, model in self.models.items() if isinstance(model, TakenModel)}
+
     @property
     def trained_models(self) -> dict[str, Model]:
-        """Those that this run trains; the others are taken from other runs."""
+        """Those that this run trains as it says; the others are taken from other runs, or follow the study's winner."""
         return {name: model for name, model in self.models.items() if isinstance(model, Model)}
 
     @property
     def compared_patches(self) -> str | None:
         """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
-        finest = self.trained_models.get(self.synthetic.levels[-1].model)
+        finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
         learned_from = finest.patches if finest else None
         only = next(iter(self.patches)) if len(self.patches) == 1 else None
         return self.evaluation.patches or learned_from or only
 
 
 def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Check `values`; raises RecipeError naming every wrong key, in one line each."""
+    """Check `values`, a study's grid carried out; raises RecipeError naming every wrong key, in one line each."""
     try:
+        values = expand(values)
         return Recipe.model_validate(values)
     except ValidationError as error:
         lines = []
