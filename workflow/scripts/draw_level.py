@@ -86,6 +86,7 @@ def main() -> None:
         plan=plan,
         background=background,
         device=device,
+        learned=model.objective.sigmas,
     )
     state = args.state / digest[:12]
     try:

@@ -15,12 +15,13 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Training, canonical
+from histogenesis.config import Model, Sampler, Threshold, Training, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
 from histogenesis.diffusion.model import build_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
+from histogenesis.diffusion.threshold import thresholded
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped, hold
@@ -37,6 +38,10 @@ REPORTING = {
     "sample_every",
     "sample_images",
 }
+
+
+# A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
+SAMPLE_THRESHOLD = Threshold(kind="dynamic")
 
 
 def arguments() -> argparse.Namespace:
@@ -56,10 +61,19 @@ def arguments() -> argparse.Namespace:
 def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
     """What a denoiser draws at each mpp: (n, 3, p, p), model units."""
     px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
-    solver, rows = stages(**Sampler(kind="dpmpp-2m", steps=20).model_dump()), []
+    denoiser, rows = trainer.denoiser, []
+    learned = denoiser.objective.sigmas
+    sampler = Sampler(
+        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if learned else None
+    )
+    solver = stages(**sampler.solver, learned=learned)
+
+    def estimate(x, sigma, mpp):
+        return thresholded(denoiser(x, full * sigma, full * mpp), sampler.threshold, denoiser.normalisation)
+
     for mpp in mpps:
         noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(lambda x, sigma, s=full * mpp: trainer.denoiser(x, full * sigma, s), noise, solver))
+        rows.append(sample(lambda x, sigma, mpp=mpp: estimate(x, sigma, mpp), noise, solver))
     return rows
 
 
@@ -74,7 +88,7 @@ def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpp
     return rows
 
 
-SAMPLES = {"edm": from_noise, "super-resolution": enlarged}
+SAMPLES = {"super-resolution": enlarged}  # denoisers: from noise
 
 
 def main() -> None:
@@ -106,7 +120,7 @@ def main() -> None:
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES[section.objective.kind](trainer, section.training, held_out, mpps)
+            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section.training, held_out, mpps)
         rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
 

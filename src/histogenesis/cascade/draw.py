@@ -21,8 +21,8 @@ from histogenesis.cascade.tiling import Drawn, Tile, grid_shift, shifted_grid
 from histogenesis.config import Level as LevelSection
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import NoiseField
-from histogenesis.diffusion.objectives import karras_sigmas
 from histogenesis.diffusion.samplers import release_sigma, stages
+from histogenesis.diffusion.threshold import thresholded
 from histogenesis.interrupt import Stopped
 
 
@@ -31,7 +31,8 @@ class Drawing:
     """One level of one synthetic slide.
 
     `denoise(x_bchw, sigma_b, mpp_b)` works in the model's units. `above` is the finished level above (null-space wants
-    it), `plan` the tissue plan at level 0's scale (None: everything is drawn), `background` its RGB colour.
+    it), `plan` the tissue plan at level 0's scale (None: everything is drawn), `background` its RGB colour, `learned` the noise
+    levels of the model's schedule (None: it has none).
     """
 
     section: LevelSection
@@ -45,12 +46,13 @@ class Drawing:
     plan: np.ndarray | None = None
     background: tuple[int, int, int] = (255, 255, 255)
     device: str = "cpu"
+    learned: list[float] | None = None
 
     def __post_init__(self):
-        s, sampler = self.section, self.section.sampler
-        self.stages = stages(**sampler.model_dump())
-        sigmas = sampler.model_dump(exclude={"kind"})
-        self.sigmas = karras_sigmas(**sigmas)
+        s = self.section
+        self.stages = stages(**s.sampler.solver, learned=self.learned)
+        first = {stage.step: stage.sigma for stage in reversed(self.stages)}
+        self.sigmas = [*(first[step] for step in sorted(first)), 0.0]
         self.release = 0.0
         if s.constraint.kind == "null-space":
             relaxation = s.constraint.relaxation
@@ -99,12 +101,16 @@ class Drawing:
         n, update = len(padded), self.stages[stage].update
         sigma = torch.full((n,), self.stages[stage].sigma, device=self.device)
         mpp = torch.full((n,), self.section.mpp, device=self.device)
-        denoised = self.constrain(stage, self.denoise(x, sigma, mpp), padded)
+        denoised = thresholded(self.denoise(x, sigma, mpp), self.section.sampler.threshold, self.normalisation)
+        denoised = self.constrain(stage, denoised, padded)
         memory = None
         if stage and self.stages[stage - 1].remembers:
             memory = np.stack([planes.before("memory")[(slice(None), *tile.window)] for tile in padded])
             memory = torch.from_numpy(memory).to(self.device)
         x, memory = update(x, denoised, memory)
+        if self.stages[stage].fresh:
+            fresh = [self.noise.window(tile.y, tile.x, tile.size, tile.size, step=stage + 1) for tile in padded]
+            x = x + self.stages[stage].fresh * torch.from_numpy(np.stack(fresh)).to(self.device)
         for name, values in (("x", x), ("memory", memory if self.stages[stage].remembers else None)):
             if values is not None:
                 for tile, value in zip(tiles, values.cpu().numpy()):

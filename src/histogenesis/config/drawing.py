@@ -7,15 +7,43 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.config.base import Mpp, Name, Section, by_kind
+from histogenesis.config.base import Fraction, Mpp, Name, Section, by_kind
+
+
+class Threshold(Section):
+    """Estimates of the clean image are kept within what a picture can be, at every evaluation (Saharia et al. 2022)."""
+
+    kind: Literal["static", "dynamic"] = "dynamic"
+    percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
 
 
 class Sampler(Section):
-    kind: Literal["heun", "euler", "dpmpp-2m"] = "heun"
+    """Which solver, over which noise levels."""
+
+    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = "heun"
     steps: PositiveInt = 18
+    levels: Literal["karras", "schedule"] | None = Field(
+        None,
+        description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: those, if any",
+    )
     sigma_min: PositiveFloat = 0.002
     sigma_max: PositiveFloat = 80.0
     rho: PositiveFloat = 7.0
+    eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
+    variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
+    threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
+
+    @property
+    def solver(self) -> dict:
+        """What diffusion.samplers.stages takes."""
+        return self.model_dump(exclude={"threshold"})
+
+    @model_validator(mode="after")
+    def belong_together(self):
+        for key, kind in (("eta", "ddim"), ("variance", "ddpm")):
+            if getattr(self, key) is not None and self.kind != kind:
+                raise ValueError(f"`{key}` belongs to `kind: {kind}`, not to `{self.kind}`; leave it out")
+        return self
 
 
 class Relaxation(Section):

@@ -38,6 +38,20 @@ class Objective(Section):
     p_std: PositiveFloat = 1.2
 
 
+class Prediction(Section):
+    """The network predicts noise, velocity or picture, at T discrete steps of a schedule. Pictures are in [-1, 1]."""
+
+    kind: Literal["eps", "v", "x0"]
+    schedule: Literal["cosine", "linear"] = "cosine"
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
 class SuperResolution(Section):
     """The patch from its own average over 2 x 2 pixels: mean absolute error (Lim et al. 2017)."""
 
@@ -47,8 +61,12 @@ class SuperResolution(Section):
 
 AnyNetwork = Annotated[Annotated[Network, Tag("ddpmpp")] | Annotated[EDSR, Tag("edsr")], by_kind("ddpmpp", "edsr")]
 AnyObjective = Annotated[
-    Annotated[Objective, Tag("edm")] | Annotated[SuperResolution, Tag("super-resolution")],
-    by_kind("edm", "super-resolution"),
+    Annotated[Objective, Tag("edm")]
+    | Annotated[Prediction, Tag("eps")]
+    | Annotated[Prediction, Tag("v")]
+    | Annotated[Prediction, Tag("x0")]
+    | Annotated[SuperResolution, Tag("super-resolution")],
+    by_kind("edm", "eps", "v", "x0", "super-resolution"),
 ]
 
 
@@ -105,6 +123,11 @@ class Model(Section):
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         return self
+
+    @property
+    def denoises(self) -> bool:
+        """Whether samplers can draw with it."""
+        return self.objective.kind != "super-resolution"
 
     @property
     def size_multiple_px(self) -> int:

@@ -77,13 +77,12 @@ class Recipe(Section):
         model = self.trained_models.get(level.model)
         if model is None:  # taken from elsewhere: the step that takes it looks
             return
-        wanted = "super-resolution" if level.kind == "upscale" else "edm"
-        if model.objective.kind != wanted:
-            raise ValueError(
-                f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted!r}"
-            )
+        if model.denoises == (level.kind == "upscale"):
+            wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
+            raise ValueError(f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted}")
         if level.kind == "upscale":
             return
+        self._check_sampler(where, level, model)
         if level.tile_px % model.size_multiple_px:
             raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
         trained = self.patches[model.patches].mpps
@@ -91,6 +90,17 @@ class Recipe(Section):
             raise ValueError(
                 f"{where}: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
                 f" patches.{model.patches}.mpps"
+            )
+
+    @staticmethod
+    def _check_sampler(where: str, level: Level | Samples, model: Model) -> None:
+        learned = getattr(model.objective, "timesteps", None)
+        if learned is None and level.sampler.levels == "schedule":
+            raise ValueError(f"{where}: model {level.model!r} has no schedule of steps; use `sampler: levels: karras`")
+        if learned and level.sampler.levels != "karras" and level.sampler.steps > learned:
+            raise ValueError(
+                f"{where}: {level.sampler.steps} sampler steps, but model {level.model!r} learns {learned}; use at most"
+                f" {learned}"
             )
 
     def _check_winner(self, name: str, model: WinnerModel) -> None:
@@ -115,9 +125,12 @@ class Recipe(Section):
                 f" patch set of {size} px"
             )
         model = self.trained_models.get(samples.model)
-        if model and model.objective.kind == "super-resolution":
+        if not model:
+            return
+        if not model.denoises:
             raise ValueError(f"{where}: model {samples.model!r} upscales, and draws nothing from noise")
-        if model and size % model.size_multiple_px:
+        self._check_sampler(where, samples, model)
+        if size % model.size_multiple_px:
             raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
     def patches_of(self, model: str) -> str | None:

@@ -66,8 +66,10 @@ def turned(picture_hwc: np.ndarray, which: int) -> np.ndarray:
     return picture[:, ::-1] if which >= 4 else picture
 
 
-def normalisation_of(patches: Patches, sigma_data: float, at_most: int = 512) -> Normalisation:
-    """Measure mean and spread on patches of every mpp alike."""
+def normalisation_of(patches: Patches, sigma_data: float | None, at_most: int = 512) -> Normalisation:
+    """Measure mean and spread on patches of every mpp alike; without a sigma_data, pictures are in [-1, 1]."""
+    if sigma_data is None:
+        return Normalisation.unit()
     by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
     each = max(1, at_most // len(by_mpp))
     chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in by_mpp]

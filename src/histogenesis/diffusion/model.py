@@ -18,7 +18,8 @@ from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
 from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.networks import DDPMpp
-from histogenesis.diffusion.objectives import EDM, SuperResolution
+from histogenesis.diffusion.objectives import SuperResolution, make_objective
+from histogenesis.diffusion.samplers import stages
 from histogenesis.errors import BadInput
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Normalisation:
             raise BadInput("the training patches are all of one colour: there is nothing to learn; check the patch set")
         return cls([round(float(m), 4) for m in mean], round(std, 4), sigma_data)
 
+    @classmethod
+    def unit(cls) -> Normalisation:
+        """0..255 <-> [-1, 1], whatever the images are."""
+        return cls([127.5, 127.5, 127.5], 127.5, 1.0)
+
     def encode(self, rgb: Tensor) -> Tensor:
         """uint8 or float 0..255, (..., 3, H, W) -> float32 model units."""
         return (rgb.float() - self._mean(rgb)) * (self.sigma_data / self.std)
@@ -65,7 +71,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
         super().__init__()
-        network, objective = section.network, section.objective
+        network = section.network
         self.network = DDPMpp(
             patch_px,
             network.channels,
@@ -76,7 +82,7 @@ class Denoiser(nn.Module):
             network.dropout,
             resolution="mpp" in section.conditions,
         )
-        self.objective = EDM(objective.sigma_data, objective.p_mean, objective.p_std)
+        self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
 
@@ -115,7 +121,7 @@ class Upscaler(nn.Module):
         return (made - batch.image).abs().mean(dim=(1, 2, 3))
 
 
-MODELS = {"edm": Denoiser, "super-resolution": Upscaler}
+MODELS = {"edm": Denoiser, "eps": Denoiser, "v": Denoiser, "x0": Denoiser, "super-resolution": Upscaler}
 
 
 def build_model(section: ModelSection, patch_px: int, normalisation: Normalisation) -> Denoiser | Upscaler:
@@ -165,11 +171,15 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
 def check_fits(folder: Path, facts: dict, level: Level | UpscaledLevel) -> None:
     """Raise BadInput where a model that another run trained cannot make a level; `facts` is its model.json."""
     section = ModelSection.model_validate(facts["section"])
-    wanted = "super-resolution" if level.kind == "upscale" else "edm"
-    if section.objective.kind != wanted:
-        raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted!r}")
+    if section.denoises == (level.kind == "upscale"):
+        wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
+        raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted}")
     if level.kind == "upscale":
         return
+    try:
+        stages(**level.sampler.solver, learned=make_objective(section.objective).sigmas)
+    except ValueError as error:
+        raise BadInput(f"{folder}: it cannot be drawn with as the level's sampler says: {error}") from None
     if not any(math.isclose(level.mpp, mpp) for mpp in facts["mpps"]):
         raise BadInput(
             f"{folder}: it has learned mpps {facts['mpps']} and never saw {level.mpp:g}; draw other mpps, or train a model"

@@ -22,7 +22,10 @@ def tiles_of(recipe: Recipe, k: int, slide: str, plan: np.ndarray) -> Iterator[i
     level: Level | UpscaledLevel = recipe.synthetic.levels[k]
     size_px, used = recipe.synthetic.size_px(k), plan if k else None
     if level.kind == "draw":
-        drawing = Drawing(level, size_px, k, recipe.seed, slide, denoise=None, normalisation=ANY, plan=used)
+        levels = [float(n) for n in range(1, level.sampler.steps + 1)]  # any noise levels give the same tiles
+        drawing = Drawing(
+            level, size_px, k, recipe.seed, slide, denoise=None, normalisation=ANY, plan=used, learned=levels
+        )
         for stage in range(len(drawing.stages)):
             yield from (tile.size for tile in drawing.tiles(stage))
     elif UPSCALERS[level.method.kind] is LearnedUpscaler:
