@@ -22,6 +22,7 @@ include: "rules/tissue.smk"
 include: "rules/patches.smk"
 include: "rules/labelled.smk"
 include: "rules/models.smk"
+include: "rules/samples.smk"
 
 
 if RECIPE.synthetic:

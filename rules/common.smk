@@ -40,6 +40,19 @@ TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
+OF_SAMPLES = {
+    "encoders",
+    "images",
+    "train_images",
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+}
+OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.values()}) if RECIPE.study else []
+OF_USE = [name for name in RECIPE.samples if RECIPE.measures_utility(name)]  # by what a classifier learns from them
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
 # Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
@@ -56,6 +69,7 @@ wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
     model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
+    samples="|".join(map(re.escape, RECIPE.samples)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 
@@ -168,6 +182,30 @@ def one_of(names):
 
 def levels_of_kind(kind):
     return one_of(k for k, level in enumerate(LEVELS) if level.kind == kind)
+
+
+def utility_options():
+    """The recipe's section evaluation.utility as words of a command."""
+    options = RECIPE.evaluation.utility.model_dump() if RECIPE.evaluation.utility else {}
+    return " ".join(f"--{key} {value}" for key, value in options.items())
+
+
+def winner_options():
+    """How a study's winner is found, and the model sections among which it is."""
+    if not RECIPE.study.winner:
+        return ""
+    names = {name for cell in RECIPE.study.cells for name in cell.models.values()}
+    models = {
+        name: RECIPE.trained_models[name].model_dump(mode="json") for name in names if name in RECIPE.trained_models
+    }
+    return f"--winner {shlex.quote(canonical(RECIPE.study.winner))} --models {shlex.quote(canonical(models))}"
+
+
+def samples_evaluated():
+    """All that is measured of samples, and the study's table."""
+    found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
+    found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
+    return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
 
 
 def sampled_by(encoder):

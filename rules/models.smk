@@ -33,6 +33,7 @@ rule train_model:
     input:
         splits=lambda w: splits_of(RECIPE.models[w.model].patches),
         patches=lambda w: patches_of(RECIPE.models[w.model].patches),
+        winner=lambda w: f"{RUN}/study/winner.json" if w.model in RECIPE.winner_models else [],
     output:
         weights=f"{RUN}/models/{{model}}/model.safetensors",
         description=f"{RUN}/models/{{model}}/model.json",
@@ -52,7 +53,7 @@ rule train_model:
     benchmark:
         f"{RUN}/benchmarks/train_model/{{model}}.tsv"
     wildcard_constraints:
-        model=one_of(RECIPE.trained_models),
+        model=one_of([*RECIPE.trained_models, *RECIPE.winner_models]),
     conda:
         "../envs/torch.yaml"
     threads: RECIPE.cpu_threads
@@ -62,11 +63,12 @@ rule train_model:
         gpu=1,
     params:
         options=lambda w: canonical(RECIPE.models[w.model]),
+        winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_model.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
-        " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
+        " {params.winner} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"

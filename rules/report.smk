@@ -26,6 +26,7 @@ rule write_report:
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
         evaluation=expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if SYNTHETIC else []),
+        samples=samples_evaluated(),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
     output:
         f"{RUN}/report.html",

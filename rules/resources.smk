@@ -63,9 +63,15 @@ def cutting_minutes(wildcards):
 def training_mb(wildcards):
     """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
     model = RECIPE.models[wildcards.model]
+    if wildcards.model in RECIPE.winner_models:  # which one it is like, is not known yet: the largest of all
+        return max(map(model_mb, RECIPE.trained_models.values()), default=2 * TORCH_MB)
+    return model_mb(model)
+
+
+def model_mb(model):
     network, patch_px = model.network, RECIPE.patches[model.patches].size_px
     widths = [network.channels * m for m in getattr(network, "multipliers", [1])]
-    weights = sum(9 * (10 * network.blocks + 6) * width**2 for width in widths)
+    weights = sum(9 * (10 * getattr(network, "blocks", 1) + 6) * width**2 for width in widths)
     return TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
 
 

@@ -18,6 +18,7 @@ from histogenesis.cascade.canvas import Level
 from histogenesis.cascade.draw import Drawing
 from histogenesis.config import Level as LevelSection
 from histogenesis.device import computed_on
+from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
@@ -80,7 +81,7 @@ def main() -> None:
         k=args.k,
         seed=args.seed,
         slide=args.slide,
-        denoise=model,
+        denoise=guided(model, section.label, section.guidance),
         normalisation=model.normalisation,
         above=above,
         plan=plan,

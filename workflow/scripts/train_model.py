@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Threshold, Training, canonical
+from histogenesis.config import Model, Sampler, Threshold, Training, WinnerModel, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
+from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import build_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
@@ -50,6 +51,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
     parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
     parser.add_argument(
+        "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
+    )
+    parser.add_argument(
         "--state", type=Path, required=True, help="folder of the checkpoints; no output, survives failures"
     )
     parser.add_argument("--key", default="", help="digest of the code: another digest is another training")
@@ -58,8 +62,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def like_the_winner(args: argparse.Namespace) -> Model:
+    """The model section of a study's winner, with the classes and the changes to the training that the recipe wants."""
+    wanted = WinnerModel.model_validate_json(args.options)
+    model = json.loads(args.winner.read_text())["model"]
+    changed = {
+        "patches": wanted.patches,
+        "classes": wanted.classes,
+        "training": {**model["training"], **wanted.training},
+    }
+    return Model.model_validate({**model, **changed})
+
+
 def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp: (n, 3, p, p), model units."""
+    """What a denoiser draws at each mpp, of each class that it is told: (n, 3, p, p), model units."""
     px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
     denoiser, rows = trainer.denoiser, []
     learned = denoiser.objective.sigmas
@@ -68,13 +84,19 @@ def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, m
     )
     solver = stages(**sampler.solver, learned=learned)
 
-    def estimate(x, sigma, mpp):
-        return thresholded(denoiser(x, full * sigma, full * mpp), sampler.threshold, denoiser.normalisation)
+    def estimate(x, sigma, mpp, label):
+        made = guided(denoiser, label)(x, full * sigma, full * mpp)
+        return thresholded(made, sampler.threshold, denoiser.normalisation)
 
-    for mpp in mpps:
+    for mpp, label in kinds(denoiser, mpps):
         noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(lambda x, sigma, mpp=mpp: estimate(x, sigma, mpp), noise, solver))
+        rows.append(sample(lambda x, sigma, m=mpp, c=label: estimate(x, sigma, m, c), noise, solver))
     return rows
+
+
+def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
+    """What rows of samples there are: each mpp, and at each mpp each class."""
+    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
 
 
 def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
@@ -97,9 +119,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = join_processes()
-    section = Model.model_validate_json(args.options)
-    patches = PatchCollection(args.patches, args.splits, "train")
-    held_out = PatchCollection(args.patches, args.splits, "validation")
+    section = like_the_winner(args) if args.winner else Model.model_validate_json(args.options)
+    patches = PatchCollection(args.patches, args.splits, "train", section.classes)
+    held_out = PatchCollection(args.patches, args.splits, "validation", section.classes)
+    classes = patches.classes if "label" in section.conditions else []
 
     options = section.model_dump(mode="json")
     options["training"] = {k: v for k, v in options["training"].items() if k not in REPORTING}
@@ -108,21 +131,26 @@ def main() -> None:
 
     normalisation = normalisation_of(patches, section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, patches.patch_px, normalisation)
+    model = build_model(section, patches.patch_px, normalisation, classes)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
-    batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment)
-    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False)
+    batches = Batches(
+        patches, normalisation, draw_sigma, seed, section.training.augment, classes, section.label_dropout
+    )
+    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, classes=classes)
     trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
-    mpps = sorted(set(patches.mpp.tolist()), reverse=True)
+    mpps = np.unique(patches.mpp)[::-1].tolist()  # [nan] where it is not known
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section.training, held_out, mpps)
         rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
-        save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
+        names = [
+            " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
+        ]
+        save_grid(state / "samples" / f"{step:08d}.png", rows, names)
 
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
@@ -135,10 +163,11 @@ def main() -> None:
         return
     save_model(
         args.out,
-        trainer.average,
+        trainer.average | trainer.buffers,
         section,
         normalisation,
-        mpps=mpps,
+        mpps=[mpp for mpp in mpps if mpp == mpp],
+        classes=classes or patches.classes,
         patch_px=patches.patch_px,
         steps=trainer.step,
         images=trainer.step * section.training.batch,

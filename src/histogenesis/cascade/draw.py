@@ -19,6 +19,7 @@ from histogenesis.cascade.canvas import BAND_PX, Level, Planes, write_level
 from histogenesis.cascade.constraints import project
 from histogenesis.cascade.tiling import Drawn, Tile, grid_shift, shifted_grid
 from histogenesis.config import Level as LevelSection
+from histogenesis.diffusion.guidance import scaled
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import NoiseField
 from histogenesis.diffusion.samplers import release_sigma, stages
@@ -101,7 +102,9 @@ class Drawing:
         n, update = len(padded), self.stages[stage].update
         sigma = torch.full((n,), self.stages[stage].sigma, device=self.device)
         mpp = torch.full((n,), self.section.mpp, device=self.device)
-        denoised = thresholded(self.denoise(x, sigma, mpp), self.section.sampler.threshold, self.normalisation)
+        sampler = self.section.sampler
+        denoised = scaled(self.denoise(x, sigma, mpp), x, sampler, self.stages[stage].step)
+        denoised = thresholded(denoised, sampler.threshold, self.normalisation)
         denoised = self.constrain(stage, denoised, padded)
         memory = None
         if stage and self.stages[stage - 1].remembers:

@@ -19,6 +19,7 @@ from histogenesis.config.drawing import (
     TVL1,
     AnyLevel,
     Bicubic,
+    EpsilonScaling,
     GridShift,
     Independent,
     Learned,
@@ -33,12 +34,13 @@ from histogenesis.config.drawing import (
     TissuePlan,
     UpscaledLevel,
 )
-from histogenesis.config.evaluation import EncoderFile, Evaluation
+from histogenesis.config.evaluation import EncoderFile, Evaluation, Utility
 from histogenesis.config.models import (
     EDSR,
     AnyModel,
     AnyNetwork,
     AnyObjective,
+    ClassicUNet,
     Model,
     Network,
     Objective,
@@ -62,7 +64,9 @@ __all__ = [
     "AnyPatches",
     "Bicubic",
     "Cell",
+    "ClassicUNet",
     "EncoderFile",
+    "EpsilonScaling",
     "Evaluation",
     "Fraction",
     "GridShift",
@@ -99,6 +103,7 @@ __all__ = [
     "TissuePlan",
     "Training",
     "UpscaledLevel",
+    "Utility",
     "Winner",
     "WinnerModel",
     "canonical",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.config.base import Fraction, Mpp, Name, Section, by_kind
 
@@ -15,6 +15,13 @@ class Threshold(Section):
 
     kind: Literal["static", "dynamic"] = "dynamic"
     percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
+
+
+class EpsilonScaling(Section):
+    """The predicted noise is divided by k t + b, t counting the sampler's steps down to 1 (Ning et al. 2024)."""
+
+    k: float = 0.0
+    b: PositiveFloat = Field(1.0, description="1 (with k = 0) changes nothing")
 
 
 class Sampler(Section):
@@ -31,12 +38,13 @@ class Sampler(Section):
     rho: PositiveFloat = 7.0
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
+    epsilon_scaling: EpsilonScaling | None = None
     threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
 
     @property
     def solver(self) -> dict:
         """What diffusion.samplers.stages takes."""
-        return self.model_dump(exclude={"threshold"})
+        return self.model_dump(exclude={"threshold", "epsilon_scaling"})
 
     @model_validator(mode="after")
     def belong_together(self):
@@ -100,6 +108,8 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
+    label: str | None = Field(None, description="the class that a model with the condition `label` is told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @property

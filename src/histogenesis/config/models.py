@@ -21,6 +21,18 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
+class ClassicUNet(Section):
+    """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
+
+    kind: Literal["classic-unet"]
+    channels: PositiveInt = 64
+    multipliers: list[PositiveInt] = Field([1, 2, 4, 8, 16], min_length=1)
+    attention_channels: list[PositiveInt] = Field(
+        [], description="feature maps with so many channels have self-attention"
+    )
+    heads: PositiveInt = 4
+
+
 class EDSR(Section):
     """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
 
@@ -59,7 +71,10 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
-AnyNetwork = Annotated[Annotated[Network, Tag("ddpmpp")] | Annotated[EDSR, Tag("edsr")], by_kind("ddpmpp", "edsr")]
+AnyNetwork = Annotated[
+    Annotated[Network, Tag("ddpmpp")] | Annotated[ClassicUNet, Tag("classic-unet")] | Annotated[EDSR, Tag("edsr")],
+    by_kind("ddpmpp", "classic-unet", "edsr"),
+]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
     | Annotated[Prediction, Tag("eps")]
@@ -112,7 +127,10 @@ class Model(Section):
     patches: Name = Field(description="the patch set that it learns from")
     network: AnyNetwork = Network()
     objective: AnyObjective = Objective()
-    conditions: list[Literal["mpp"]] = Field(["mpp"], description="what the network is told")
+    conditions: list[Literal["mpp", "label"]] = Field(["mpp"], description="what the network is told")
+    label_dropout: Fraction = Field(
+        0.1, description="share of samples that are not told their label, for classifier-free guidance"
+    )
     classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
     training: Training
 

@@ -56,8 +56,8 @@ class Recipe(Section):
                     f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
                     " set `conditions` without mpp"
                 )
-            if model.classes and not self.patches[model.patches].has_labels:
-                raise ValueError(f"models.{name}: `classes` needs labels, and patch set {model.patches!r} has none")
+            if (model.classes or "label" in model.conditions) and not self.patches[model.patches].has_labels:
+                raise ValueError(f"models.{name}: it needs labels, and patch set {model.patches!r} has none")
         for name, model in self.winner_models.items():
             self._check_winner(name, model)
         for name, samples in self.samples.items():
@@ -83,6 +83,7 @@ class Recipe(Section):
         if level.kind == "upscale":
             return
         self._check_sampler(where, level, model)
+        self._check_label(where, level.label is not None, level.guidance, model)
         if level.tile_px % model.size_multiple_px:
             raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
         trained = self.patches[model.patches].mpps
@@ -102,6 +103,13 @@ class Recipe(Section):
                 f"{where}: {level.sampler.steps} sampler steps, but model {level.model!r} learns {learned}; use at most"
                 f" {learned}"
             )
+
+    @staticmethod
+    def _check_label(where: str, told: bool, guidance: float, model: Model) -> None:
+        if (told or guidance) and "label" not in model.conditions:
+            raise ValueError(f"{where}: its model is not told the class; add `label` to its `conditions`")
+        if guidance and not model.label_dropout:
+            raise ValueError(f"{where}: guidance needs a model that has also learnt without label: set `label_dropout`")
 
     def _check_winner(self, name: str, model: WinnerModel) -> None:
         if not (self.study and self.study.winner and self.study.winner.samples == model.winner_of):
@@ -130,6 +138,8 @@ class Recipe(Section):
         if not model.denoises:
             raise ValueError(f"{where}: model {samples.model!r} upscales, and draws nothing from noise")
         self._check_sampler(where, samples, model)
+        told = samples.classes is not None and samples.classes != model.classes
+        self._check_label(where, told, samples.guidance, model)
         if size % model.size_multiple_px:
             raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
@@ -140,6 +150,13 @@ class Recipe(Section):
     def compared_with(self, samples: str) -> str:
         """The patch set whose held-out patches samples are compared with."""
         return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+
+    def measures_utility(self, samples: str) -> bool:
+        """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
+        section = self.samples[samples]
+        model = self.trained_models.get(section.model)
+        told = model is None or "label" in model.conditions
+        return self.evaluation.utility is not None and told and len(section.classes or ["all", "of them"]) > 1
 
     @property
     def winner_models(self) -> dict[str, WinnerModel]:

@@ -1,5 +1,6 @@
 """What each training step sees: a function of (seed, step, place in the global batch)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -8,12 +9,14 @@ from torch import Tensor
 
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import generator
+from histogenesis.patches.dataset import by_mpp
 
 
 class Patches(Protocol):
     """What training needs of a patch set (patches.dataset.PatchCollection)."""
 
     mpp: np.ndarray
+    label: np.ndarray
 
     def __len__(self) -> int: ...
     def read(self, indices) -> np.ndarray: ...
@@ -27,9 +30,10 @@ class Batch(NamedTuple):
     sigma: Tensor
     mpp: Tensor
     dropout_key: Tensor
+    label: Tensor | None = None
 
     def to(self, device: str) -> "Batch":
-        return Batch(*(t.to(device, non_blocking=True) for t in self))
+        return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
 
 
 class Batches:
@@ -37,12 +41,26 @@ class Batches:
 
     A sample's mpp is drawn uniformly among those of the patch set, then a patch of that mpp: so the few patches that a
     coarse mpp has are seen as often as the many of a fine one. (Ours: Harb et al. do not say.)
+
+    classes: if given, each sample has the row of its label in them, or -1 for a share `label_dropout` of the samples and for
+    labels that are not among them.
     """
 
-    def __init__(self, patches: Patches, normalisation: Normalisation, draw_sigma, seed: int, augment: bool):
+    def __init__(
+        self,
+        patches: Patches,
+        normalisation: Normalisation,
+        draw_sigma,
+        seed: int,
+        augment: bool,
+        classes: Sequence[str] = (),
+        label_dropout: float = 0.0,
+    ):
         self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
-        self.seed, self.augment = seed, augment
-        self.by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
+        self.seed, self.augment, self.label_dropout = seed, augment, label_dropout
+        self.by_mpp = by_mpp(patches.mpp)
+        rows = {label: k for k, label in enumerate(classes)}
+        self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
 
     def read(self, step: int, places: range) -> Batch:
         streams = [generator("training", self.seed, step, place) for place in places]
@@ -57,7 +75,11 @@ class Batches:
         sigma = self.draw_sigma(torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32))
         keys = torch.tensor([int(s.integers(-(2**31), 2**31)) for s in streams], dtype=torch.int32)
         noise = torch.from_numpy(np.stack([s.standard_normal(image.shape[1:], dtype=np.float32) for s in streams]))
-        return Batch(image, noise, sigma, torch.from_numpy(self.patches.mpp[chosen]).float(), keys)
+        label = None
+        if self.labels is not None:
+            kept = np.array([s.random() >= self.label_dropout for s in streams])
+            label = torch.from_numpy(np.where(kept, self.labels[chosen], -1))
+        return Batch(image, noise, sigma, torch.from_numpy(self.patches.mpp[chosen]).float(), keys, label)
 
 
 def turned(picture_hwc: np.ndarray, which: int) -> np.ndarray:
@@ -70,8 +92,8 @@ def normalisation_of(patches: Patches, sigma_data: float | None, at_most: int = 
     """Measure mean and spread on patches of every mpp alike; without a sigma_data, pictures are in [-1, 1]."""
     if sigma_data is None:
         return Normalisation.unit()
-    by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
-    each = max(1, at_most // len(by_mpp))
-    chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in by_mpp]
+    groups = by_mpp(patches.mpp)
+    each = max(1, at_most // len(groups))
+    chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in groups]
     repeated = np.concatenate([np.resize(index, each) for index in chosen])
     return Normalisation.measure(patches.read(list(repeated)), sigma_data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 
 from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
+from histogenesis.diffusion.classic_unet import ClassicUNet
 from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.networks import DDPMpp
 from histogenesis.diffusion.objectives import SuperResolution, make_objective
@@ -69,41 +71,47 @@ class Normalisation:
 class Denoiser(nn.Module):
     """D(x; sigma, s): the network within its objective's scalings (Harb et al. 2024, eq. 6 and supplement eq. 22)."""
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
-        network = section.network
-        self.network = DDPMpp(
-            patch_px,
-            network.channels,
-            network.multipliers,
-            network.blocks,
-            network.attention_px,
-            network.heads,
-            network.dropout,
-            resolution="mpp" in section.conditions,
-        )
+        self.classes = list(classes) if "label" in section.conditions else []
+        told = {"resolution": "mpp" in section.conditions, "classes": len(self.classes)}
+        self.network = NETWORKS[section.network.kind](section.network, patch_px, **told)
         self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
+        self.channels, self.factor = 3, 1  # of what it draws, and px of a picture to each of its own
 
-    def forward(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, dropout_key_b: Tensor | None = None) -> Tensor:
-        """Estimate the clean images from x = image + sigma * noise; float32, model units."""
+    def to_uint8(self, x: Tensor) -> Tensor:
+        """What it has drawn as a picture: uint8 (B, 3, H, W)."""
+        return self.normalisation.to_uint8(x)
+
+    def forward(
+        self,
+        x_bchw: Tensor,
+        sigma_b: Tensor,
+        mpp_b: Tensor,
+        dropout_key_b: Tensor | None = None,
+        label_b: Tensor | None = None,
+    ) -> Tensor:
+        """Estimate the clean images from x = image + sigma * noise; float32, model units. label_b: rows of `classes`."""
         scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
         with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            f = self.network(scalings.into * x_bchw, scalings.noise.flatten(), mpp_b, dropout_key_b)
+            f = self.network(scalings.into * x_bchw, scalings.noise.flatten(), mpp_b, dropout_key_b, label_b)
         return scalings.skip * x_bchw + scalings.out * f.float()
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
         noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
-        denoised = self(noisy, batch.sigma, batch.mpp, batch.dropout_key if dropout else None)
+        denoised = self(noisy, batch.sigma, batch.mpp, batch.dropout_key if dropout else None, batch.label)
         return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
 
 
 class Upscaler(nn.Module):
     """A network that doubles a picture, whatever its mpp."""
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+    classes: Sequence[str] = ()
+
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
         self.network = EDSR(section.network.channels, section.network.blocks)
         self.objective = SuperResolution()
@@ -121,12 +129,24 @@ class Upscaler(nn.Module):
         return (made - batch.image).abs().mean(dim=(1, 2, 3))
 
 
+def ddpmpp(section, patch_px: int, **told) -> DDPMpp:
+    s = section
+    return DDPMpp(patch_px, s.channels, s.multipliers, s.blocks, s.attention_px, s.heads, s.dropout, **told)
+
+
+def classic_unet(section, patch_px: int, **told) -> ClassicUNet:
+    return ClassicUNet(section.channels, section.multipliers, section.attention_channels, section.heads, **told)
+
+
+NETWORKS = {"ddpmpp": ddpmpp, "classic-unet": classic_unet}
 MODELS = {"edm": Denoiser, "eps": Denoiser, "v": Denoiser, "x0": Denoiser, "super-resolution": Upscaler}
 
 
-def build_model(section: ModelSection, patch_px: int, normalisation: Normalisation) -> Denoiser | Upscaler:
-    """An untrained model, as the recipe's section says."""
-    return MODELS[section.objective.kind](section, patch_px, normalisation)
+def build_model(
+    section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()
+) -> Denoiser | Upscaler:
+    """An untrained model, as the recipe's section says. classes: what a model that is told the label may be told."""
+    return MODELS[section.objective.kind](section, patch_px, normalisation, classes)
 
 
 def save_model(
@@ -159,7 +179,8 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     section = ModelSection.model_validate(description["section"])
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
-    model = build_model(section, description["patch_px"], normalisation).to(device)
+    model = build_model(section, description["patch_px"], normalisation, description.get("classes", ()))
+    model = model.to(device)
     try:
         model.network.load_state_dict(weights)
     except RuntimeError:
@@ -184,5 +205,7 @@ def check_fits(folder: Path, facts: dict, level: Level | UpscaledLevel) -> None:
         raise BadInput(
             f"{folder}: it has learned mpps {facts['mpps']} and never saw {level.mpp:g}; draw other mpps, or train a model"
         )
+    if level.label is not None and level.label not in facts.get("classes", ()):
+        raise BadInput(f"{folder}: it has not learnt class {level.label!r}; it knows {facts.get('classes') or 'none'}")
     if level.tile_px % section.size_multiple_px:
         raise BadInput(f"{folder}: it takes multiples of {section.size_multiple_px} px; change tile_px {level.tile_px}")

@@ -46,6 +46,8 @@ class Trainer:
         self.denoiser.precision = self.t.precision
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
+        kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
+        self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.t.lr, betas=self.t.betas, fused=True)
         for w in self.weights.values():  # Adam makes its state at its first step; a checkpoint fills it before that
             self.optimizer.state[w] = {
@@ -56,6 +58,10 @@ class Trainer:
         if self.t.compile and device != "cpu":
             self.denoiser.network.compile()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if self.buffers and (self.world > 1 or self.t.micro_batch):
+            raise BadInput(
+                "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
+            )
         self.step, self.best, self.running = 0, math.inf, None
         self.stop: StopRequest | bool = False
 
@@ -133,7 +139,8 @@ class Trainer:
 
     def _groups(self) -> dict[str, dict[str, Tensor]]:
         moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
-        return {
+        buffers = {"buffers": self.buffers} if self.buffers else {}
+        return buffers | {
             "weights": self.weights,
             "average": self.average,
             "first": {name: m["exp_avg"] for name, m in moments.items()},

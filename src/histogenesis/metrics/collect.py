@@ -10,7 +10,7 @@ from histogenesis.errors import BadInput
 from histogenesis.metrics.checks import check_apart
 from histogenesis.metrics.crops import CanvasSource, SlideSource, tissue_crops
 from histogenesis.metrics.features import ImageSet
-from histogenesis.patches.dataset import PatchCollection
+from histogenesis.patches.dataset import PatchCollection, by_mpp
 from histogenesis.patches.splits import read_splits
 
 WHOLE = 1e-9
@@ -56,8 +56,7 @@ def real_set(patches: str | Path, splits_tsv: str | Path, split: str, images: in
     checked_splits(splits_tsv)
     rng = np.random.default_rng([seed, sum(split.encode())])
     chosen = []
-    for value in sorted(set(mpp.tolist()), reverse=True):
-        rows = np.flatnonzero(mpp == value)
+    for rows in reversed(by_mpp(mpp)):
         chosen.append(np.sort(rng.choice(rows, min(images, len(rows)), replace=False)))
     rows = np.concatenate(chosen)
     patient = np.asarray(collection.patient).astype(str)[rows]

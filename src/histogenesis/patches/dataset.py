@@ -152,3 +152,9 @@ def together(entries: list[dict]) -> list[dict]:
         key = item["slide"], item["x_from"], item["x_to"]
         found.setdefault(key, {**item, "patients": []})["patients"].append(item["patient"])
     return list(found.values())
+
+
+def by_mpp(mpp: np.ndarray) -> list[np.ndarray]:
+    """The rows of each mpp, rising; of patches whose mpp is not known (NaN), all together."""
+    values, which = np.unique(mpp, return_inverse=True)
+    return [np.flatnonzero(which == k) for k in range(len(values))]
