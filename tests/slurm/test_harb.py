@@ -25,7 +25,7 @@ HARB = ("--configfile", "config/test/harb.yaml")
 LONGER = (*HARB, "tests/slurm/longer.yaml")
 SLIDES = ["synthetic_001", "synthetic_002"]
 RUN = Path("results/test-harb")
-WORKFLOW = ["Snakefile", "rules", "workflow", "src", "config", "envs", "slurm"]
+WORKFLOW = ["Snakefile", "rules", "workflow", "src", "config", "envs", "profiles", "slurm"]
 
 
 def last_job(cluster) -> int:

@@ -4,7 +4,7 @@ One class a section. Unknown keys are refused, so that a misspelt key never sile
 in config/recipe.schema.json is generated from these classes (`histogenesis schema`), and a test shows when it drifts.
 """
 
-from histogenesis.config.base import RecipeError, Section
+from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section
 from histogenesis.config.data import PatchSet, Phantom, Slides, Split, Tissue
 from histogenesis.config.drawing import (
     TVL1,
@@ -42,6 +42,7 @@ from histogenesis.config.recipe import Recipe, canonical, load_recipe, parse_rec
 
 __all__ = [
     "EDSR",
+    "NAME",
     "TVL1",
     "AnyLevel",
     "AnyModel",
@@ -50,11 +51,14 @@ __all__ = [
     "Bicubic",
     "EncoderFile",
     "Evaluation",
+    "Fraction",
     "GridShift",
     "Independent",
     "Learned",
     "Level",
     "Model",
+    "Mpp",
+    "Name",
     "Network",
     "NoConstraint",
     "NullSpace",
