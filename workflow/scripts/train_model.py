@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Threshold, Training, canonical
+from histogenesis.config import Model, Sampler, Threshold, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
+from histogenesis.diffusion.conditions import noised
 from histogenesis.diffusion.model import build_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
@@ -42,6 +43,7 @@ REPORTING = {
 
 # A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
 SAMPLE_THRESHOLD = Threshold(kind="dynamic")
+SAMPLE_LOWRES_NOISE = 0.2
 
 
 def arguments() -> argparse.Namespace:
@@ -58,34 +60,50 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp: (n, 3, p, p), model units."""
-    px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
-    denoiser, rows = trainer.denoiser, []
-    learned = denoiser.objective.sigmas
+def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
+    denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
+    px, n = options.crop_px or held_out.patch_px, options.sample_images
+    full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
     sampler = Sampler(
         kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if learned else None
     )
     solver = stages(**sampler.solver, learned=learned)
-
-    def estimate(x, sigma, mpp):
-        return thresholded(denoiser(x, full * sigma, full * mpp), sampler.threshold, denoiser.normalisation)
-
     for mpp in mpps:
-        noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(lambda x, sigma, mpp=mpp: estimate(x, sigma, mpp), noise, solver))
+        told = {}
+        if checks.pictures:
+            seen = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))]
+            if "lowres" in checks.pictures:
+                level, noise = (
+                    torch.full((n,), SAMPLE_LOWRES_NOISE),
+                    normal(tuple(seen[0].shape), "lowres", options.seed),
+                )
+                seen[0], told["seen_noise_b"] = (
+                    noised(seen[0], level, torch.from_numpy(noise)),
+                    level.to(trainer.device),
+                )
+            told["seen_bchw"] = torch.cat(seen, dim=1).to(trainer.device)
+
+        def estimate(x, sigma, mpp=mpp, told=told):
+            return thresholded(denoiser(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
+
+        noise = torch.from_numpy(normal((n, 3, px, px), "samples", options.seed)).to(trainer.device)
+        rows.append(sample(estimate, noise, solver))
     return rows
 
 
-def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp (the nearest there is), made by an upscaler from their average over 2 x 2 px."""
-    rows, there = [], np.unique(held_out.mpp)
-    for mpp in mpps:
-        chosen = np.flatnonzero(held_out.mpp == there[np.abs(there - mpp).argmin()])[: options.sample_images]
-        patches = torch.from_numpy(held_out.read(chosen).transpose(0, 3, 1, 2)).to(trainer.device)
-        small = avg_pool2d(trainer.denoiser.normalisation.encode(patches), trainer.denoiser.objective.factor)
-        rows.append(trainer.denoiser(small))
-    return rows
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[torch.Tensor, list[int], list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+    there = np.unique(checks.patches.mpp)
+    found = np.flatnonzero(checks.patches.mpp == there[np.abs(there - mpp).argmin()])
+    chosen, turns = np.resize(found, n).tolist(), [0] * n
+    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
+
+
+def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp, made by an upscaler from their average over 2 x 2 px."""
+    made = [nearest(checks, mpp, section.training.sample_images)[0].to(trainer.device) for mpp in mpps]
+    return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
 
 
 SAMPLES = {"super-resolution": enlarged}  # denoisers: from noise
@@ -108,10 +126,15 @@ def main() -> None:
 
     normalisation = normalisation_of(patches, section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, patches.patch_px, normalisation)
+    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
-    batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment)
-    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False)
+    seen = {
+        "conditions": section.conditions,
+        "lowres_factor": section.lowres_factor,
+        "crop_px": section.training.crop_px,
+    }
+    batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment, **seen)
+    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, **seen)
     trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
     if trainer.step:
@@ -120,7 +143,7 @@ def main() -> None:
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section.training, held_out, mpps)
+            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
         rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
 
@@ -139,7 +162,8 @@ def main() -> None:
         section,
         normalisation,
         mpps=mpps,
-        patch_px=patches.patch_px,
+        patch_px=section.training.crop_px or patches.patch_px,
+        context_ratio=patches.context_ratio if "context" in section.conditions else None,
         steps=trainer.step,
         images=trainer.step * section.training.batch,
         patches=len(patches),

@@ -4,7 +4,7 @@ One class a section. Unknown keys are refused, so that a misspelt key never sile
 in config/recipe.schema.json is generated from these classes (`histogenesis schema`), and a test shows when it drifts.
 """
 
-from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section
+from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section, White
 from histogenesis.config.data import PatchSet, Phantom, Slides, Split, Tissue
 from histogenesis.config.drawing import (
     TVL1,
@@ -30,6 +30,7 @@ from histogenesis.config.models import (
     AnyModel,
     AnyNetwork,
     AnyObjective,
+    EfficientUNet,
     Model,
     Network,
     Objective,
@@ -49,6 +50,7 @@ __all__ = [
     "AnyNetwork",
     "AnyObjective",
     "Bicubic",
+    "EfficientUNet",
     "EncoderFile",
     "Evaluation",
     "Fraction",
@@ -82,6 +84,7 @@ __all__ = [
     "TissuePlan",
     "Training",
     "UpscaledLevel",
+    "White",
     "canonical",
     "load_recipe",
     "parse_recipe",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from histogenesis.config.base import Fraction, Mpp, Name, Section
+from histogenesis.config.base import Fraction, Mpp, Name, Section, White
 
 
 class Phantom(Section):
@@ -66,7 +66,13 @@ class PatchSet(Section):
     mpps: list[Mpp] = Field(min_length=1)
     min_tissue: Fraction = 0.1
     per_slide: PositiveInt = Field(500, description="at most so many patches of a slide at each mpp")
-    placement: Literal["grid", "random"] = "random"
+    placement: Literal["grid", "random", "whole"] = Field(
+        "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
+    )
+    context_ratio: Annotated[float, Field(gt=1)] | None = Field(
+        None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
+    )
+    white: White | None = Field(None, description="patches that are mostly white are left out")
     on_finer_mpp: Literal["skip", "refuse"] = Field(
         "skip", description="an mpp finer than the slide's own: leave that mpp out (listed), or set the slide aside"
     )
