@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Threshold, Training, WinnerModel, canonical
+from histogenesis.config import Model, Sampler, Threshold, WinnerModel, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
+from histogenesis.diffusion.conditions import noised
 from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import build_model, save_model
 from histogenesis.diffusion.noise import normal
@@ -43,6 +44,7 @@ REPORTING = {
 
 # A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
 SAMPLE_THRESHOLD = Threshold(kind="dynamic")
+SAMPLE_LOWRES_NOISE = 0.2
 
 
 def arguments() -> argparse.Namespace:
@@ -66,48 +68,60 @@ def like_the_winner(args: argparse.Namespace) -> Model:
     """The model section of a study's winner, with the classes and the changes to the training that the recipe wants."""
     wanted = WinnerModel.model_validate_json(args.options)
     model = json.loads(args.winner.read_text())["model"]
-    changed = {
-        "patches": wanted.patches,
-        "classes": wanted.classes,
-        "training": {**model["training"], **wanted.training},
-    }
-    return Model.model_validate({**model, **changed})
+    training = {**model["training"], **wanted.training}
+    return Model.model_validate({**model, "patches": wanted.patches, "classes": wanted.classes, "training": training})
 
 
-def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp, of each class that it is told: (n, 3, p, p), model units."""
-    px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
-    denoiser, rows = trainer.denoiser, []
-    learned = denoiser.objective.sigmas
+def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
+    """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
+    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
+
+
+def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
+    denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
+    px, n = options.crop_px or held_out.patch_px, options.sample_images
+    full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
     sampler = Sampler(
         kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if learned else None
     )
     solver = stages(**sampler.solver, learned=learned)
-
-    def estimate(x, sigma, mpp, label):
-        made = guided(denoiser, label)(x, full * sigma, full * mpp)
-        return thresholded(made, sampler.threshold, denoiser.normalisation)
-
     for mpp, label in kinds(denoiser, mpps):
-        noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(lambda x, sigma, m=mpp, c=label: estimate(x, sigma, m, c), noise, solver))
+        told = {}
+        if checks.pictures:
+            seen = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))]
+            if "lowres" in checks.pictures:
+                level, noise = (
+                    torch.full((n,), SAMPLE_LOWRES_NOISE),
+                    normal(tuple(seen[0].shape), "lowres", options.seed),
+                )
+                seen[0], told["seen_noise_b"] = (
+                    noised(seen[0], level, torch.from_numpy(noise)),
+                    level.to(trainer.device),
+                )
+            told["seen_bchw"] = torch.cat(seen, dim=1).to(trainer.device)
+
+        def estimate(x, sigma, mpp=mpp, told=told, label=label):
+            denoise = guided(denoiser, label)
+            return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
+
+        noise = torch.from_numpy(normal((n, 3, px, px), "samples", options.seed)).to(trainer.device)
+        rows.append(sample(estimate, noise, solver))
     return rows
 
 
-def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
-    """What rows of samples there are: each mpp, and at each mpp each class."""
-    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[torch.Tensor, list[int], list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+    there = np.unique(checks.patches.mpp)
+    found = checks.by_mpp[np.abs(there - mpp).argmin()]
+    chosen, turns = np.resize(found, n).tolist(), [0] * n
+    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
 
 
-def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp (the nearest there is), made by an upscaler from their average over 2 x 2 px."""
-    rows, there = [], np.unique(held_out.mpp)
-    for mpp in mpps:
-        chosen = np.flatnonzero(held_out.mpp == there[np.abs(there - mpp).argmin()])[: options.sample_images]
-        patches = torch.from_numpy(held_out.read(chosen).transpose(0, 3, 1, 2)).to(trainer.device)
-        small = avg_pool2d(trainer.denoiser.normalisation.encode(patches), trainer.denoiser.objective.factor)
-        rows.append(trainer.denoiser(small))
-    return rows
+def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp, made by an upscaler from their average over 2 x 2 px."""
+    made = [nearest(checks, mpp, section.training.sample_images)[0].to(trainer.device) for mpp in mpps]
+    return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
 
 
 SAMPLES = {"super-resolution": enlarged}  # denoisers: from noise
@@ -131,12 +145,17 @@ def main() -> None:
 
     normalisation = normalisation_of(patches, section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, patches.patch_px, normalisation, classes)
+    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
-    batches = Batches(
-        patches, normalisation, draw_sigma, seed, section.training.augment, classes, section.label_dropout
-    )
-    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, classes=classes)
+    seen = {
+        "conditions": section.conditions,
+        "lowres_factor": section.lowres_factor,
+        "crop_px": section.training.crop_px,
+        "classes": classes,
+    }
+    dropped, augment = section.label_dropout, section.training.augment
+    batches = Batches(patches, normalisation, draw_sigma, seed, augment, **seen, label_dropout=dropped)
+    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, **seen)
     trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
     if trainer.step:
@@ -145,7 +164,7 @@ def main() -> None:
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section.training, held_out, mpps)
+            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
         rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [
             " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
@@ -168,7 +187,8 @@ def main() -> None:
         normalisation,
         mpps=[mpp for mpp in mpps if mpp == mpp],
         classes=classes or patches.classes,
-        patch_px=patches.patch_px,
+        patch_px=section.training.crop_px or patches.patch_px,
+        context_ratio=patches.context_ratio if "context" in section.conditions else None,
         steps=trainer.step,
         images=trainer.step * section.training.batch,
         patches=len(patches),

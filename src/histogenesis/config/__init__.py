@@ -4,7 +4,7 @@ One class a section. Unknown keys are refused, so that a misspelt key never sile
 in config/recipe.schema.json is generated from these classes (`histogenesis schema`), and a test shows when it drifts.
 """
 
-from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section
+from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Section, White
 from histogenesis.config.data import (
     AnyPatches,
     LabelledPatches,
@@ -41,6 +41,7 @@ from histogenesis.config.models import (
     AnyNetwork,
     AnyObjective,
     ClassicUNet,
+    EfficientUNet,
     Model,
     Network,
     Objective,
@@ -65,6 +66,7 @@ __all__ = [
     "Bicubic",
     "Cell",
     "ClassicUNet",
+    "EfficientUNet",
     "EncoderFile",
     "EpsilonScaling",
     "Evaluation",
@@ -104,6 +106,7 @@ __all__ = [
     "Training",
     "UpscaledLevel",
     "Utility",
+    "White",
     "Winner",
     "WinnerModel",
     "canonical",

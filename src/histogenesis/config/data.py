@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.config.base import Fraction, Mpp, Name, Section, by_kind
+from histogenesis.config.base import Fraction, Mpp, Name, Section, White, by_kind
 
 
 class Phantom(Section):
@@ -85,6 +85,13 @@ class PatchSet(SlidePatches):
 
     kind: Literal["slides"] = "slides"
     min_tissue: Fraction = 0.1
+    placement: Literal["grid", "random", "whole"] = Field(
+        "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
+    )
+    context_ratio: Annotated[float, Field(gt=1)] | None = Field(
+        None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
+    )
+    white: White | None = Field(None, description="patches that are mostly white are left out")
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
 
     @property

@@ -33,6 +33,28 @@ class ClassicUNet(Section):
     heads: PositiveInt = 4
 
 
+class EfficientUNet(Section):
+    """The efficient U-Net of Imagen (Saharia et al. 2022); one entry a level, from the finest on."""
+
+    kind: Literal["efficient"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveFloat] = Field([1, 2, 4, 8], min_length=1)
+    blocks: list[PositiveInt] = Field([2, 2, 2, 2], description="residual blocks of each level")
+    attention: list[bool] = Field([False, False, False, True], description="whether a level has self-attention")
+    heads: PositiveInt = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    halve_first: bool = Field(False, description="the first level halves the picture too: for 256 and 1024 px")
+
+    @model_validator(mode="after")
+    def one_entry_a_level(self):
+        counts = {len(self.multipliers), len(self.blocks), len(self.attention)}
+        if len(counts) > 1:
+            raise ValueError(
+                "`multipliers`, `blocks` and `attention` have one entry a level each: make them equally long"
+            )
+        return self
+
+
 class EDSR(Section):
     """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
 
@@ -72,8 +94,11 @@ class SuperResolution(Section):
 
 
 AnyNetwork = Annotated[
-    Annotated[Network, Tag("ddpmpp")] | Annotated[ClassicUNet, Tag("classic-unet")] | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "classic-unet", "edsr"),
+    Annotated[Network, Tag("ddpmpp")]
+    | Annotated[EfficientUNet, Tag("efficient")]
+    | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[EDSR, Tag("edsr")],
+    by_kind("ddpmpp", "efficient", "classic-unet", "edsr"),
 ]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
@@ -105,6 +130,9 @@ class Training(Section):
     precision: Literal["fp32", "bf16"] = "bf16"
     compile: bool = Field(True, description="torch.compile, on a GPU only")
     augment: bool = Field(True, description="eight flips and rotations")
+    crop_px: PositiveInt | None = Field(
+        None, description="a random crop of each patch is learned from: for networks without attention"
+    )
     seed: int = 1
     checkpoint_every: PositiveInt = 500
     log_every: PositiveInt = 50
@@ -127,11 +155,18 @@ class Model(Section):
     patches: Name = Field(description="the patch set that it learns from")
     network: AnyNetwork = Network()
     objective: AnyObjective = Objective()
-    conditions: list[Literal["mpp", "label"]] = Field(["mpp"], description="what the network is told")
+    conditions: list[Literal["mpp", "label", "lowres", "context"]] = Field(
+        ["mpp"],
+        description="what the network is told: its mpp; its class; the same view at a lower resolution; the patch set's wider"
+        " view",
+    )
     label_dropout: Fraction = Field(
         0.1, description="share of samples that are not told their label, for classifier-free guidance"
     )
     classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
+    lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="how many times lower the resolution of the condition `lowres` is"
+    )
     training: Training
 
     @model_validator(mode="after")
@@ -140,7 +175,21 @@ class Model(Section):
             raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
+        if len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(f"conditions are listed twice: {self.conditions}")
+        if ("lowres" in self.conditions) != (self.lowres_factor is not None):
+            raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
+        if self.training.crop_px and self.attends:
+            raise ValueError("training.crop_px: a network with self-attention must see whole patches; leave it out")
         return self
+
+    @property
+    def attends(self) -> bool:
+        """Whether what a pixel becomes may depend on the whole patch."""
+        network = self.network
+        if network.kind == "classic-unet":
+            return bool(network.attention_channels)
+        return network.kind == "ddpmpp" or (network.kind == "efficient" and any(network.attention))
 
     @property
     def denoises(self) -> bool:
@@ -150,7 +199,9 @@ class Model(Section):
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
-        return 2 if self.network.kind == "edsr" else 2 ** (len(self.network.multipliers) - 1)
+        if self.network.kind == "edsr":
+            return 2
+        return 2 ** (len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False))
 
 
 class WinnerModel(Section):

@@ -45,7 +45,19 @@ class Recipe(Section):
         for name, model in self.trained_models.items():
             if model.patches not in self.patches:
                 raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
-            size, deep = self.patches[model.patches].size_px, model.size_multiple_px
+            patches, deep = self.patches[model.patches], model.size_multiple_px
+            size = model.training.crop_px or patches.size_px
+            if size > patches.size_px:
+                raise ValueError(f"models.{name}: crop_px {size} is more than the patches' {patches.size_px} px")
+            if "context" in model.conditions and getattr(patches, "context_ratio", None) is None:
+                raise ValueError(
+                    f"models.{name}: the condition `context` needs patches with a wider view; set"
+                    f" patches.{model.patches}.context_ratio"
+                )
+            if model.lowres_factor and patches.size_px % model.lowres_factor:
+                raise ValueError(
+                    f"models.{name}: lowres_factor {model.lowres_factor} does not divide patches of {patches.size_px} px"
+                )
             if size % deep:
                 raise ValueError(
                     f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
@@ -138,6 +150,8 @@ class Recipe(Section):
         if not model.denoises:
             raise ValueError(f"{where}: model {samples.model!r} upscales, and draws nothing from noise")
         self._check_sampler(where, samples, model)
+        if {"lowres", "context"} & set(model.conditions):
+            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
         told = samples.classes is not None and samples.classes != model.classes
         self._check_label(where, told, samples.guidance, model)
         if size % model.size_multiple_px:

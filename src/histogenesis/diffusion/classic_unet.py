@@ -23,19 +23,22 @@ class ClassicUNet(nn.Module):
         attention_channels: list[int],
         heads: int,
         resolution: bool,
-        classes: int = 0,
+        seen_channels: int = 0,
+        seen_noise: bool = False,
         image_channels: int = 3,
+        classes: int = 0,
     ):
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.noise_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING)
         self.resolution_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING) if resolution else None
+        self.seen_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING) if seen_noise else None
         self.label_embedding = nn.Embedding(classes + 1, WIDTH_EMBEDDING) if classes else None
 
         def attention(width):
             return Attention(width, heads) if width in attention_channels else nn.Identity()
 
-        inputs = [image_channels, *widths[:-1]]
+        inputs = [image_channels + seen_channels, *widths[:-1]]
         self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in zip(inputs, widths))
         self.down_attention = nn.ModuleList(attention(width) for width in widths)
         pairs = list(zip(widths[:0:-1], widths[-2::-1]))
@@ -50,11 +53,14 @@ class ClassicUNet(nn.Module):
         c_noise_b: Tensor,
         mpp_b: Tensor | None = None,
         dropout_key_b: Tensor | None = None,
+        seen_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
         embedding = self.noise_embedding(c_noise_b)
         if self.resolution_embedding is not None:
             embedding = embedding + self.resolution_embedding(mpp_b)
+        if self.seen_embedding is not None:
+            embedding = embedding + self.seen_embedding(seen_noise_b)
         if self.label_embedding is not None:
             embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
         x, skips = x_bchw, []

@@ -31,12 +31,12 @@ def guided(model: Denoiser, label: str | None = None, w: float = 0.0) -> Callabl
         raise BadInput(f"the model has not learnt class {label!r}; its classes are {there}")
     index = model.classes.index(label)
 
-    def denoise(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor) -> Tensor:
+    def denoise(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
         of_class = torch.full((len(x_bchw),), index, device=x_bchw.device)
-        conditional = model(x_bchw, sigma_b, mpp_b, label_b=of_class)
+        conditional = model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
         if w == 0:
             return conditional
-        return conditional + w * (conditional - model(x_bchw, sigma_b, mpp_b))
+        return conditional + w * (conditional - model(x_bchw, sigma_b, mpp_b, **told))
 
     return denoise
 

@@ -18,7 +18,9 @@ from torch.nn.functional import avg_pool2d
 from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
 from histogenesis.diffusion.classic_unet import ClassicUNet
+from histogenesis.diffusion.conditions import STEPS_TOLD, pictures_of
 from histogenesis.diffusion.edsr import EDSR
+from histogenesis.diffusion.efficient import EfficientUNet
 from histogenesis.diffusion.networks import DDPMpp
 from histogenesis.diffusion.objectives import SuperResolution, make_objective
 from histogenesis.diffusion.samplers import stages
@@ -74,8 +76,7 @@ class Denoiser(nn.Module):
     def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
         self.classes = list(classes) if "label" in section.conditions else []
-        told = {"resolution": "mpp" in section.conditions, "classes": len(self.classes)}
-        self.network = NETWORKS[section.network.kind](section.network, patch_px, **told)
+        self.network = build_network(section, patch_px, len(self.classes))
         self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
@@ -91,19 +92,47 @@ class Denoiser(nn.Module):
         sigma_b: Tensor,
         mpp_b: Tensor,
         dropout_key_b: Tensor | None = None,
+        seen_bchw: Tensor | None = None,
+        seen_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
-        """Estimate the clean images from x = image + sigma * noise; float32, model units. label_b: rows of `classes`."""
+        """Estimate the clean images from x = image + sigma * noise; float32, model units.
+
+        `seen_bchw`: the pictures that are a condition, 3 channels each; `seen_noise_b`: the noise (0 to 1) of `lowres`;
+        `label_b`: rows of `classes`, negative for none.
+        """
         scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
         with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            f = self.network(scalings.into * x_bchw, scalings.noise.flatten(), mpp_b, dropout_key_b, label_b)
+            x = scalings.into * x_bchw
+            if seen_bchw is not None:
+                x = torch.cat([x, seen_bchw], dim=1)
+            told = None if seen_noise_b is None else STEPS_TOLD * seen_noise_b
+            f = self.network(x, scalings.noise.flatten(), mpp_b, dropout_key_b, told, label_b)
         return scalings.skip * x_bchw + scalings.out * f.float()
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
         noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
-        denoised = self(noisy, batch.sigma, batch.mpp, batch.dropout_key if dropout else None, batch.label)
+        key = batch.dropout_key if dropout else None
+        denoised = self(noisy, batch.sigma, batch.mpp, key, batch.seen, batch.seen_noise, batch.label)
         return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
+
+
+def build_network(section: ModelSection, patch_px: int, classes: int = 0) -> nn.Module:
+    """The U-Net that a recipe's section names, with the channels and embeddings that its conditions need."""
+    network, conditions = section.network, section.conditions
+    told = {
+        "resolution": "mpp" in conditions,
+        "seen_channels": 3 * len(pictures_of(conditions)),
+        "seen_noise": "lowres" in conditions,
+        "classes": classes,
+    }
+    options = network.model_dump(exclude={"kind"})
+    if network.kind == "efficient":
+        return EfficientUNet(**options, **told)
+    if network.kind == "classic-unet":
+        return ClassicUNet(**options, **told)
+    return DDPMpp(image_px=patch_px, **options, **told)
 
 
 class Upscaler(nn.Module):
@@ -129,16 +158,6 @@ class Upscaler(nn.Module):
         return (made - batch.image).abs().mean(dim=(1, 2, 3))
 
 
-def ddpmpp(section, patch_px: int, **told) -> DDPMpp:
-    s = section
-    return DDPMpp(patch_px, s.channels, s.multipliers, s.blocks, s.attention_px, s.heads, s.dropout, **told)
-
-
-def classic_unet(section, patch_px: int, **told) -> ClassicUNet:
-    return ClassicUNet(section.channels, section.multipliers, section.attention_channels, section.heads, **told)
-
-
-NETWORKS = {"ddpmpp": ddpmpp, "classic-unet": classic_unet}
 MODELS = {"edm": Denoiser, "eps": Denoiser, "v": Denoiser, "x0": Denoiser, "super-resolution": Upscaler}
 
 

@@ -2,6 +2,7 @@
 
 The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
 random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64; `tissue` (n) float32.
+A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre, `context_ratio` times as wide.
 CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n) UTF-8 bytes: `label`, and, where
 a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is given), `source` (the file) and
 `digest` (of the picture, the same for its eight turns and mirrors; empty if it is of one colour).
@@ -41,10 +42,12 @@ class Cut:
     error: str = ""
     facts: dict[str, str | int | float] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
+    context_ratio: float | None = None
 
 
-def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray]) -> None:
-    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order.
+def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: Iterable[np.ndarray] = ()) -> None:
+    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order;
+    contexts: as many, where the cut has a context_ratio.
 
     The bytes are a function of the content: no times are stored.
     """
@@ -53,12 +56,14 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray]) -> None:
     part = path.with_name(path.name + ".part")
     n, p = len(cut.coords), cut.patch_px
     with h5py.File(part, "w") as file:
-        chunks = (1, p, p, 3) if n else None
-        imgs = file.create_dataset("imgs", (n, p, p, 3), np.uint8, chunks=chunks, track_times=False)
         digest = hashlib.sha256()
-        for k, image in enumerate(images):
-            imgs[k] = image
-            digest.update(image.tobytes())
+        for name, pictures in [("imgs", images), *([("context", contexts)] if cut.context_ratio else [])]:
+            chunks = (1, p, p, 3) if n else None
+            stored = file.create_dataset(name, (n, p, p, 3), np.uint8, chunks=chunks, track_times=False)
+            for k, picture in enumerate(pictures):
+                stored[k] = picture
+                digest.update(picture.tobytes())
+        imgs = file["imgs"]
         coords = file.create_dataset("coords", data=cut.coords, track_times=False)
         file.create_dataset("mpp", data=cut.mpp, track_times=False)
         file.create_dataset("tissue", data=cut.tissue, track_times=False)
@@ -80,6 +85,8 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray]) -> None:
                 **cut.facts,
             }
         )
+        if cut.context_ratio:
+            file.attrs["context_ratio"] = cut.context_ratio
     os.replace(part, path)
 
 
