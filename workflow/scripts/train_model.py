@@ -139,7 +139,8 @@ def main() -> None:
     classes = patches.classes if "label" in section.conditions else []
 
     options = section.model_dump(mode="json")
-    options["training"] = {k: v for k, v in options["training"].items() if k not in REPORTING}
+    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options["training"] = {k: v for k, v in options["training"].items() if k not in free}
     digest = blake2b(f"{canonical(options)} {patches.digest} {args.key}".encode(), digest_size=16).hexdigest()
     state = args.state / digest[:12]
 

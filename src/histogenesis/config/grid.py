@@ -50,13 +50,13 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
                 for key, value in axis.options[option].items():
                     set_value(own, key, value)
             variant = Variants(own, list(zip(axes, choice)), seed if seeds != 1 else None)
-            cell = {"samples": {}, "models": {}}
+            cell = {"samples": {}, "models": {}, "names": {}}
             for name in sorted(varied):
                 cell["samples"][name] = variant.add(flat, "samples", name)
+                cell["names"][name] = "_".join(variant.parts("samples", name)) or "all"
                 model = own["samples"][name].get("model")
                 cell["models"][name] = variant.names.get(("models", model), model)
-            chosen = {axis.name: option for axis, option in zip(axes, choice)}
-            cell |= {"name": "_".join(f"{a}-{o}" for a, o in chosen.items()) or "all", "values": chosen, "seed": seed}
+            cell |= {"values": {axis.name: option for axis, option in zip(axes, choice)}, "seed": seed}
             cells.append(cell)
             used |= set(variant.names)
     for section in SECTIONS:  # what no combination uses: the winner's models and samples, and patch sets of their own
@@ -82,13 +82,17 @@ class Variants:
                 found |= set(self.axes(kind, other))
         return sorted(found)
 
+    def parts(self, section: str, name: str) -> list[str]:
+        """What a variant's name says: the options of the axes that bear on it."""
+        return [f"{self.chosen[i][0].name}-{self.chosen[i][1]}" for i in self.axes(section, name)]
+
     def add(self, flat: dict[str, Any], section: str, name: str) -> str:
         """Put the section (and what it refers to) into `flat` under its variant's name, and return that."""
         content = _get(self.own, section, name)
         if not isinstance(content, dict):  # no such section: the recipe's own check says so
             return name
         content = copy.deepcopy(content)
-        parts = [f"{self.chosen[i][0].name}-{self.chosen[i][1]}" for i in self.axes(section, name)]
+        parts = self.parts(section, name)
         if self.seed is not None and self._seed(section, content):
             parts.append(f"seed-{self.seed}")
         variant = "_".join([name, *parts])

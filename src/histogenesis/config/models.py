@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.config.base import Fraction, Name, Section, by_kind
 
@@ -123,6 +123,10 @@ class Training(Section):
     warmup_steps: int = Field(0, ge=0)
     decay_after_steps: PositiveInt | None = Field(
         None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
+    )
+    cosine_to: NonNegativeFloat | None = Field(
+        None,
+        description="lr falls to this on a half cosine over all steps; another number of steps is another training",
     )
     clip_gradient: PositiveFloat | None = None
     ema_half_life_images: PositiveFloat = 500_000

@@ -41,13 +41,14 @@ class Winner(Section):
 
 
 class Cell(Section):
-    """One combination of a study's values with one seed: which samples are its own."""
+    """One combination of a study's values with one seed. For each samples of the recipe: the variant that is drawn, its model,
+    and the name of the combination as far as it bears on them."""
 
-    name: str
     values: dict[str, str]
     seed: int
     samples: dict[Name, Name]
     models: dict[Name, Name]
+    names: dict[Name, str]
 
 
 class Study(Section):

@@ -93,10 +93,14 @@ class Trainer:
         return loss
 
     def learning_rate(self) -> float:
-        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024)."""
+        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024); or falls to
+        `cosine_to` on a half cosine over all steps."""
         rise = min(1.0, (self.step + 1) / self.t.warmup_steps) if self.t.warmup_steps else 1.0
         decay = math.sqrt(max(1.0, self.step / self.t.decay_after_steps)) if self.t.decay_after_steps else 1.0
-        return self.t.lr * rise / decay
+        lr = self.t.lr * rise / decay
+        if self.t.cosine_to is None:
+            return lr
+        return self.t.cosine_to + (lr - self.t.cosine_to) * (1 + math.cos(math.pi * self.step / self.t.steps)) / 2
 
     def _sum_over_processes(self, total: Tensor) -> None:
         gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights.values()]

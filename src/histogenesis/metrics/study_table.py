@@ -52,13 +52,13 @@ def study_table(cells: list[Cell], evaluation: Path) -> list[dict]:
     interval of the difference to the best leaves 0 out; empty for the best, and for a single seed.
     """
     found: dict[tuple, dict[str, list[dict]]] = defaultdict(dict)
-    for cell in sorted(cells, key=lambda c: c.seed):
-        for base, name in cell.samples.items():
-            for one in numbers_of(evaluation / name):
-                if one["value"] is not None and math.isfinite(one["value"]):
-                    key = base, one["class"], one["name"], one["encoder"]
-                    found[key].setdefault(cell.name, []).append(one)
-    order = list(dict.fromkeys(cell.name for cell in cells))
+    variants = {(base, name): cell for cell in cells for base, name in cell.samples.items()}  # cells may share samples
+    for (base, name), cell in sorted(variants.items(), key=lambda item: item[1].seed):
+        for one in numbers_of(evaluation / name):
+            if one["value"] is not None and math.isfinite(one["value"]):
+                key = base, one["class"], one["name"], one["encoder"]
+                found[key].setdefault(cell.names[base], []).append(one)
+    order = list(dict.fromkeys(cell.names[base] for cell in cells for base in sorted(cell.names)))
     rows = []
     for (base, label, metric, encoder), by_cell in sorted(found.items()):
         sign = 1 if next(iter(by_cell.values()))[0]["better"] == "lower" else -1
@@ -110,11 +110,12 @@ def choose_winner(rows: list[dict], cells: list[Cell], models: dict[str, dict], 
         raise BadInput(
             f"study.winner: {winner.metric} by {winner.encoder} was measured for no combination; choose another"
         )
-    cell = min((c for c in cells if c.name == best["combination"]), key=lambda c: c.seed)
+    same = [c for c in cells if c.names[winner.samples] == best["combination"]]
+    cell = min(same, key=lambda c: c.seed)
     section = models[cell.models[winner.samples]]
     others = [row for row in found if not row["best"]]
     return {
-        "combination": cell.name,
+        "combination": best["combination"],
         "values": cell.values,
         "judged_by": wanted,
         "value": best["value"],
