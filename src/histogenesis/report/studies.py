@@ -70,12 +70,13 @@ def study(run: Run) -> Section | None:
     ]
     one_seed = all(row["seeds"] == 1 for row in run.study)
     whose = "subsampling patches, of one seed" if one_seed else "over seeds (Student), of a single seed by subsampling"
-    caption = f"Every combination: the mean, and its 95 % interval {whose}. *: best. ≠: differs from the best by more than seeds"
-    caption += " explain (Welch, 95 %). All metrics, each seed and the floor: study/table.csv."
+    caption = (
+        f"Every combination: the mean, and its 95 % interval {whose}. *: best. ≠: differs from the best by more than"
+        " seeds explain (Welch, 95 %). All metrics, each seed and the floor: study/table.csv."
+    )
     blocks.append(Table(columns, rows, caption, run.folder / "study/table.csv"))
-    if picture := _figure(
-        run, run.folder / "study/study.png", "Points: seeds. Bars: 95 % interval. Dotted: real patches.", 1900
-    ):
+    caption = "Points: seeds. Bars: 95 % interval. Dotted: real patches."
+    if picture := _figure(run, run.folder / "study/study.png", caption, 1900):
         blocks.append(Figures([picture], "wide"))
     return Section("study", "Study", blocks)
 
