@@ -166,6 +166,12 @@ def model_of_level(wildcards):
     return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json"} if name else {}
 
 
+def autoencoder_of(wildcards):
+    """The files of the model in whose latent space a model draws, if there is one."""
+    name = getattr(RECIPE.models[wildcards.model], "autoencoder", None)
+    return [f"{RUN}/models/{name}/model.safetensors", f"{RUN}/models/{name}/model.json"] if name else []
+
+
 def levels_of(wildcards):
     return expand(f"{RUN}/synthetic/{wildcards.slide}/level{{k}}.h5", k=range(len(LEVELS)))
 
@@ -205,6 +211,7 @@ def samples_evaluated():
     """All that is measured of samples, and the study's table."""
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
+    found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
     return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
 
 

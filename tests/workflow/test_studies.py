@@ -101,9 +101,12 @@ def test_the_ablation_names_a_winner_that_is_trained_for_each_class(son):
 def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_accuracies(path):
     results = path.folder / "results/test-diffusion4path"
     models = sorted(folder.name for folder in (results / "models").iterdir())
-    assert models == ["ddpm_seed-1", "ddpm_seed-2"], "two samplers draw with the same model"
+    assert models == ["ddpm_seed-1", "ddpm_seed-2", "ldm_seed-1", "ldm_seed-2", "vq"], "samplers share their model"
+    card = json.loads((results / "models/ldm_seed-2/model.json").read_text())
+    assert card["autoencoder"]["latent_spread"] > 0 and card["section"]["autoencoder"] == "vq"
+    assert json.loads((results / "evaluation/reconstruction/vq.json").read_text())["psnr"]["value"] > 0
     rows = table_of(results)
-    kid = [row for row in rows if row["metric"] == "kid" and row["encoder"] == "learned"]
+    kid = [r for r in rows if (r["samples"], r["metric"], r["encoder"]) == ("main", "kid", "learned")]
     assert [(r["combination"], r["class"]) for r in kid] == [
         (s, c) for c in ("all", "normal", "tumour") for s in ("sampler-ddpm", "sampler-eps-scaling")
     ]
@@ -141,11 +144,11 @@ def test_a_cell_more_leaves_the_others_alone(copied):
     def change(values):
         values["study"]["seeds"] = 3
 
-    each = {"train_model": 1, "draw_samples": 2, "evaluate_samples": 2, "measure_utility": 2}
+    each = {"train_model": 2, "draw_samples": 3, "evaluate_samples": 3, "measure_utility": 3}
     assert copied.planned(varied(copied, change)) == each | {"gather_study": 1, "write_recipe": 1, "write_report": 1}
 
 
 def test_a_picture_that_changes_reruns_all_that_was_learnt_from_it(copied):
     picture("normal", 999, 16).save(copied.folder / "tiles/normal/0_0.png")
     planned = copied.planned(PATH)
-    assert planned["read_labelled"] == 1 and planned["train_model"] == 2 and "write_recipe" not in planned
+    assert planned["read_labelled"] == 1 and planned["train_model"] == 5 and "write_recipe" not in planned

@@ -7,7 +7,7 @@ import argparse
 import json
 import shutil
 import sys
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
 from histogenesis.diffusion.conditions import noised
 from histogenesis.diffusion.guidance import guided
-from histogenesis.diffusion.model import build_model, save_model
+from histogenesis.diffusion.model import build_model, load_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
 from histogenesis.diffusion.threshold import thresholded
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
+from histogenesis.diffusion.vq import latent_spread
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped, hold
 from histogenesis.patches.dataset import PatchCollection
@@ -43,6 +44,7 @@ REPORTING = {
 
 
 # A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
+SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
 SAMPLE_THRESHOLD = Threshold(kind="dynamic")
 SAMPLE_LOWRES_NOISE = 0.2
 
@@ -54,6 +56,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
     parser.add_argument(
         "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
+    )
+    parser.add_argument(
+        "--autoencoder", type=Path, help="folder of the trained model in whose latent space this one draws"
     )
     parser.add_argument(
         "--state", type=Path, required=True, help="folder of the checkpoints; no output, survives failures"
@@ -72,6 +77,16 @@ def like_the_winner(args: argparse.Namespace) -> Model:
     return Model.model_validate({**model, "patches": wanted.patches, "classes": wanted.classes, "training": training})
 
 
+def read_autoencoder(folder: Path | None) -> tuple[tuple[torch.nn.Module, float] | None, dict, str]:
+    """The trained autoencoder with its latents' spread, its model.json, and a digest of its weights."""
+    if folder is None:
+        return None, {}, ""
+    card = json.loads((folder / "model.json").read_text())
+    with open(folder / "model.safetensors", "rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return (load_model(folder), card["latent_spread"]), card, f" {digest}"
+
+
 def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
     """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
     return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
@@ -81,9 +96,11 @@ def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[flo
     """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
     denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
     px, n = options.crop_px or held_out.patch_px, options.sample_images
+    side = px // denoiser.factor
     full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
+    pictures = learned and not section.autoencoder
     sampler = Sampler(
-        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if learned else None
+        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if pictures else None
     )
     solver = stages(**sampler.solver, learned=learned)
     for mpp, label in kinds(denoiser, mpps):
@@ -105,7 +122,7 @@ def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[flo
             denoise = guided(denoiser, label)
             return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
 
-        noise = torch.from_numpy(normal((n, 3, px, px), "samples", options.seed)).to(trainer.device)
+        noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(trainer.device)
         rows.append(sample(estimate, noise, solver))
     return rows
 
@@ -124,7 +141,12 @@ def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float
     return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
 
 
-SAMPLES = {"super-resolution": enlarged}  # denoisers: from noise
+def reconstructed(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp after an autoencoder."""
+    return [trainer.denoiser(nearest(checks, m, section.training.sample_images)[0].to(trainer.device)) for m in mpps]
+
+
+SAMPLES = {"super-resolution": enlarged, "autoencoder": reconstructed}  # denoisers: from noise
 
 
 def main() -> None:
@@ -138,15 +160,18 @@ def main() -> None:
     held_out = PatchCollection(args.patches, args.splits, "validation", section.classes)
     classes = patches.classes if "label" in section.conditions else []
 
+    first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
     options = section.model_dump(mode="json")
     free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
-    digest = blake2b(f"{canonical(options)} {patches.digest} {args.key}".encode(), digest_size=16).hexdigest()
+    digest = blake2b(
+        f"{canonical(options)} {patches.digest} {args.key}{stage_digest}".encode(), digest_size=16
+    ).hexdigest()
     state = args.state / digest[:12]
 
-    normalisation = normalisation_of(patches, section.objective.sigma_data)
+    normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes)
+    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     seen = {
         "conditions": section.conditions,
@@ -166,7 +191,7 @@ def main() -> None:
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
-        rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
+        rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [
             " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
         ]
@@ -181,9 +206,15 @@ def main() -> None:
             dist.destroy_process_group()
     if trainer.rank:
         return
+    facts = {"autoencoder": stage_card} if stage_card else {}
+    if section.objective.kind == "autoencoder":
+        some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
+        with averaged(trainer):
+            pixels = batches.encoded(patches.read(some), [0] * len(some)).to(device)
+            facts["latent_spread"] = round(latent_spread(trainer.denoiser.network, pixels), 6)
     save_model(
         args.out,
-        trainer.average | trainer.buffers,
+        trainer.average | trainer.buffers | getattr(trainer.denoiser, "kept", dict)(),
         section,
         normalisation,
         mpps=[mpp for mpp in mpps if mpp == mpp],
@@ -194,6 +225,7 @@ def main() -> None:
         images=trainer.step * section.training.batch,
         patches=len(patches),
         training=digest,
+        **facts,
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")

@@ -55,6 +55,17 @@ class EfficientUNet(Section):
         return self
 
 
+class VQF4(Section):
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw."""
+
+    kind: Literal["vq-f4"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 2, 4], min_length=3, max_length=3)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    codes: PositiveInt = 8192
+    code_channels: Annotated[int, Field(ge=1, le=3)] = 3
+
+
 class EDSR(Section):
     """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
 
@@ -93,20 +104,34 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
+class Autoencoding(Section):
+    """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
+
+    kind: Literal["autoencoder"]
+    commitment: PositiveFloat = 0.25
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
 AnyNetwork = Annotated[
     Annotated[Network, Tag("ddpmpp")]
     | Annotated[EfficientUNet, Tag("efficient")]
     | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[VQF4, Tag("vq-f4")]
     | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "efficient", "classic-unet", "edsr"),
+    by_kind("ddpmpp", "efficient", "classic-unet", "vq-f4", "edsr"),
 ]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
     | Annotated[Prediction, Tag("eps")]
     | Annotated[Prediction, Tag("v")]
     | Annotated[Prediction, Tag("x0")]
+    | Annotated[Autoencoding, Tag("autoencoder")]
     | Annotated[SuperResolution, Tag("super-resolution")],
-    by_kind("edm", "eps", "v", "x0", "super-resolution"),
+    by_kind("edm", "eps", "v", "x0", "autoencoder", "super-resolution"),
 ]
 
 
@@ -164,6 +189,9 @@ class Model(Section):
         description="what the network is told: its mpp; its class; the same view at a lower resolution; the patch set's wider"
         " view",
     )
+    autoencoder: Name | None = Field(
+        None, description="draw in the latent space of this model (network `vq-f4`); default: pictures themselves"
+    )
     label_dropout: Fraction = Field(
         0.1, description="share of samples that are not told their label, for classifier-free guidance"
     )
@@ -177,6 +205,12 @@ class Model(Section):
     def belong_together(self):
         if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
             raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if (self.network.kind == "vq-f4") != (self.objective.kind == "autoencoder"):
+            raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
+        if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
+            raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        if self.autoencoder and ({"lowres", "context"} & set(self.conditions) or self.training.crop_px):
+            raise ValueError("a model that draws in a latent space is told no pictures, and sees whole patches")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         if len(set(self.conditions)) != len(self.conditions):
@@ -193,19 +227,20 @@ class Model(Section):
         network = self.network
         if network.kind == "classic-unet":
             return bool(network.attention_channels)
-        return network.kind == "ddpmpp" or (network.kind == "efficient" and any(network.attention))
+        return network.kind in ("ddpmpp", "vq-f4") or (network.kind == "efficient" and any(network.attention))
 
     @property
     def denoises(self) -> bool:
         """Whether samplers can draw with it."""
-        return self.objective.kind != "super-resolution"
+        return self.objective.kind not in ("super-resolution", "autoencoder")
 
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
         if self.network.kind == "edsr":
             return 2
-        return 2 ** (len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False))
+        halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
+        return 2 ** (halvings + 2 * bool(self.autoencoder))
 
 
 class WinnerModel(Section):

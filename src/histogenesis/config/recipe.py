@@ -68,6 +68,8 @@ class Recipe(Section):
                     f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
                     " set `conditions` without mpp"
                 )
+            if model.autoencoder and not self._is_autoencoder(model.autoencoder):
+                raise ValueError(f"models.{name}: {model.autoencoder!r} is no model with the network `vq-f4`")
             if (model.classes or "label" in model.conditions) and not self.patches[model.patches].has_labels:
                 raise ValueError(f"models.{name}: it needs labels, and patch set {model.patches!r} has none")
         for name, model in self.winner_models.items():
@@ -94,6 +96,8 @@ class Recipe(Section):
             raise ValueError(f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted}")
         if level.kind == "upscale":
             return
+        if model.autoencoder:
+            raise ValueError(f"{where}: model {level.model!r} draws in a latent space, which only `samples` can yet")
         self._check_sampler(where, level, model)
         self._check_label(where, level.label is not None, level.guidance, model)
         if level.tile_px % model.size_multiple_px:
@@ -148,7 +152,9 @@ class Recipe(Section):
         if not model:
             return
         if not model.denoises:
-            raise ValueError(f"{where}: model {samples.model!r} upscales, and draws nothing from noise")
+            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
+        if model.autoencoder and samples.sampler.threshold:
+            raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
         self._check_sampler(where, samples, model)
         if {"lowres", "context"} & set(model.conditions):
             raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
@@ -164,6 +170,14 @@ class Recipe(Section):
     def compared_with(self, samples: str) -> str:
         """The patch set whose held-out patches samples are compared with."""
         return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+
+    def _is_autoencoder(self, name: str) -> bool:
+        model = self.models.get(name)
+        return isinstance(model, Model) and model.network.kind == "vq-f4"
+
+    @property
+    def autoencoders(self) -> list[str]:
+        return [name for name in self.models if self._is_autoencoder(name)]
 
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""

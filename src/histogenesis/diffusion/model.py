@@ -73,10 +73,12 @@ class Normalisation:
 class Denoiser(nn.Module):
     """D(x; sigma, s): the network within its objective's scalings (Harb et al. 2024, eq. 6 and supplement eq. 22)."""
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
+    def __init__(
+        self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = (), **more
+    ):
         super().__init__()
         self.classes = list(classes) if "label" in section.conditions else []
-        self.network = build_network(section, patch_px, len(self.classes))
+        self.network = build_network(section, patch_px, len(self.classes), **more)
         self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
@@ -85,6 +87,10 @@ class Denoiser(nn.Module):
     def to_uint8(self, x: Tensor) -> Tensor:
         """What it has drawn as a picture: uint8 (B, 3, H, W)."""
         return self.normalisation.to_uint8(x)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Weights that are saved with those that were learnt."""
+        return {}
 
     def forward(
         self,
@@ -118,7 +124,7 @@ class Denoiser(nn.Module):
         return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
 
 
-def build_network(section: ModelSection, patch_px: int, classes: int = 0) -> nn.Module:
+def build_network(section: ModelSection, patch_px: int, classes: int = 0, image_channels: int = 3) -> nn.Module:
     """The U-Net that a recipe's section names, with the channels and embeddings that its conditions need."""
     network, conditions = section.network, section.conditions
     told = {
@@ -126,6 +132,7 @@ def build_network(section: ModelSection, patch_px: int, classes: int = 0) -> nn.
         "seen_channels": 3 * len(pictures_of(conditions)),
         "seen_noise": "lowres" in conditions,
         "classes": classes,
+        "image_channels": image_channels,
     }
     options = network.model_dump(exclude={"kind"})
     if network.kind == "efficient":
@@ -152,6 +159,9 @@ class Upscaler(nn.Module):
         with torch.autocast(y_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return self.network(y_bchw).float()
 
+    def to_uint8(self, x: Tensor) -> Tensor:
+        return self.normalisation.to_uint8(x)
+
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """Mean absolute error of each patch made from its own area average (Lim et al. 2017, section 3); shape (B,)."""
         made = self(avg_pool2d(batch.image, self.objective.factor))
@@ -162,10 +172,19 @@ MODELS = {"edm": Denoiser, "eps": Denoiser, "v": Denoiser, "x0": Denoiser, "supe
 
 
 def build_model(
-    section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()
+    section: ModelSection,
+    patch_px: int,
+    normalisation: Normalisation,
+    classes: Sequence[str] = (),
+    first_stage: tuple[nn.Module, float] | None = None,
 ) -> Denoiser | Upscaler:
-    """An untrained model, as the recipe's section says. classes: what a model that is told the label may be told."""
-    return MODELS[section.objective.kind](section, patch_px, normalisation, classes)
+    """An untrained model, as the recipe's section says. classes: what a model that is told the label may be told;
+    first_stage: the trained autoencoder in whose space it draws, and the spread of that."""
+    from histogenesis.diffusion.latent import Autoencoder, LatentDenoiser  # which are made of what is here
+
+    if first_stage is not None:
+        return LatentDenoiser(section, patch_px, normalisation, classes, *first_stage)
+    return (MODELS | {"autoencoder": Autoencoder})[section.objective.kind](section, patch_px, normalisation, classes)
 
 
 def save_model(
@@ -198,7 +217,8 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     section = ModelSection.model_validate(description["section"])
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
-    model = build_model(section, description["patch_px"], normalisation, description.get("classes", ()))
+    first_stage, weights = first_stage_of(description, weights)
+    model = build_model(section, description["patch_px"], normalisation, description.get("classes", ()), first_stage)
     model = model.to(device)
     try:
         model.network.load_state_dict(weights)
@@ -206,6 +226,19 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
         raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
     model.precision = precision
     return model.eval().requires_grad_(False)
+
+
+def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple[nn.Module, float] | None, dict]:
+    """The autoencoder that lies in a model's file, with its latents' spread; and the weights of the model itself."""
+    from histogenesis.diffusion.latent import PREFIX
+
+    card = description.get("autoencoder")
+    if not card:
+        return None, weights
+    first_stage = build_model(ModelSection.model_validate(card["section"]), card["patch_px"], Normalisation.unit())
+    first_stage.network.load_state_dict({k.removeprefix(PREFIX): w for k, w in weights.items() if k.startswith(PREFIX)})
+    own = {k: w for k, w in weights.items() if not k.startswith(PREFIX)}
+    return (first_stage.eval(), card["latent_spread"]), own
 
 
 def check_fits(folder: Path, facts: dict, level: Level | UpscaledLevel) -> None:
