@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from histogenesis.config.base import Name, RecipeError, Section
 from histogenesis.config.data import PatchSet, Slides, Split, Tissue
 from histogenesis.config.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.config.evaluation import Evaluation
+from histogenesis.config.fitting import check_network
 from histogenesis.config.models import AnyModel, Model
 
 
@@ -55,45 +55,34 @@ class Recipe(Section):
                     f" {size} px patches do not allow; use a multiple of {deep} px"
                 )
         for k, level in enumerate(self.synthetic.levels):
-            if level.model is not None:
-                self._check_model(f"synthetic.levels[{k}]", level)
+            self._check_models(f"synthetic.levels[{k}]", k, level)
         if self.compared_patches not in self.patches:
             raise ValueError(
                 f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
             )
         return self
 
-    def _check_model(self, where: str, level: Level | UpscaledLevel) -> None:
-        if level.model not in self.models:
-            raise ValueError(f"{where}: no model {level.model!r}; there are {sorted(self.models)}")
-        model = self.trained_models.get(level.model)
-        if model is None:  # taken from elsewhere: the step that takes it looks
-            return
-        if model.denoises == (level.kind == "upscale"):
-            wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
-            raise ValueError(f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted}")
+    def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
+        for name in level.models:
+            if name not in self.models:
+                raise ValueError(f"{where}: no model {name!r}; there are {sorted(self.models)}")
+            model = self.trained_models.get(name)
+            if model and model.denoises == (level.kind == "upscale"):
+                wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
+                raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
         if level.kind == "upscale":
             return
-        self._check_sampler(where, level, model)
-        if level.tile_px % model.size_multiple_px:
-            raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
-        trained = self.patches[model.patches].mpps
-        if not any(math.isclose(level.mpp, mpp) for mpp in trained):
-            raise ValueError(
-                f"{where}: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
-                f" patches.{model.patches}.mpps"
-            )
-
-    @staticmethod
-    def _check_sampler(where: str, level: Level, model: Model) -> None:
-        learned = getattr(model.objective, "timesteps", None)
-        if learned is None and level.sampler.levels == "schedule":
-            raise ValueError(f"{where}: model {level.model!r} has no schedule of steps; use `sampler: levels: karras`")
-        if learned and level.sampler.levels != "karras" and level.sampler.steps > learned:
-            raise ValueError(
-                f"{where}: {level.sampler.steps} sampler steps, but model {level.model!r} learns {learned}; use at most"
-                f" {learned}"
-            )
+        ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
+        for n, network in enumerate(level.networks):
+            model = self.trained_models.get(network.model)
+            if model is None:  # taken from elsewhere: the step that takes it looks
+                continue
+            patches = self.patches[model.patches]
+            try:
+                check_network(level, n, model, patches.mpps, patches.context_ratio, ratio)
+            except ValueError as error:
+                hint = f"; change patches.{model.patches}.mpps" if "never sees" in str(error) else ""
+                raise ValueError(f"{where}: model {network.model!r} {error}{hint}") from None
 
     @property
     def trained_models(self) -> dict[str, Model]:
