@@ -6,6 +6,11 @@ out to several jobs: they leave finished tiles in the level's state folder, wher
 """
 
 
+def level_section(k):
+    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
+    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
+
+
 def wave_jobs(slide, k, wave):
     """What the jobs of one wave leave behind."""
     jobs = range(LEVELS[k].joining.jobs)
@@ -31,7 +36,7 @@ def drawing_params(wildcards, input):
     k = int(wildcards.k)
     return " ".join(
         [
-            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(LEVELS[k]))}",
+            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
             f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
             f"--above {input.above} --plan {input.plan}" if k else "",
             f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
@@ -92,11 +97,12 @@ rule draw_wave:
         gpu=1,
     params:
         level=drawing_params,
+        jobs=lambda w: len(wave_jobs(w.slide, int(w.k), 0)),
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
-        " --wave {wildcards.wave} --job {wildcards.job} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        " --wave {wildcards.wave} --job {wildcards.job} --jobs {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule upscale_level:

@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--wave", type=int, help="draw this wave only")
     parser.add_argument("--job", type=int, default=0, help="which of the wave's jobs this is: 0, 1, ...")
+    parser.add_argument("--jobs", type=int, default=1, help="how many jobs draw the wave")
     parser.add_argument(
         "--out", type=Path, required=True, help="level{k}.h5; with --wave, an empty file that says done"
     )
@@ -96,8 +97,7 @@ def main() -> None:
     try:
         if section.tile_by_tile:
             drawing = TileDrawing(painters=painters, **common)
-            jobs = 1 if args.wave is None else section.joining.jobs
-            drawn = drawing.run(state / "tiles", StopRequest(), args.wave, args.job, jobs)
+            drawn = drawing.run(state / "tiles", StopRequest(), args.wave, args.job, args.jobs)
         else:
             one = painters[0]
             drawing = Drawing(

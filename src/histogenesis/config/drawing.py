@@ -66,7 +66,11 @@ class Level(Section):
     @property
     def tiling(self) -> dict:
         """What the measures of coherence must know."""
-        return self.model_dump(mode="json", include={"tile_px", "joining", "constraint"})
+        return {
+            "tile_px": self.tile_px,
+            "joining": self.joining.model_dump(mode="json", exclude={"jobs"}),
+            "constraint": self.constraint.model_dump(mode="json"),
+        }
 
 
 class Bicubic(Section):
