@@ -12,6 +12,7 @@ from pathlib import Path
 HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
+from histogenesis.cascade.waves import waves
 from histogenesis.config import RecipeError, canonical, parse_recipe
 from histogenesis.config.data import LABELLED
 from histogenesis.errors import BadInput
@@ -159,11 +160,21 @@ def level_above(wildcards):
     )
 
 
-def model_of_level(wildcards):
-    """The files of the model that a level names, if it names one."""
-    name = LEVELS[int(wildcards.k)].model
-    folder = f"{RUN}/models/{name}"
-    return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json"} if name else {}
+def models_of_level(wildcards):
+    """The files of the models that a level names."""
+    folders = [f"{RUN}/models/{name}" for name in dict.fromkeys(LEVELS[int(wildcards.k)].models)]
+    if not folders:
+        return {}
+    return {
+        "weights": [f"{folder}/model.safetensors" for folder in folders],
+        "description": [f"{folder}/model.json" for folder in folders],
+    }
+
+
+def levels_with(model):
+    """The levels that a model makes: their sections, and the ratio of the mpp above to their own."""
+    found = [(k, level) for k, level in enumerate(LEVELS) if model in level.models]
+    return [[level.model_dump(mode="json"), LEVELS[k - 1].mpp / level.mpp if k else None] for k, level in found]
 
 
 def autoencoder_of(wildcards):

@@ -20,7 +20,7 @@ rule take_model:
         runtime=20,
     params:
         model=lambda w: f"--model {TAKEN[w.model]}",
-        levels=lambda w: canonical([level.model_dump(mode="json") for level in LEVELS if level.model == w.model]),
+        levels=lambda w: canonical(levels_with(w.model)),
         content=lambda w: content(TAKEN[w.model]),
         code=code("take_model.py"),
         env=environment("torch"),

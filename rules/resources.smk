@@ -71,13 +71,18 @@ def training_mb(wildcards):
 def model_mb(model):
     network, patch_px = model.network, RECIPE.patches[model.patches].size_px
     widths = [network.channels * m for m in getattr(network, "multipliers", [1])]
-    weights = sum(9 * (10 * getattr(network, "blocks", 1) + 6) * width**2 for width in widths)
+    blocks = getattr(network, "blocks", 1)  # one number, or one a level
+    blocks = blocks if isinstance(blocks, list) else [blocks] * len(widths)
+    weights = sum(9 * (10 * count + 6) * width**2 for count, width in zip(blocks, widths))
     return TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
 
 
 def drawing_mb(wildcards):
-    """The state of a level lies in files: 4 bytes a pixel of it are kept in memory, so that the disk is not all that works."""
-    return TORCH_MB + 4e-6 * canvas_pixels(int(wildcards.k))
+    """The state of a level lies in files: 4 bytes a pixel of it are kept in memory, so that the disk is not all that works.
+    Of a level that is drawn tile by tile only one batch is held, some 20 times."""
+    level = LEVELS[int(wildcards.k)]
+    held = 60 * level.batch * level.tile_px**2 if level.tile_by_tile else canvas_pixels(int(wildcards.k))
+    return TORCH_MB + 4e-6 * held
 
 
 def evaluation_mb():

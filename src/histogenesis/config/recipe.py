@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from histogenesis.config.base import Name, RecipeError, Section
 from histogenesis.config.data import AnyPatches, Slides, Split, Tissue
 from histogenesis.config.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.config.evaluation import Evaluation
+from histogenesis.config.fitting import check_network, check_steps
 from histogenesis.config.grid import expand
 from histogenesis.config.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.config.samples import Samples, Study
@@ -77,48 +77,43 @@ class Recipe(Section):
         for name, samples in self.samples.items():
             self._check_samples(f"samples.{name}", samples)
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
-            if level.model is not None:
-                self._check_model(f"synthetic.levels[{k}]", level)
+            self._check_models(f"synthetic.levels[{k}]", k, level)
         if self.synthetic and self.compared_patches not in self.patches:
             raise ValueError(
                 f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
             )
         return self
 
-    def _check_model(self, where: str, level: Level | UpscaledLevel) -> None:
-        if level.model not in self.models:
-            raise ValueError(f"{where}: no model {level.model!r}; there are {sorted(self.models)}")
-        model = self.trained_models.get(level.model)
-        if model is None:  # taken from elsewhere: the step that takes it looks
-            return
-        if model.denoises == (level.kind == "upscale"):
-            wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
-            raise ValueError(f"{where}: model {level.model!r} has the objective {model.objective.kind!r}, not {wanted}")
+    def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
+        for name in level.models:
+            if name not in self.models:
+                raise ValueError(f"{where}: no model {name!r}; there are {sorted(self.models)}")
+            model = self.trained_models.get(name)
+            if model and model.denoises == (level.kind == "upscale"):
+                wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
+                raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
         if level.kind == "upscale":
             return
-        if model.autoencoder:
-            raise ValueError(f"{where}: model {level.model!r} draws in a latent space, which only `samples` can yet")
-        self._check_sampler(where, level, model)
-        self._check_label(where, level.label is not None, level.guidance, model)
-        if level.tile_px % model.size_multiple_px:
-            raise ValueError(f"{where}: tile_px {level.tile_px} is not a multiple of {model.size_multiple_px}")
-        trained = self.patches[model.patches].mpps
-        if not any(math.isclose(level.mpp, mpp) for mpp in trained):
-            raise ValueError(
-                f"{where}: model {level.model!r} learns mpps {trained} and never sees {level.mpp}; add it to"
-                f" patches.{model.patches}.mpps"
-            )
-
-    @staticmethod
-    def _check_sampler(where: str, level: Level | Samples, model: Model) -> None:
-        learned = getattr(model.objective, "timesteps", None)
-        if learned is None and level.sampler.levels == "schedule":
-            raise ValueError(f"{where}: model {level.model!r} has no schedule of steps; use `sampler: levels: karras`")
-        if learned and level.sampler.levels != "karras" and level.sampler.steps > learned:
-            raise ValueError(
-                f"{where}: {level.sampler.steps} sampler steps, but model {level.model!r} learns {learned}; use at most"
-                f" {learned}"
-            )
+        told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
+        if (level.label or level.guidance) and not told:
+            raise ValueError(f"{where}: no model of it is told the class; add `label` to its `conditions`")
+        ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
+        for n, network in enumerate(level.networks):
+            model = self.trained_models.get(network.model)
+            if model is None:  # taken from elsewhere: the step that takes it looks
+                continue
+            if model.autoencoder:
+                raise ValueError(
+                    f"{where}: model {network.model!r} draws in a latent space, which only `samples` can yet"
+                )
+            if "label" in model.conditions:
+                self._check_label(where, True, level.guidance, model)
+            patches = self.patches[model.patches]
+            try:
+                check_network(level, n, model, patches.mpps, getattr(patches, "context_ratio", None), ratio)
+            except ValueError as error:
+                hint = f"; change patches.{model.patches}.mpps" if "never sees" in str(error) else ""
+                raise ValueError(f"{where}: model {network.model!r} {error}{hint}") from None
 
     @staticmethod
     def _check_label(where: str, told: bool, guidance: float, model: Model) -> None:
@@ -155,7 +150,10 @@ class Recipe(Section):
             raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
         if model.autoencoder and samples.sampler.threshold:
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
-        self._check_sampler(where, samples, model)
+        try:
+            check_steps(samples.sampler, model)
+        except ValueError as error:
+            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
         if {"lowres", "context"} & set(model.conditions):
             raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
         told = samples.classes is not None and samples.classes != model.classes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,13 @@ from torch.nn.functional import avg_pool2d
 
 from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
+from histogenesis.config.fitting import check_network
 from histogenesis.diffusion.classic_unet import ClassicUNet
 from histogenesis.diffusion.conditions import STEPS_TOLD, pictures_of
 from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.efficient import EfficientUNet
 from histogenesis.diffusion.networks import DDPMpp
 from histogenesis.diffusion.objectives import SuperResolution, make_objective
-from histogenesis.diffusion.samplers import stages
 from histogenesis.errors import BadInput
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.classes = list(classes) if "label" in section.conditions else []
         self.network = build_network(section, patch_px, len(self.classes), **more)
+        self.conditions = section.conditions
         self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
@@ -241,23 +241,23 @@ def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple
     return (first_stage.eval(), card["latent_spread"]), own
 
 
-def check_fits(folder: Path, facts: dict, level: Level | UpscaledLevel) -> None:
-    """Raise BadInput where a model that another run trained cannot make a level; `facts` is its model.json."""
+def check_fits(
+    folder: Path, facts: dict, level: Level | UpscaledLevel, name: str | None = None, ratio: float | None = None
+) -> None:
+    """Raise BadInput where a model that another run trained cannot make a level; `facts` is its model.json.
+
+    name: what this recipe calls it (default: the level's model); ratio: of the mpp of the level above to this one's.
+    """
     section = ModelSection.model_validate(facts["section"])
     if section.denoises == (level.kind == "upscale"):
         wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
         raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted}")
     if level.kind == "upscale":
         return
-    try:
-        stages(**level.sampler.solver, learned=make_objective(section.objective).sigmas)
-    except ValueError as error:
-        raise BadInput(f"{folder}: it cannot be drawn with as the level's sampler says: {error}") from None
-    if not any(math.isclose(level.mpp, mpp) for mpp in facts["mpps"]):
-        raise BadInput(
-            f"{folder}: it has learned mpps {facts['mpps']} and never saw {level.mpp:g}; draw other mpps, or train a model"
-        )
-    if level.label is not None and level.label not in facts.get("classes", ()):
+    if "label" in section.conditions and level.label not in (None, *facts.get("classes", ())):
         raise BadInput(f"{folder}: it has not learnt class {level.label!r}; it knows {facts.get('classes') or 'none'}")
-    if level.tile_px % section.size_multiple_px:
-        raise BadInput(f"{folder}: it takes multiples of {section.size_multiple_px} px; change tile_px {level.tile_px}")
+    for n in (n for n, one in enumerate(level.models) if one == (name or level.model)):
+        try:
+            check_network(level, n, section, facts["mpps"], facts.get("context_ratio"), ratio)
+        except ValueError as error:
+            raise BadInput(f"{folder}: it {error}") from None

@@ -178,6 +178,12 @@ def evaluations(kind: str, steps: int) -> int:
     return 2 * steps - 1 if kind == "heun" else steps
 
 
+def step_levels(stage_list: list[Stage]) -> list[float]:
+    """The noise level at which each sampler step begins, then 0."""
+    first = {stage.step: stage.sigma for stage in reversed(stage_list)}
+    return [*(first[step] for step in sorted(first)), 0.0]
+
+
 def release_sigma(sigmas: list[float], last_steps: int) -> float:
     """The noise level at and below which steps run free, for "the last r steps run free".
 
