@@ -20,9 +20,17 @@ include: "rules/versions.smk"
 include: "rules/slides.smk"
 include: "rules/tissue.smk"
 include: "rules/patches.smk"
+include: "rules/labelled.smk"
 include: "rules/models.smk"
-include: "rules/drawing.smk"
-include: "rules/evaluation.smk"
+include: "rules/samples.smk"
+
+
+if RECIPE.synthetic:
+
+    include: "rules/drawing.smk"
+    include: "rules/evaluation.smk"
+
+
 include: "rules/report.smk"
 
 
@@ -33,6 +41,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     write_recipe,
     split_patients,
+    split_groups,
     plan_tissue,
     write_report,
 

@@ -1,15 +1,54 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
 Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw. For
-comparison, a finer level may be upscaled by a baseline instead.
+comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by tile may deal each of its waves
+out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
 """
+
+
+def level_section(k):
+    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
+    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
+
+
+def wave_jobs(slide, k, wave):
+    """What the jobs of one wave leave behind."""
+    jobs = range(LEVELS[k].joining.jobs)
+    return [f"{RUN}/synthetic/{slide}/level{k}.waves/{wave}-{job}" for job in jobs]
+
+
+def last_wave(wildcards):
+    """Of a level whose waves are dealt out: its last wave, which waits for all others."""
+    k = int(wildcards.k)
+    if getattr(LEVELS[k].joining, "jobs", 1) == 1:
+        return []
+    count = len(waves(*RECIPE.synthetic.size_px(k), LEVELS[k].tile_px, LEVELS[k].stride_px, LEVELS[k].joining.order))
+    return wave_jobs(wildcards.slide, k, count - 1)
+
+
+def wave_before(wildcards):
+    wave = int(wildcards.wave)
+    return wave_jobs(wildcards.slide, int(wildcards.k), wave - 1) if wave else []
+
+
+def drawing_params(wildcards, input):
+    """What the command is told of a level, alike for the whole of it and for a share of a wave."""
+    k = int(wildcards.k)
+    return " ".join(
+        [
+            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
+            f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
+            f"--above {input.above} --plan {input.plan}" if k else "",
+            f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
+        ]
+    )
 
 
 rule draw_level:
     input:
         unpack(level_above),
-        weights=lambda w: f"{RUN}/models/{LEVELS[int(w.k)].model}/model.safetensors",
-        description=lambda w: f"{RUN}/models/{LEVELS[int(w.k)].model}/model.json",
+        unpack(models_of_level),
+        waves=last_wave,
     output:
         f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
     log:
@@ -26,24 +65,50 @@ rule draw_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(LEVELS[int(w.k)]),
-        size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
-        above=lambda w, input: f"--above {input.above} --plan {input.plan}" if int(w.k) else "",
-        seed=f"--seed {RECIPE.seed}",
-        state=lambda w: f"{RUN}/state/draw/{w.slide}/level{w.k}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        level=drawing_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
-        " --size-px {params.size_px} {params.seed} --model $(dirname {input.weights}) {params.above}"
-        " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+
+
+rule draw_wave:
+    input:
+        unpack(level_above),
+        unpack(models_of_level),
+        before=wave_before,
+    output:
+        temp(f"{RUN}/synthetic/{{slide}}/level{{k}}.waves/{{wave}}-{{job}}"),
+    log:
+        f"{RUN}/logs/draw_wave/{{slide}}/level{{k}}/{{wave}}-{{job}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/draw_wave/{{slide}}/level{{k}}/{{wave}}-{{job}}.tsv"
+    wildcard_constraints:
+        k=levels_of_kind("draw"),
+        wave=r"\d+",
+        job=r"\d+",
+    conda:
+        "../envs/torch.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(drawing_mb),
+        runtime=DRAW_AND_TRAIN_MINUTES,
+        gpu=1,
+    params:
+        level=drawing_params,
+        jobs=lambda w: len(wave_jobs(w.slide, int(w.k), 0)),
+        code=code("draw_level.py"),
+        env=environment("torch"),
+    shell:
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        " --wave {wildcards.wave} --job {wildcards.job} --jobs {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule upscale_level:
     input:
         unpack(level_above),
-        unpack(model_of_level),
+        unpack(models_of_level),
     output:
         f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
     log:

@@ -116,7 +116,7 @@ def test_a_taken_denoiser_must_have_learned_the_level(tmp_path):
     plain = Model.model_validate({"patches": "p", "network": {"multipliers": [1, 2]}, "training": {"steps": 1}})
     facts = {"section": plain.model_dump(mode="json"), "mpps": [8.0, 4.0]}
     check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=16))
-    with pytest.raises(BadInput, match="never saw 2"):
+    with pytest.raises(BadInput, match="never sees 2"):
         check_fits(tmp_path, facts, Level(mpp=2, model="m", tile_px=16))
-    with pytest.raises(BadInput, match="multiples of 2 px; change tile_px 15"):
+    with pytest.raises(BadInput, match="multiples of 2 px: tile_px 15"):
         check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=15))

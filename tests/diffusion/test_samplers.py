@@ -36,7 +36,7 @@ def test_order_of_convergence(kind, order):
     assert np.all(np.abs(measured - order) < 0.35), f"{kind}: errors {errors}, orders {measured}"
 
 
-@pytest.mark.parametrize("kind", sorted(SAMPLERS))
+@pytest.mark.parametrize("kind", ["dpmpp-2m", "euler", "heun"])
 def test_end_distribution_is_the_data_distribution(kind):
     noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     end = sample(perfect, noise, stages(kind, 64, 0.002, 80.0, 7.0))

@@ -93,3 +93,9 @@ def test_numbers_are_written_for_reading():
 def test_intervals_stay_on_their_axis():
     drawn = Interval(0.5, 1.0, 3.0, (0.9, 1.1), reference=1)
     assert [drawn.at(x) for x in (0.5, 1.0, 3.0)] == [0, 50, 100]
+
+
+def test_a_picture_of_noise_is_shown_too():
+    """What an untrained model draws does not compress: Pillow's buffer must hold it."""
+    noise = np.random.default_rng(0).integers(0, 256, (384, 384, 3), dtype=np.uint8)
+    assert data_url(Image.fromarray(noise)).startswith("data:image/")

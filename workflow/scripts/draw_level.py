@@ -1,6 +1,7 @@
-"""Draw one level of a synthetic slide: a model, and the level above, in; a lossless canvas out.
+"""Draw one level of a synthetic slide: its models, and the level above, in; a lossless canvas out.
 
-Run again after it was killed or stopped, it goes on within the level and gives the same pixels.
+Run again after it was killed or stopped, it goes on within the level and gives the same pixels. With --wave it draws only one
+job's share of one wave of a level that is drawn tile by tile, into the state folder; a run without it then does the rest.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from PIL import Image
 
 from histogenesis.cascade.canvas import Level
 from histogenesis.cascade.draw import Drawing
+from histogenesis.cascade.tilewise import Painter, TileDrawing
 from histogenesis.config import Level as LevelSection
 from histogenesis.device import computed_on
+from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
@@ -30,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
     parser.add_argument("--size-px", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--models", type=Path, required=True, help="folder of the run's models")
     parser.add_argument("--above", type=Path, help="the finished level above (levels 1, 2, ...)")
     parser.add_argument(
         "--plan", type=Path, help="plan.json of the tissue plan, beside its plan.png (levels 1, 2, ...)"
@@ -41,7 +44,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--key", default="", help="digest of the code: another digest is another drawing")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
-    parser.add_argument("--out", type=Path, required=True, help="level{k}.h5")
+    parser.add_argument("--wave", type=int, help="draw this wave only")
+    parser.add_argument("--job", type=int, default=0, help="which of the wave's jobs this is: 0, 1, ...")
+    parser.add_argument("--jobs", type=int, default=1, help="how many jobs draw the wave")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="level{k}.h5; with --wave, an empty file that says done"
+    )
     return parser.parse_args()
 
 
@@ -54,45 +62,67 @@ def digest_of(path: Path | None) -> str:
 
 def main() -> None:
     args = arguments()
-    hold(args.state)
+    hold(args.state if args.wave is None else args.state / f"wave{args.wave}-{args.job}")
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     section = LevelSection.model_validate_json(args.options)
-    model = load_model(args.model, device, section.precision)
     above = Level(args.above) if args.above else None
     plan, background = None, (255, 255, 255)
     if args.plan:
         plan = np.asarray(Image.open(args.plan.with_suffix(".png"))) > 127
         background = tuple(json.loads(args.plan.read_text())["background"])
 
-    weights = digest_of(args.model / "model.safetensors")
-    parts = [args.options, *args.size_px, args.seed, args.slide, args.k, weights, digest_of(args.above), args.key]
+    weights = [digest_of(args.models / name / "model.safetensors") for name in section.models]
+    parts = [args.options, *args.size_px, args.seed, args.slide, args.k, *weights, digest_of(args.above), args.key]
     parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    if args.out.exists() and Level(args.out).facts.get("drawing") == digest:
+    if args.wave is None and args.out.exists() and Level(args.out).facts.get("drawing") == digest:
         print(f"{args.out} was finished meanwhile by the process that held its state")
         return
 
-    drawing = Drawing(
-        section=section,
-        size_px=tuple(args.size_px),
-        k=args.k,
-        seed=args.seed,
-        slide=args.slide,
-        denoise=model,
-        normalisation=model.normalisation,
-        above=above,
-        plan=plan,
-        background=background,
-        device=device,
-    )
+    common = {
+        "section": section,
+        "size_px": tuple(args.size_px),
+        "k": args.k,
+        "seed": args.seed,
+        "slide": args.slide,
+        "above": above,
+        "plan": plan,
+        "background": background,
+        "device": device,
+    }
+    models = [load_model(args.models / name, device, section.precision) for name in section.models]
+    painters = [
+        Painter(
+            guided(model, section.label if model.classes else None, section.guidance),
+            model.normalisation,
+            list(model.conditions),
+            model.objective.sigmas,
+        )
+        for model in models
+    ]
     state = args.state / digest[:12]
     try:
-        planes = drawing.run(state, digest, StopRequest(), args.save_every)
+        if section.tile_by_tile:
+            drawing = TileDrawing(painters=painters, **common)
+            drawn = drawing.run(state / "tiles", StopRequest(), args.wave, args.job, args.jobs)
+        else:
+            one = painters[0]
+            drawing = Drawing(
+                denoise=one.denoise,
+                normalisation=one.normalisation,
+                learned=one.learned,
+                conditions=one.conditions,
+                **common,
+            )
+            drawn = drawing.run(state, digest, StopRequest(), args.save_every)
     except Stopped as stopped:
         end_stopped(stopped)
-    drawing.finish(planes, args.out, model_sha256=weights, drawing=digest, **computed_on(device))
+    if args.wave is not None:
+        args.out.touch()
+        return
+    drawing.finish(drawn, args.out, model_sha256=",".join(weights), drawing=digest, **computed_on(device))
     shutil.rmtree(args.state)
 
 

@@ -22,14 +22,16 @@ FILES = ("model.safetensors", "model.json")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="the model's folder in the other run")
-    parser.add_argument("--levels", default="[]", help="the recipe's level sections that use it, as a JSON list")
+    parser.add_argument(
+        "--levels", default="[]", help="JSON list: [a level's section, ratio of the mpp above to its own]"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the model's folder in this run")
     args = parser.parse_args()
     try:
         load_model(args.model)
         facts = json.loads((args.model / "model.json").read_text())
-        for level in json.loads(args.levels):
-            check_fits(args.model, facts, TypeAdapter(AnyLevel).validate_python(level))
+        for level, ratio in json.loads(args.levels):
+            check_fits(args.model, facts, TypeAdapter(AnyLevel).validate_python(level), args.out.name, ratio)
     except BadInput as error:
         sys.exit(f"error: {error}")
     args.out.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import argparse
 import json
 import shutil
 import sys
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,17 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Training, canonical
+from histogenesis.config import Model, Sampler, Threshold, WinnerModel, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.model import build_model, save_model
+from histogenesis.diffusion.conditions import noised
+from histogenesis.diffusion.guidance import guided
+from histogenesis.diffusion.model import build_model, load_model, save_model
 from histogenesis.diffusion.noise import normal
 from histogenesis.diffusion.samplers import sample, stages
+from histogenesis.diffusion.threshold import thresholded
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
+from histogenesis.diffusion.vq import latent_spread
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped, hold
 from histogenesis.patches.dataset import PatchCollection
@@ -40,11 +44,23 @@ REPORTING = {
 }
 
 
+# A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
+SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
+SAMPLE_THRESHOLD = Threshold(kind="dynamic")
+SAMPLE_LOWRES_NOISE = 0.2
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
     parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
+    parser.add_argument(
+        "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
+    )
+    parser.add_argument(
+        "--autoencoder", type=Path, help="folder of the trained model in whose latent space this one draws"
+    )
     parser.add_argument(
         "--state", type=Path, required=True, help="folder of the checkpoints; no output, survives failures"
     )
@@ -54,28 +70,84 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def from_noise(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp: (n, 3, p, p), model units."""
-    px, full = held_out.patch_px, torch.ones(options.sample_images, device=trainer.device)
-    solver, rows = stages(**Sampler(kind="dpmpp-2m", steps=20).model_dump()), []
-    for mpp in mpps:
-        noise = torch.from_numpy(normal((len(full), 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(lambda x, sigma, s=full * mpp: trainer.denoiser(x, full * sigma, s), noise, solver))
+def like_the_winner(args: argparse.Namespace) -> Model:
+    """The model section of a study's winner, with the classes and the changes to the training that the recipe wants."""
+    wanted = WinnerModel.model_validate_json(args.options)
+    model = json.loads(args.winner.read_text())["model"]
+    training = {**model["training"], **wanted.training}
+    return Model.model_validate({**model, "patches": wanted.patches, "classes": wanted.classes, "training": training})
+
+
+def read_autoencoder(folder: Path | None) -> tuple[tuple[torch.nn.Module, float] | None, dict, str]:
+    """The trained autoencoder with its latents' spread, its model.json, and a digest of its weights."""
+    if folder is None:
+        return None, {}, ""
+    card = json.loads((folder / "model.json").read_text())
+    with open(folder / "model.safetensors", "rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return (load_model(folder), card["latent_spread"]), card, f" {digest}"
+
+
+def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
+    """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
+    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
+
+
+def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
+    denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
+    px, n = options.crop_px or held_out.patch_px, options.sample_images
+    side = px // denoiser.factor
+    full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
+    pictures = learned and not section.autoencoder
+    sampler = Sampler(
+        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if pictures else None
+    )
+    solver = stages(**sampler.solver, learned=learned)
+    for mpp, label in kinds(denoiser, mpps):
+        told = {}
+        if checks.pictures:
+            seen = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))]
+            if "lowres" in checks.pictures:
+                level, noise = (
+                    torch.full((n,), SAMPLE_LOWRES_NOISE),
+                    normal(tuple(seen[0].shape), "lowres", options.seed),
+                )
+                seen[0], told["seen_noise_b"] = (
+                    noised(seen[0], level, torch.from_numpy(noise)),
+                    level.to(trainer.device),
+                )
+            told["seen_bchw"] = torch.cat(seen, dim=1).to(trainer.device)
+
+        def estimate(x, sigma, mpp=mpp, told=told, label=label):
+            denoise = guided(denoiser, label)
+            return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
+
+        noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(trainer.device)
+        rows.append(sample(estimate, noise, solver))
     return rows
 
 
-def enlarged(trainer: Trainer, options: Training, held_out: PatchCollection, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp (the nearest there is), made by an upscaler from their average over 2 x 2 px."""
-    rows, there = [], np.unique(held_out.mpp)
-    for mpp in mpps:
-        chosen = np.flatnonzero(held_out.mpp == there[np.abs(there - mpp).argmin()])[: options.sample_images]
-        patches = torch.from_numpy(held_out.read(chosen).transpose(0, 3, 1, 2)).to(trainer.device)
-        small = avg_pool2d(trainer.denoiser.normalisation.encode(patches), trainer.denoiser.objective.factor)
-        rows.append(trainer.denoiser(small))
-    return rows
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[torch.Tensor, list[int], list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+    there = np.unique(checks.patches.mpp)
+    found = checks.by_mpp[np.abs(there - mpp).argmin()]
+    chosen, turns = np.resize(found, n).tolist(), [0] * n
+    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
 
 
-SAMPLES = {"edm": from_noise, "super-resolution": enlarged}
+def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp, made by an upscaler from their average over 2 x 2 px."""
+    made = [nearest(checks, mpp, section.training.sample_images)[0].to(trainer.device) for mpp in mpps]
+    return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
+
+
+def reconstructed(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
+    """Held-out patches of each mpp after an autoencoder."""
+    return [trainer.denoiser(nearest(checks, m, section.training.sample_images)[0].to(trainer.device)) for m in mpps]
+
+
+SAMPLES = {"super-resolution": enlarged, "autoencoder": reconstructed}  # denoisers: from noise
 
 
 def main() -> None:
@@ -84,32 +156,47 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = join_processes()
-    section = Model.model_validate_json(args.options)
-    patches = PatchCollection(args.patches, args.splits, "train")
-    held_out = PatchCollection(args.patches, args.splits, "validation")
+    section = like_the_winner(args) if args.winner else Model.model_validate_json(args.options)
+    patches = PatchCollection(args.patches, args.splits, "train", section.classes)
+    held_out = PatchCollection(args.patches, args.splits, "validation", section.classes)
+    classes = patches.classes if "label" in section.conditions else []
 
+    first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
     options = section.model_dump(mode="json")
-    options["training"] = {k: v for k, v in options["training"].items() if k not in REPORTING}
-    digest = blake2b(f"{canonical(options)} {patches.digest} {args.key}".encode(), digest_size=16).hexdigest()
+    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options["training"] = {k: v for k, v in options["training"].items() if k not in free}
+    digest = blake2b(
+        f"{canonical(options)} {patches.digest} {args.key}{stage_digest}".encode(), digest_size=16
+    ).hexdigest()
     state = args.state / digest[:12]
 
-    normalisation = normalisation_of(patches, section.objective.sigma_data)
+    normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, patches.patch_px, normalisation)
+    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
-    batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment)
-    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False)
+    seen = {
+        "conditions": section.conditions,
+        "lowres_factor": section.lowres_factor,
+        "crop_px": section.training.crop_px,
+        "classes": classes,
+    }
+    dropped, augment = section.label_dropout, section.training.augment
+    batches = Batches(patches, normalisation, draw_sigma, seed, augment, **seen, label_dropout=dropped)
+    checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, **seen)
     trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
-    mpps = sorted(set(patches.mpp.tolist()), reverse=True)
+    mpps = np.unique(patches.mpp)[::-1].tolist()  # [nan] where it is not known
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES[section.objective.kind](trainer, section.training, held_out, mpps)
-        rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
-        save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
+            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
+        rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
+        names = [
+            " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
+        ]
+        save_grid(state / "samples" / f"{step:08d}.png", rows, names)
 
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
@@ -120,17 +207,26 @@ def main() -> None:
             dist.destroy_process_group()
     if trainer.rank:
         return
+    facts = {"autoencoder": stage_card} if stage_card else {}
+    if section.objective.kind == "autoencoder":
+        some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
+        with averaged(trainer):
+            pixels = batches.encoded(patches.read(some), [0] * len(some)).to(device)
+            facts["latent_spread"] = round(latent_spread(trainer.denoiser.network, pixels), 6)
     save_model(
         args.out,
-        trainer.average,
+        trainer.average | trainer.buffers | getattr(trainer.denoiser, "kept", dict)(),
         section,
         normalisation,
-        mpps=mpps,
-        patch_px=patches.patch_px,
+        mpps=[mpp for mpp in mpps if mpp == mpp],
+        classes=classes or patches.classes,
+        patch_px=section.training.crop_px or patches.patch_px,
+        context_ratio=patches.context_ratio if "context" in section.conditions else None,
         steps=trainer.step,
         images=trainer.step * section.training.batch,
         patches=len(patches),
         training=digest,
+        **facts,
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -16,14 +17,17 @@ class Planes:
     """The state of a level in progress: float32 (3, H, W) buffers in a folder, memory-mapped, double-buffered by stage.
 
     A stage reads one buffer and writes the other, so that a stage that was cut off can simply draw its unfinished tiles
-    again. `journal.json` says how far the drawing is; it is written after the pixels it speaks of are on the disk.
+    again. Planes named in `single` hold what lasts for one stage only. `journal.json` says how far the drawing is; it is
+    written after the pixels it speaks of are on the disk.
     """
 
-    def __init__(self, folder: Path, height: int, width: int, digest: str, with_memory: bool):
+    def __init__(
+        self, folder: Path, height: int, width: int, digest: str, with_memory: bool, single: Sequence[str] = ()
+    ):
         self.folder, self.digest = folder, digest
         self.stage, self.batch = 0, 0
         shape = (3, height, width)
-        names = ["x.0", "x.1", *(["memory.0", "memory.1"] if with_memory else [])]
+        names = ["x.0", "x.1", *(["memory.0", "memory.1"] if with_memory else []), *single]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._read_journal()

@@ -6,7 +6,7 @@ Nothing depends on the order of the tiles, on their place in a batch, or on wher
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,16 @@ from tqdm import tqdm
 
 from histogenesis.cascade.canvas import BAND_PX, Level, Planes, write_level
 from histogenesis.cascade.constraints import project
+from histogenesis.cascade.sight import Sight, seen_pictures
 from histogenesis.cascade.tiling import Drawn, Tile, grid_shift, shifted_grid
+from histogenesis.cascade.waves import overlapping, starts
 from histogenesis.config import Level as LevelSection
+from histogenesis.diffusion.conditions import pictures_of
+from histogenesis.diffusion.guidance import scaled
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import NoiseField
-from histogenesis.diffusion.objectives import karras_sigmas
-from histogenesis.diffusion.samplers import release_sigma, stages
+from histogenesis.diffusion.samplers import release_sigma, stages, step_levels
+from histogenesis.diffusion.threshold import thresholded
 from histogenesis.interrupt import Stopped
 
 
@@ -30,8 +34,9 @@ from histogenesis.interrupt import Stopped
 class Drawing:
     """One level of one synthetic slide.
 
-    `denoise(x_bchw, sigma_b, mpp_b)` works in the model's units. `above` is the finished level above (null-space wants
-    it), `plan` the tissue plan at level 0's scale (None: everything is drawn), `background` its RGB colour.
+    `denoise(x_bchw, sigma_b, mpp_b)` works in the model's units. `above` is the finished level above (null-space and
+    models with conditions want it), `plan` the tissue plan at level 0's scale (None: everything is drawn), `background` its
+    RGB colour, `learned` the noise levels of the model's schedule (None: it has none), `conditions` what the model is told.
     """
 
     section: LevelSection
@@ -39,26 +44,34 @@ class Drawing:
     k: int
     seed: int
     slide: str
-    denoise: Callable[[Tensor, Tensor, Tensor], Tensor]
+    denoise: Callable[..., Tensor]
     normalisation: Normalisation
     above: Level | None = None
     plan: np.ndarray | None = None
     background: tuple[int, int, int] = (255, 255, 255)
     device: str = "cpu"
+    learned: list[float] | None = None
+    conditions: Sequence[str] = ()
 
     def __post_init__(self):
-        s, sampler = self.section, self.section.sampler
-        self.stages = stages(**sampler.model_dump())
-        sigmas = sampler.model_dump(exclude={"kind"})
-        self.sigmas = karras_sigmas(**sigmas)
+        s = self.section
+        self.stages = stages(**s.sampler.solver, learned=self.learned)
+        self.sigmas = step_levels(self.stages)
         self.release = 0.0
         if s.constraint.kind == "null-space":
             relaxation = s.constraint.relaxation
             self.release = (
                 release_sigma(self.sigmas, relaxation.steps) if relaxation.sigma is None else relaxation.sigma
             )
-        self.factor = 2 if s.constraint.kind == "null-space" else 1
+        self.sight = None
+        if self.above is not None:
+            ratio = tuple(mine / other for mine, other in zip(self.size_px, self.above.shape))
+            self.sight = Sight(self.above, ratio, self.background)
+        self.factor = {"null-space": 2, "lowres": round(self.sight.ratio[0]) if self.sight else 1}.get(
+            s.constraint.kind, 1
+        )
         self.noise = NoiseField(self.seed, self.slide, s.model, self.k)
+        self.grain = NoiseField(self.seed, self.slide, s.model, self.k, "lowres")
         self.drawn = Drawn(self.plan, *self.size_px)
         self.background_x = self.normalisation.encode(torch.tensor(self.background).reshape(3, 1, 1)).numpy()
 
@@ -69,18 +82,24 @@ class Drawing:
         height, width = self.size_px
         if self.section.joining.kind == "grid-shift":
             tiles = grid_shift(height, width, self.section.tile_px, self.factor, self.seed, self.slide, self.k, stage)
+        elif self.section.joining.kind == "average":
+            tiles = overlapping(height, width, self.section.tile_px, self.section.stride_px).values()
         else:
             tiles = shifted_grid(height, width, self.section.tile_px, 0, 0)
         return [tile for tile in tiles if self.drawn.any(tile.core)]
 
-    def state(self, stage: int, planes: Planes, tile: Tile) -> np.ndarray:
-        """x of a tile's window, float32 (3, t, t): the state where it is drawn, the re-noised background elsewhere."""
-        sigma, drawn = np.float32(self.stages[stage].sigma), self.drawn[tile.window]
+    def state(self, stage: int, planes: Planes, window: tuple[slice, slice]) -> np.ndarray:
+        """x of a window, float32 (3, h, w): the state where it is drawn, the re-noised background elsewhere."""
+        sigma, drawn = np.float32(self.stages[stage].sigma), self.drawn[window]
         if stage and drawn.all():
-            return planes.before("x")[(slice(None), *tile.window)]
-        noise = sigma * self.noise.window(tile.y, tile.x, tile.size, tile.size)
-        x = planes.before("x")[(slice(None), *tile.window)] if stage else noise
+            return planes.before("x")[(slice(None), *window)]
+        noise = sigma * self.noise_in(window)
+        x = planes.before("x")[(slice(None), *window)] if stage else noise
         return np.where(drawn, x, self.background_x + noise)
+
+    def noise_in(self, window: tuple[slice, slice], step: int = 0) -> np.ndarray:
+        rows, columns = window
+        return self.noise.window(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, step)
 
     def constrain(self, stage: int, denoised: Tensor, tiles: list[Tile]) -> Tensor:
         """Project the estimates on the level above, while the constraint holds (Harb et al. 2024, eq. 21)."""
@@ -95,20 +114,88 @@ class Drawing:
     def draw_batch(self, stage: int, planes: Planes, tiles: list[Tile]) -> None:
         """One network evaluation of up to `batch` tiles, padded to that number: the batch shape is part of the recipe."""
         padded = tiles + [tiles[-1]] * (self.section.batch - len(tiles))
-        x = torch.from_numpy(np.stack([self.state(stage, planes, tile) for tile in padded])).to(self.device)
-        n, update = len(padded), self.stages[stage].update
+        x = torch.from_numpy(np.stack([self.state(stage, planes, tile.window) for tile in padded])).to(self.device)
+        n = len(padded)
         sigma = torch.full((n,), self.stages[stage].sigma, device=self.device)
         mpp = torch.full((n,), self.section.mpp, device=self.device)
-        denoised = self.constrain(stage, self.denoise(x, sigma, mpp), padded)
-        memory = None
-        if stage and self.stages[stage - 1].remembers:
-            memory = np.stack([planes.before("memory")[(slice(None), *tile.window)] for tile in padded])
-            memory = torch.from_numpy(memory).to(self.device)
-        x, memory = update(x, denoised, memory)
-        for name, values in (("x", x), ("memory", memory if self.stages[stage].remembers else None)):
+        sampler = self.section.sampler
+        denoised = scaled(self.denoise(x, sigma, mpp, **self.seen(padded)), x, sampler, self.stages[stage].step)
+        denoised = thresholded(denoised, sampler.threshold, self.normalisation)
+        denoised = self.constrain(stage, denoised, padded)
+        if self.section.joining.kind == "average":  # the step is taken once all tiles have said their estimate
+            for tile, estimate in zip(tiles, denoised.cpu().numpy()):
+                planes.maps[self.colour(tile)][(slice(None), *tile.window)] = estimate
+            return
+        x, memory = self.take_step(stage, planes, [tile.window for tile in padded], x, denoised)
+        for name, values in (("x", x), ("memory", memory)):
             if values is not None:
                 for tile, value in zip(tiles, values.cpu().numpy()):
                     planes.after(name)[(slice(None), *tile.core)] = value[(slice(None), *tile.core_in_window)]
+
+    def seen(self, tiles: list[Tile]) -> dict[str, Tensor]:
+        """The pictures that the model is given beside these tiles."""
+        found = seen_pictures(
+            pictures_of(self.conditions),
+            tiles,
+            self.section.tile_px,
+            self.sight,
+            self.normalisation,
+            self.grain,
+            self.section.lowres_noise,
+        )
+        return {name: value.to(self.device) for name, value in found.items()}
+
+    def take_step(
+        self, stage: int, planes: Planes, windows: list[tuple[slice, slice]], x: Tensor, denoised: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The sampler's step for windows of one size: x and denoised (B, 3, h, w) -> the next x, and memory if it is needed."""
+        memory = None
+        if stage and self.stages[stage - 1].remembers:
+            memory = np.stack([planes.before("memory")[(slice(None), *window)] for window in windows])
+            memory = torch.from_numpy(memory).to(self.device)
+        x, memory = self.stages[stage].update(x, denoised, memory)
+        if self.stages[stage].fresh:
+            fresh = np.stack([self.noise_in(window, step=stage + 1) for window in windows])
+            x = x + self.stages[stage].fresh * torch.from_numpy(fresh).to(self.device)
+        return x, memory if self.stages[stage].remembers else None
+
+    # ------------------------------------------------------------------ averages of overlapping tiles
+
+    def colour(self, tile: Tile) -> str:
+        """The plane that holds a tile's estimate: tiles of one colour do not overlap."""
+        stride = self.section.stride_px
+        return f"estimate.{2 * (tile.y // stride % 2) + tile.x // stride % 2}"
+
+    def covered(self, part: slice, side_px: int, colour: int) -> np.ndarray:
+        """Where tiles of one colour (even: 0, odd: 1) lie along one side: float32 of the part's length."""
+        found = np.zeros(side_px, np.float32)
+        for n, start in enumerate(starts(side_px, self.section.tile_px, self.section.stride_px)):
+            if n % 2 == colour:
+                found[start : start + self.section.tile_px] = 1
+        return found[part]
+
+    @torch.inference_mode()
+    def take_averaged_step(self, stage: int, planes: Planes) -> None:
+        """The step of the whole canvas, from the mean of the estimates of all tiles that cover a pixel; band by band.
+
+        The sum has a fixed order, so neither the tiles' order nor an interruption changes its rounding.
+        """
+        height, width = self.size_px
+        for y in range(0, height, BAND_PX):
+            window = slice(y, min(y + BAND_PX, height)), slice(0, width)
+            total, count = np.float32(0), np.float32(0)
+            for colour in range(4):
+                weight = np.outer(
+                    self.covered(window[0], height, colour // 2), self.covered(window[1], width, colour % 2)
+                )
+                total = total + weight * planes.maps[f"estimate.{colour}"][(slice(None), *window)]
+                count = count + weight
+            x = torch.from_numpy(self.state(stage, planes, window)[None].copy()).to(self.device)
+            denoised = torch.from_numpy((total / count)[None]).to(self.device)
+            x, memory = self.take_step(stage, planes, [window], x, denoised)
+            for name, values in (("x", x), ("memory", memory)):
+                if values is not None:
+                    planes.after(name)[(slice(None), *window)] = values[0].cpu().numpy()
 
     # ------------------------------------------------------------------ the whole level
 
@@ -117,7 +204,9 @@ class Drawing:
 
         Raises Stopped, with the state saved, once `stop` is true.
         """
-        planes = Planes(state, *self.size_px, digest, with_memory=any(stage.remembers for stage in self.stages))
+        estimates = [f"estimate.{n}" for n in range(4)] if self.section.joining.kind == "average" else []
+        with_memory = any(stage.remembers for stage in self.stages)
+        planes = Planes(state, *self.size_px, digest, with_memory, estimates)
         if planes.stage or planes.batch:
             print(f"going on from pass {planes.stage} of {len(self.stages)}, batch {planes.batch}", flush=True)
         saved = time.monotonic()
@@ -135,6 +224,8 @@ class Drawing:
                     saved = time.monotonic()
                 if stopping:
                     raise Stopped(f"{self.slide} level {self.k}: stopped on request, state saved in {state}")
+            if estimates:
+                self.take_averaged_step(stage, planes)
             planes.save(stage + 1, 0)
         bar.close()
         return planes

@@ -16,6 +16,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class White(Section):
+    """What is too white to be worth a network's time."""
+
+    share: Fraction = Field(0.5, description="pictures with a larger share of white pixels are left out")
+    above: int = Field(220, ge=0, le=255, description="a pixel is white if its three colours are all brighter")
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be run, in words that name the key and the remedy."""
 

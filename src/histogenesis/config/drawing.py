@@ -5,57 +5,19 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.config.base import Mpp, Name, Section, by_kind
-
-
-class Sampler(Section):
-    kind: Literal["heun", "euler", "dpmpp-2m"] = "heun"
-    steps: PositiveInt = 18
-    sigma_min: PositiveFloat = 0.002
-    sigma_max: PositiveFloat = 80.0
-    rho: PositiveFloat = 7.0
+from histogenesis.config.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.config.composing import Constraint, GridShift, Joining, NoConstraint, Sampler
+from histogenesis.config.fitting import check_drawing
 
 
-class Relaxation(Section):
-    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two."""
+class Smaller(Section):
+    """A network of a cascade inside a tile: it draws the whole tile in fewer pixels."""
 
-    steps: int | None = Field(None, ge=0, description="the last r sampler steps run free; 0 is DDNM")
-    sigma: float | None = Field(None, ge=0, description="steps at or below this noise level run free")
-
-    @model_validator(mode="after")
-    def one(self):
-        if (self.steps is None) == (self.sigma is None):
-            raise ValueError("relaxation: give either `steps` or `sigma`")
-        return self
-
-
-class NoConstraint(Section):
-    kind: Literal["none"] = "none"
-
-
-class NullSpace(Section):
-    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
-
-    kind: Literal["null-space"] = "null-space"
-    relaxation: Relaxation = Relaxation(steps=0)
-
-
-class GridShift(Section):
-    """The tile grid moves at every sampler step, so that no border stays in one place (Harb et al.)."""
-
-    kind: Literal["grid-shift"] = "grid-shift"
-
-
-class Independent(Section):
-    """Tiles that do not see each other: the baseline that shows what a joining is for."""
-
-    kind: Literal["independent"] = "independent"
-
-
-Constraint = Annotated[NoConstraint | NullSpace, Field(discriminator="kind")]
-Joining = Annotated[GridShift | Independent, Field(discriminator="kind")]
+    model: Name
+    tile_px: PositiveInt
+    sampler: Sampler = Sampler()
 
 
 class Level(Section):
@@ -72,12 +34,47 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
+    label: str | None = Field(None, description="the class that a model with the condition `label` is told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
+    label: str | None = Field(None, description="the class that models with the condition `label` are told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
+    cascade: list[Smaller] = Field(
+        [],
+        description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
+    )
+    lowres_noise: Fraction = Field(0.2, description="noise on the low-resolution pictures that networks see")
+    white: White | None = Field(
+        None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
+    )
+
+    @property
+    def networks(self) -> list[Smaller]:
+        """The networks that draw a tile, from the smallest to the one that decides."""
+        return [*self.cascade, Smaller(model=self.model, tile_px=self.tile_px, sampler=self.sampler)]
+
+    @property
+    def models(self) -> list[str]:
+        return [network.model for network in self.networks]
+
+    @property
+    def tile_by_tile(self) -> bool:
+        """Whether each tile is drawn to its end before its neighbours, and not all of them step by step."""
+        return self.joining.kind == "inpaint" or bool(self.cascade) or self.white is not None
+
+    @property
+    def stride_px(self) -> int:
+        """From one tile to the next."""
+        return getattr(self.joining, "stride_px", self.tile_px)
 
     @property
     def tiling(self) -> dict:
         """What the measures of coherence must know."""
-        return self.model_dump(mode="json", include={"tile_px", "joining", "constraint"})
+        return {
+            "tile_px": self.tile_px,
+            "joining": self.joining.model_dump(mode="json", exclude={"jobs"}),
+            "constraint": self.constraint.model_dump(mode="json"),
+        }
 
 
 class Bicubic(Section):
@@ -119,6 +116,10 @@ class UpscaledLevel(Section):
     @property
     def model(self) -> str | None:
         return getattr(self.method, "model", None)
+
+    @property
+    def models(self) -> list[str]:
+        return [self.model] if self.model else []
 
     @property
     def tiling(self) -> dict:
@@ -184,21 +185,8 @@ class Synthetic(Section):
                 if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
                     raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
             if level.kind == "draw":
-                self._check_drawing(where, level, *self.size_px(k))
+                check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
         return self
-
-    @staticmethod
-    def _check_drawing(where: str, level: Level, height: int, width: int) -> None:
-        relaxation = getattr(level.constraint, "relaxation", None)
-        if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
-            raise ValueError(
-                f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
-                f" {level.sampler.steps - 1}"
-            )
-        if min(height, width) < level.tile_px:
-            raise ValueError(
-                f"{where}: the canvas {height} x {width} px is smaller than one tile of {level.tile_px} px"
-            )
 
     def size_px(self, k: int) -> tuple[int, int]:
         """Height and width in px of level k's canvas."""

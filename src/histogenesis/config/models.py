@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.config.base import Fraction, Name, Section, by_kind
 
@@ -19,6 +19,51 @@ class Network(Section):
     attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
     heads: PositiveInt = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class ClassicUNet(Section):
+    """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
+
+    kind: Literal["classic-unet"]
+    channels: PositiveInt = 64
+    multipliers: list[PositiveInt] = Field([1, 2, 4, 8, 16], min_length=1)
+    attention_channels: list[PositiveInt] = Field(
+        [], description="feature maps with so many channels have self-attention"
+    )
+    heads: PositiveInt = 4
+
+
+class EfficientUNet(Section):
+    """The efficient U-Net of Imagen (Saharia et al. 2022); one entry a level, from the finest on."""
+
+    kind: Literal["efficient"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveFloat] = Field([1, 2, 4, 8], min_length=1)
+    blocks: list[PositiveInt] = Field([2, 2, 2, 2], description="residual blocks of each level")
+    attention: list[bool] = Field([False, False, False, True], description="whether a level has self-attention")
+    heads: PositiveInt = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    halve_first: bool = Field(False, description="the first level halves the picture too: for 256 and 1024 px")
+
+    @model_validator(mode="after")
+    def one_entry_a_level(self):
+        counts = {len(self.multipliers), len(self.blocks), len(self.attention)}
+        if len(counts) > 1:
+            raise ValueError(
+                "`multipliers`, `blocks` and `attention` have one entry a level each: make them equally long"
+            )
+        return self
+
+
+class VQF4(Section):
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw."""
+
+    kind: Literal["vq-f4"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 2, 4], min_length=3, max_length=3)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    codes: PositiveInt = 8192
+    code_channels: Annotated[int, Field(ge=1, le=3)] = 3
 
 
 class EDSR(Section):
@@ -38,6 +83,20 @@ class Objective(Section):
     p_std: PositiveFloat = 1.2
 
 
+class Prediction(Section):
+    """The network predicts noise, velocity or picture, at T discrete steps of a schedule. Pictures are in [-1, 1]."""
+
+    kind: Literal["eps", "v", "x0"]
+    schedule: Literal["cosine", "linear"] = "cosine"
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
 class SuperResolution(Section):
     """The patch from its own average over 2 x 2 pixels: mean absolute error (Lim et al. 2017)."""
 
@@ -45,11 +104,39 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
-AnyNetwork = Annotated[Annotated[Network, Tag("ddpmpp")] | Annotated[EDSR, Tag("edsr")], by_kind("ddpmpp", "edsr")]
-AnyObjective = Annotated[
-    Annotated[Objective, Tag("edm")] | Annotated[SuperResolution, Tag("super-resolution")],
-    by_kind("edm", "super-resolution"),
+class Autoencoding(Section):
+    """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
+
+    kind: Literal["autoencoder"]
+    commitment: PositiveFloat = 0.25
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
+AnyNetwork = Annotated[
+    Annotated[Network, Tag("ddpmpp")]
+    | Annotated[EfficientUNet, Tag("efficient")]
+    | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[VQF4, Tag("vq-f4")]
+    | Annotated[EDSR, Tag("edsr")],
+    by_kind("ddpmpp", "efficient", "classic-unet", "vq-f4", "edsr"),
 ]
+AnyObjective = Annotated[
+    Annotated[Objective, Tag("edm")]
+    | Annotated[Prediction, Tag("eps")]
+    | Annotated[Prediction, Tag("v")]
+    | Annotated[Prediction, Tag("x0")]
+    | Annotated[Autoencoding, Tag("autoencoder")]
+    | Annotated[SuperResolution, Tag("super-resolution")],
+    by_kind("edm", "eps", "v", "x0", "autoencoder", "super-resolution"),
+]
+
+
+def _has(section: Any, key: str) -> bool:
+    return key in section if isinstance(section, dict) else hasattr(section, key)
 
 
 class Training(Section):
@@ -63,12 +150,19 @@ class Training(Section):
     decay_after_steps: PositiveInt | None = Field(
         None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
     )
+    cosine_to: NonNegativeFloat | None = Field(
+        None,
+        description="lr falls to this on a half cosine over all steps; another number of steps is another training",
+    )
     clip_gradient: PositiveFloat | None = None
     ema_half_life_images: PositiveFloat = 500_000
     ema_rampup: Fraction = Field(0.05, description="half-life is at most this share of the images seen so far")
     precision: Literal["fp32", "bf16"] = "bf16"
     compile: bool = Field(True, description="torch.compile, on a GPU only")
     augment: bool = Field(True, description="eight flips and rotations")
+    crop_px: PositiveInt | None = Field(
+        None, description="a random crop of each patch is learned from: for networks without attention"
+    )
     seed: int = 1
     checkpoint_every: PositiveInt = 500
     log_every: PositiveInt = 50
@@ -93,21 +187,72 @@ class Model(Section):
     patches: Name = Field(description="the patch set that it learns from")
     network: AnyNetwork = Network()
     objective: AnyObjective = Objective()
-    conditions: list[Literal["mpp"]] = Field(["mpp"], description="what the network is told")
+    conditions: list[Literal["mpp", "label", "lowres", "context"]] = Field(
+        ["mpp"],
+        description="what the network is told: its mpp; its class; the same view at a lower resolution; the patch set's wider"
+        " view",
+    )
+    autoencoder: Name | None = Field(
+        None, description="draw in the latent space of this model (network `vq-f4`); default: pictures themselves"
+    )
+    label_dropout: Fraction = Field(
+        0.1, description="share of samples that are not told their label, for classifier-free guidance"
+    )
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
+    lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="how many times lower the resolution of the condition `lowres` is"
+    )
     training: Training
 
     @model_validator(mode="after")
     def belong_together(self):
         if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
             raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if (self.network.kind == "vq-f4") != (self.objective.kind == "autoencoder"):
+            raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
+        if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
+            raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        if self.autoencoder and ({"lowres", "context"} & set(self.conditions) or self.training.crop_px):
+            raise ValueError("a model that draws in a latent space is told no pictures, and sees whole patches")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
+        if len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(f"conditions are listed twice: {self.conditions}")
+        if ("lowres" in self.conditions) != (self.lowres_factor is not None):
+            raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
+        if self.training.crop_px and self.attends:
+            raise ValueError("training.crop_px: a network with self-attention must see whole patches; leave it out")
         return self
+
+    @property
+    def attends(self) -> bool:
+        """Whether what a pixel becomes may depend on the whole patch."""
+        network = self.network
+        if network.kind == "classic-unet":
+            return bool(network.attention_channels)
+        return network.kind in ("ddpmpp", "vq-f4") or (network.kind == "efficient" and any(network.attention))
+
+    @property
+    def denoises(self) -> bool:
+        """Whether samplers can draw with it."""
+        return self.objective.kind not in ("super-resolution", "autoencoder")
 
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
-        return 2 if self.network.kind == "edsr" else 2 ** (len(self.network.multipliers) - 1)
+        if self.network.kind == "edsr":
+            return 2
+        halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
+        return 2 ** (halvings + 2 * bool(self.autoencoder))
+
+
+class WinnerModel(Section):
+    """A model like the best of the study (study.winner), trained anew: another class, another length."""
+
+    winner_of: Name = Field(description="the samples whose combinations compete, as study.winner says")
+    patches: Name = Field(description="the patch set that it learns from")
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only")
+    training: dict[str, Any] = Field(default_factory=dict, description="what is other than in the winner's training")
 
 
 class TakenModel(Section):
@@ -119,6 +264,8 @@ class TakenModel(Section):
 
 
 AnyModel = Annotated[
-    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")],
-    Discriminator(lambda v: "taken" if ("path" in v if isinstance(v, dict) else hasattr(v, "path")) else "trained"),
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
+    Discriminator(
+        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
+    ),
 ]

@@ -119,22 +119,28 @@ def files_in(path: Path) -> list[Path]:
 
 
 def no_real_slides(run_dir: Path) -> bool:
-    """True when all slides are phantoms of the run."""
+    """True when all slides are phantoms of the run, and no patches are from elsewhere."""
     records = [json.loads(path.read_text()) for path in run_dir.glob("slides/*.json")]
-    return all(record["path"].startswith("run:") for record in records)
+    return not list(run_dir.glob("patches/*/splits.tsv")) and all(
+        record["path"].startswith("run:") for record in records
+    )
 
 
 def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     """Whether an output holds pixels of a patient's slide, or was computed from single patches of it."""
     name = name.removeprefix(f"results/{run}/")
     if match := re.fullmatch(r"patches/[^/]+/(.+)\.(h5|png)|tissue/([^/]+)/overlay\.png", name):
-        record = json.loads((run_dir / "slides" / f"{match[1] or match[3]}.json").read_text())
+        record = run_dir / "slides" / f"{match[1] or match[3]}.json"
+        if not record.exists():  # labelled patches, which no slide of the run gave
+            return True
+        record = json.loads(record.read_text())
         return not record["path"].startswith("run:")
     if re.fullmatch(
         r"models/[^/]+/samples\.png", name
     ):  # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
-    mixed = r"report\.html|evaluation/(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
+    mixed = r"report\.html|evaluation/reconstruction/.+\.png"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 

@@ -31,6 +31,12 @@ class LevelTiles(BaseModel):
     def constraint_kind(self) -> str:
         return self.constraint["kind"] if isinstance(self.constraint, dict) else self.constraint
 
+    @property
+    def overlap(self) -> tuple[int | None, str | None]:
+        """How far apart the tiles of a joining with overlaps lie, and the order in which they decide."""
+        joining = self.joining if isinstance(self.joining, dict) else {}
+        return joining.get("stride_px"), joining.get("order")
+
 
 def block_px(sizes_px: list[tuple[int, int]], tiles: list[LevelTiles], k: int) -> int:
     """Side in px of the blocks that level k inherits from the levels that constrain it (see metrics/seams.py).
@@ -41,7 +47,7 @@ def block_px(sizes_px: list[tuple[int, int]], tiles: list[LevelTiles], k: int) -
     directions = sum(side > tile_px for side in sizes_px[k])
     for j in range(k, 0, -1):
         ratio = sizes_px[j][1] / sizes_px[j - 1][1]
-        if tiles[j].constraint_kind == "none" or ratio != int(ratio):
+        if tiles[j].constraint_kind in ("none", "context") or ratio != int(ratio):
             break
         if (tile_px / (block * ratio)) ** directions < LEAST_SHIFTS:
             break
@@ -70,8 +76,8 @@ def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int,
             height, width = sizes_px[k]
             seams = seam_score(
                 gradient_profiles(image, plan),
-                tile_lines(height, tile.tile_px),
-                tile_lines(width, tile.tile_px),
+                tile_lines(height, tile.tile_px, *tile.overlap),
+                tile_lines(width, tile.tile_px, *tile.overlap),
                 shifts=shifts,
                 seed=k,
                 block_px=block_px(sizes_px, tiles, k),

@@ -55,9 +55,23 @@ class SeamScore:
     note: str = ""
 
 
-def tile_lines(size_px: int, tile_px: int) -> np.ndarray:
-    """Where tiles of a fixed grid meet along one side: the multiples of tile_px inside the canvas."""
-    return np.arange(tile_px, size_px, tile_px)
+def tile_lines(size_px: int, tile_px: int, stride_px: int | None = None, order: str | None = None) -> np.ndarray:
+    """Where tiles of a fixed grid meet along one side: the multiples of tile_px inside the canvas.
+
+    Of overlapping tiles every stride_px (cascade/waves.py): where one decides and then another does. In the order `raster`
+    each but the first begins where the one before ends; in a checkerboard every other lies between its neighbours' borders;
+    without an order, all borders.
+    """
+    if stride_px is None:
+        return np.arange(tile_px, size_px, tile_px)
+    starts, shared = np.arange(stride_px, size_px - tile_px + 1, stride_px), tile_px - stride_px
+    if order == "raster":
+        return starts + shared
+    if order == "checkerboard":
+        between = starts[::2]  # the second tile, the fourth, ...
+        after = between + stride_px
+        return np.sort(np.concatenate([between + shared, after[after <= size_px - tile_px]]))
+    return np.sort(np.concatenate([starts, starts + shared]))
 
 
 def gradient_profiles(image, plan: np.ndarray | None = None) -> Profiles:

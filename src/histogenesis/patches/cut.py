@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from histogenesis import config
 from histogenesis.errors import BadInput
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
+from histogenesis.patches.views import read_context, read_padded, white_share
 from histogenesis.slides.read import Slide
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.files import Tissue, load_tissue, write_png
@@ -30,24 +32,33 @@ def cut_slide(
     out: Path,
     picture: Path,
     coords: Path,
+    label: str | None = None,
 ) -> Cut:
     """Cut the patches of one slide and write the store, the coordinates for other tools, and a picture of the places.
 
     A slide that is set aside (or, with `on_finer_mpp: refuse`, is too coarse for an mpp) gives a valid, empty store whose
-    `error` says why. OSError rises: it may pass.
+    `error` says why. label: the class of each patch; empty, it is refused, so that no patch goes unlabelled. OSError rises:
+    it may pass.
     """
     name = json.loads(Path(record).read_text())["slide"]
     try:
         tissue = load_tissue(tissue_dir)
         if tissue.error:
             raise BadInput(tissue.error)
+        if label == "":
+            raise BadInput(f"{name}: the slide table gives it no `label`, which this patch set wants: fill it in")
         with open_record(record, run_dir) as slide:
             cut = choose(name, slide, tissue, options, seed)
-            places = tqdm(list(zip(cut.coords, cut.mpp)), desc=f"patches of {name}", unit="patch", mininterval=2)
-            write_store(out, cut, (slide.read(int(x), int(y), options.size_px, mpp) for (x, y), mpp in places))
+            if label is not None:
+                cut.texts["label"] = [label] * len(cut.coords)
+            places = [(int(x), int(y), options.size_px, float(mpp)) for (x, y), mpp in zip(cut.coords, cut.mpp)]
+            images = (read_padded(slide, *place, tissue.background) for place in shown_in(name, places))
+            contexts = (read_context(slide, *place, options.context_ratio, tissue.background) for place in places)
+            write_store(out, cut, images, contexts)
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
     except BadInput as error:
-        cut = Cut(name, options.size_px, error=str(error))
+        cut = Cut(name, options.size_px, error=str(error), context_ratio=options.context_ratio)
+        cut.texts = {} if label is None else {"label": []}
         write_store(out, cut, [])
         shown = np.full((40, 40, 3), 242, np.uint8)
     write_coords(coords, cut, options.mpps)
@@ -56,9 +67,15 @@ def cut_slide(
     return cut
 
 
+def shown_in(name: str, places: list) -> Iterable:
+    """The places, with a bar that says how many are done."""
+    return tqdm(places, desc=f"patches of {name}", unit="patch", mininterval=2)
+
+
 def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, seed: int) -> Cut:
     """The places of a slide's patches, mpp by mpp, and why an mpp has none. Raises BadInput if the recipe refuses the slide."""
-    cut = Cut(name, options.size_px, slide.width_px, slide.height_px, slide.mpp)
+    size_px = slide.width_px, slide.height_px
+    cut = Cut(name, options.size_px, *size_px, slide.mpp, context_ratio=options.context_ratio)
     coords, mpps, shares = [cut.coords], [cut.mpp], [cut.tissue]
     for mpp in options.mpps:
         side_px = options.size_px * mpp / slide.mpp
@@ -74,7 +91,7 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             tissue.mask,
             tissue.mpp,
             slide.mpp,
-            (slide.width_px, slide.height_px),
+            size_px,
             options.size_px,
             mpp,
             options.min_tissue,
@@ -83,15 +100,26 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             seed,
             name,
         )
-        if side_px > min(slide.width_px, slide.height_px) + 1e-6:
+        if side_px > min(size_px) + 1e-6 and options.placement != "whole":
             cut.skipped[mpp] = f"the slide is smaller than a patch ({side_px:.0f} px of its own)"
         elif not len(placed):
             cut.skipped[mpp] = f"no place has {options.min_tissue:.0%} tissue"
+        elif options.white is not None:
+            kept = [not too_white(slide, tissue, int(x), int(y), options, mpp) for x, y in placed]
+            placed, share = placed[kept], share[kept]
+            if not len(placed):
+                cut.skipped[mpp] = f"every place is more than {options.white.share:.0%} white"
         coords.append(placed)
         mpps.append(np.full(len(placed), mpp))
         shares.append(share)
     cut.coords, cut.mpp, cut.tissue = np.concatenate(coords), np.concatenate(mpps), np.concatenate(shares)
     return cut
+
+
+def too_white(slide: Slide, tissue: Tissue, x: int, y: int, options: config.PatchSet, mpp: float) -> bool:
+    """Whether a patch is whiter than the recipe wants."""
+    picture = read_padded(slide, x, y, options.size_px, mpp, tissue.background)
+    return white_share(picture, options.white.above) > options.white.share
 
 
 def show_places(shown: np.ndarray, cut: Cut, mpps: list[float]) -> np.ndarray:

@@ -54,11 +54,14 @@ def place_patches(
     """Choose places for patches of `patch_px` at `mpp`, wholly inside the slide, with at least `min_tissue` tissue.
 
     mask: bool (h, w) at mask_mpp; size_px: the slide's (width, height) at slide_mpp. `grid`: beside one another without
-    overlap; `random`: anywhere. Returns coords int64 (n, 2), the top left (x, y) at the slide's full resolution, row by row and
-    without duplicates, and the tissue share float32 (n,). n is at most per_slide, and 0 if the slide is smaller than a patch.
+    overlap; `random`: anywhere; `whole`: one, about the slide's centre, wherever the slide ends. Returns coords int64 (n, 2),
+    the top left (x, y) at the slide's full resolution, row by row and without duplicates, and the tissue share float32 (n,).
+    n is at most per_slide, and 0 if the slide is smaller than a patch.
     A function of (seed, slide, mpp) and the mask alone.
     """
     side_px = patch_px * mpp / slide_mpp
+    if placement == "whole":
+        return whole(TissueShare(mask, mask_mpp / slide_mpp), size_px, side_px, min_tissue)
     last = np.floor(np.array(size_px) - side_px + 1e-6).astype(int)  # of the top left corner
     if (last < 0).any() or not mask.any():
         return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
@@ -73,6 +76,16 @@ def place_patches(
         coords = scatter(share, side_px, last, min_tissue, per_slide, random)
     coords = coords[np.lexsort((coords[:, 0], coords[:, 1]))]
     return coords, share(coords[:, 0], coords[:, 1], side_px).astype(np.float32)
+
+
+def whole(
+    share: TissueShare, size_px: tuple[int, int], side_px: float, min_tissue: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The one square about the slide's centre; its corner may lie outside. Coords int64 (1 or 0, 2), tissue share float32."""
+    coords = np.round((np.array([size_px]) - side_px) / 2).astype(np.int64)
+    found = share(coords[:, 0], coords[:, 1], side_px).astype(np.float32)
+    kept = enough_tissue(found, min_tissue)
+    return coords[kept], found[kept]
 
 
 def grid(share: TissueShare, side_px: float, last: np.ndarray, min_tissue: float) -> np.ndarray:

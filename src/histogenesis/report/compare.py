@@ -53,6 +53,8 @@ def method_of(recipe: Recipe) -> str:
             words = f"drawn, null-space, {'r = 0' if steps == 0 else released}"
         else:
             words = f"drawn, {level.constraint.kind}"
+        if level.kind == "draw" and level.tile_by_tile:
+            words += f", {level.joining.kind}"
         if words not in found:
             found.append(words)
     return "; ".join(found) or "drawn at one level"
@@ -110,7 +112,8 @@ def _cost(arm: Arm) -> Iterator[dict]:
     if arm.recipe is None:
         return
     plans = {one.name: read_plan(one.plan) for one in arm.run.synthetic if one.plan}
-    counted = cost.evaluations(arm.recipe, plans) if plans else {}
+    levels = {one.name: one.levels for one in arm.run.synthetic}
+    counted = cost.evaluations(arm.recipe, plans, levels) if plans else {}
     for name, value in (counted | cost.seconds(arm.run, arm.recipe)).items():
         yield {"group": "cost", "name": name, "value": value, "better": "lower"}
 

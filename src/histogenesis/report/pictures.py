@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFile, ImageFont
 
 from histogenesis.metrics.cross_scale import pooled
 from histogenesis.metrics.strips import on_grid
@@ -49,6 +49,8 @@ def data_url(picture: Image.Image, long_side: int | None = None, quality: int = 
         ("png", {"optimize": True}),
     ):
         buffer = io.BytesIO()
+        # Pillow optimises a JPEG in one buffer, which is too small for a picture that is mostly noise
+        ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 3 * picture.width * picture.height)
         picture.save(buffer, kind, **options)
         found.append((len(buffer.getvalue()), kind, buffer.getvalue()))
     _, kind, content = min(found)
