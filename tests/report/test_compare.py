@@ -12,6 +12,7 @@ import yaml
 from made_up import MPPS
 from PIL import Image
 
+from histogenesis.cascade.canvas import write_level
 from histogenesis.config import load_recipe, parse_recipe
 from histogenesis.errors import BadInput
 from histogenesis.metrics.strips import read_plan
@@ -105,6 +106,21 @@ def test_network_evaluations_are_those_of_the_drawing(runs):
     of_level_0 = sum(len(tiles) for tiles in shifted) * 1e6 / (160 * 224)
     bicubic = cost.evaluations(load_recipe(runs[1] / "recipe.yaml"), {"synthetic_001": plan})
     assert bicubic["evaluations_per_megapixel"] == pytest.approx(of_level_0), "interpolation asks no network"
+
+
+def test_evaluations_of_a_level_drawn_tile_by_tile(root, tmp_path):
+    """The tiny urcdm: every network of every tile, with the steps that are taken twice, and without white tiles."""
+    recipe, plan = load_recipe(root / "config/test/urcdm.yaml"), np.ones((32, 32), bool)
+    count = lambda k, **more: [t for t in cost.tiles_of(recipe, k, "synthetic_001", plan, **more)]  # noqa: E731
+    assert count(0) == [(8, 16), (16, 16), (32, 4)]
+    assert sorted(count(1)) == [(8, 4 + 3)] * 9 + [(16, 7)] * 9 + [(32, 7)] * 9
+    assert len(count(2)) == 3 * 64 and set(count(2)) == {(8, 4), (16, 4), (32, 4)}
+    rows = np.full((80, 80, 3), 250, np.uint8)
+    rows[:9, :9] = 100
+    write_level(tmp_path / "level1.h5", [(0, rows)], 80, 80, {"mpp": 12.8})
+    assert len(count(2, above=tmp_path / "level1.h5")) == 3, "all tiles but one are white"
+    found = cost.evaluations(recipe, {"synthetic_001": plan})
+    assert found["evaluations_per_megapixel"] == pytest.approx((36 + 27 * 7 + 192 * 4) * 1e6 / 200**2)
 
 
 def test_seconds_come_from_the_benchmarks(runs):

@@ -76,7 +76,7 @@ def test_one_job_draws_the_pixels_of_two(twin, tmp_path):
     target = "results/test-urcdm/synthetic/synthetic_001/level2.h5"
     planned = run.planned(recipe, target)
     assert planned == {"draw_level": 1}, "how many jobs draw it is no part of what the others depend on"
-    run.run(recipe, target)
+    run.run(recipe, "--rerun-incomplete", target)
     assert np.array_equal(image(results, 2)[0], before)
 
 
