@@ -5,11 +5,6 @@ state/, which is no output: Snakemake deletes the outputs of a failed job, and m
 """
 
 
-def launched_on(gpus):
-    """What starts one process for each GPU of a node."""
-    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
-
-
 rule take_model:
     output:
         weights=f"{RUN}/models/{{model}}/model.safetensors",

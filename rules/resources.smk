@@ -66,6 +66,11 @@ def training_gpus(wildcards):
     return model.training.gpus if model else 1
 
 
+def launched_on(gpus):
+    """What starts one process for each GPU of a node."""
+    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+
+
 def training_mb(wildcards):
     """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
     model = RECIPE.models[wildcards.model]
