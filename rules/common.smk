@@ -10,7 +10,6 @@ from pathlib import Path
 HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
-from histogenesis.cascade.waves import waves
 from histogenesis.config import RecipeError, canonical, parse_recipe
 from histogenesis.errors import BadInput
 from histogenesis.provenance import code_digest, content_digests, environment_digest

@@ -6,44 +6,6 @@ out to several jobs: they leave finished tiles in the level's state folder, wher
 """
 
 
-def level_section(k):
-    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
-    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
-
-
-def wave_jobs(slide, k, wave):
-    """What the jobs of one wave leave behind."""
-    jobs = range(LEVELS[k].joining.jobs)
-    return [f"{RUN}/synthetic/{slide}/level{k}.waves/{wave}-{job}" for job in jobs]
-
-
-def last_wave(wildcards):
-    """Of a level whose waves are dealt out: its last wave, which waits for all others."""
-    k = int(wildcards.k)
-    if getattr(LEVELS[k].joining, "jobs", 1) == 1:
-        return []
-    count = len(waves(*RECIPE.synthetic.size_px(k), LEVELS[k].tile_px, LEVELS[k].stride_px, LEVELS[k].joining.order))
-    return wave_jobs(wildcards.slide, k, count - 1)
-
-
-def wave_before(wildcards):
-    wave = int(wildcards.wave)
-    return wave_jobs(wildcards.slide, int(wildcards.k), wave - 1) if wave else []
-
-
-def drawing_params(wildcards, input):
-    """What the command is told of a level, alike for the whole of it and for a share of a wave."""
-    k = int(wildcards.k)
-    return " ".join(
-        [
-            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
-            f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
-            f"--above {input.above} --plan {input.plan}" if k else "",
-            f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
-        ]
-    )
-
-
 rule draw_level:
     input:
         unpack(level_above),
@@ -97,12 +59,12 @@ rule draw_wave:
         gpu=1,
     params:
         level=drawing_params,
-        jobs=lambda w: len(wave_jobs(w.slide, int(w.k), 0)),
+        jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
-        " --wave {wildcards.wave} --job {wildcards.job} --jobs {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule upscale_level:
