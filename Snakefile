@@ -27,6 +27,7 @@ include: "rules/samples.smk"
 
 if RECIPE.synthetic:
 
+    include: "rules/waves.smk"
     include: "rules/drawing.smk"
     include: "rules/evaluation.smk"
 

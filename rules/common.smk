@@ -12,7 +12,6 @@ from pathlib import Path
 HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
-from histogenesis.cascade.waves import waves
 from histogenesis.config import RecipeError, canonical, parse_recipe
 from histogenesis.config.data import LABELLED
 from histogenesis.errors import BadInput
@@ -233,41 +232,3 @@ def sampled_by(encoder):
     section = RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)
     own = [e for e in section["encoders"] if not isinstance(e, str) and e["name"] == encoder]
     return canonical(section | {"encoders": ["stain-statistics", "learned", *own]})
-
-
-def level_section(k):
-    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
-    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
-
-
-def wave_jobs(slide, k, wave):
-    """What the jobs of one wave leave behind."""
-    jobs = range(LEVELS[k].joining.jobs)
-    return [f"{RUN}/synthetic/{slide}/level{k}.waves/{wave}-{job}" for job in jobs]
-
-
-def last_wave(wildcards):
-    """Of a level whose waves are dealt out: its last wave, which waits for all others."""
-    k = int(wildcards.k)
-    if getattr(LEVELS[k].joining, "jobs", 1) == 1:
-        return []
-    count = len(waves(*RECIPE.synthetic.size_px(k), LEVELS[k].tile_px, LEVELS[k].stride_px, LEVELS[k].joining.order))
-    return wave_jobs(wildcards.slide, k, count - 1)
-
-
-def wave_before(wildcards):
-    wave = int(wildcards.wave)
-    return wave_jobs(wildcards.slide, int(wildcards.k), wave - 1) if wave else []
-
-
-def drawing_params(wildcards, input):
-    """What the command is told of a level, alike for the whole of it and for a share of a wave."""
-    k = int(wildcards.k)
-    return " ".join(
-        [
-            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
-            f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
-            f"--above {input.above} --plan {input.plan}" if k else "",
-            f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
-        ]
-    )

@@ -59,12 +59,12 @@ rule draw_wave:
         gpu=1,
     params:
         level=drawing_params,
-        jobs=lambda w: len(wave_jobs(w.slide, int(w.k), 0)),
+        jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
-        " --wave {wildcards.wave} --job {wildcards.job} --jobs {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule upscale_level:

@@ -34,3 +34,13 @@ def test_it_is_white_and_standard_across_block_borders():
         assert abs((a * b).mean()) < 0.005
     border = (plane[:, :, 63::64][:, :, :7] * plane[:, :, 64::64]).mean()
     assert abs(border) < 0.03
+
+
+def test_a_part_of_a_window_costs_only_its_blocks():
+    field = NoiseField(1, "slide", "model", 2)
+    where = np.zeros((300, 200), bool)
+    where[:20] = where[:, 180:] = True
+    whole, part = field.window(37, 90, 300, 200, step=3), field.window(37, 90, 300, 200, step=3, where=where)
+    assert np.array_equal(part[:, where], whole[:, where])
+    assert (part == 0).mean() > 0.3
+    assert not field.window(37, 90, 300, 200, where=np.zeros((300, 200), bool)).any()

@@ -7,6 +7,7 @@ place) and of its finished neighbours, never of its place in a batch.
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,8 @@ from histogenesis.diffusion.samplers import Stage, release_sigma, stages, step_l
 from histogenesis.diffusion.threshold import thresholded
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped
+
+THREADS = ThreadPoolExecutor()  # make noise while a GPU works; NumPy lets them run at the same time
 
 
 @dataclass
@@ -186,9 +189,16 @@ class TileDrawing:
             for purpose in ("fresh", "held", "back", "lowres")
         }
 
+        held = normalisation.encode(avg_pool2d(torch.from_numpy(known.transpose(0, 3, 1, 2)).float().to(device), scale))
+        whole = avg_pool2d(torch.from_numpy(mask[:, None]).float().to(device), scale) == 1
+        where = whole[:, 0].cpu().numpy()
+
         def noise(purpose: str, step: int, draw: int) -> Tensor:
-            windows = [fields[purpose].window(t.y // scale, t.x // scale, px, px, step, draw) for t in tiles]
-            return torch.from_numpy(np.stack(windows)).to(device)
+            def window(tile: Tile, where: np.ndarray) -> np.ndarray:
+                corner, only = (tile.y // scale, tile.x // scale), where if purpose == "held" else None
+                return fields[purpose].window(*corner, px, px, step, draw, only)
+
+            return torch.from_numpy(np.stack(list(THREADS.map(window, tiles, where)))).to(device)
 
         seen = seen_pictures(
             pictures_of(painter.conditions),
@@ -209,8 +219,6 @@ class TileDrawing:
             denoised = scaled(painter.denoise(x, sigma, mpp, **seen), x, network.sampler, stage.step)
             return constrain(thresholded(denoised, network.sampler.threshold, normalisation), stage)
 
-        held = normalisation.encode(avg_pool2d(torch.from_numpy(known.transpose(0, 3, 1, 2)).float().to(device), scale))
-        whole = avg_pool2d(torch.from_numpy(mask[:, None]).float().to(device), scale) == 1
         resample = getattr(self.section.joining, "resample", 1)
         return normalisation.decode(sample_held(denoise, solver, held, whole, noise, resample)).clamp(0, 255)
 

@@ -33,15 +33,34 @@ class NoiseField:
     def __init__(self, *key: int | str, channels: int = 3):
         self.key, self.channels = key, channels
 
-    def window(self, y: int, x: int, height: int, width: int, step: int = 0, draw: int = 0) -> np.ndarray:
-        """Noise of the window with top left corner (y, x), in px: float32 (channels, height, width)."""
+    def window(
+        self, y: int, x: int, height: int, width: int, step: int = 0, draw: int = 0, where: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Noise of the window with top left corner (y, x), in px: float32 (channels, height, width).
+
+        Only what lies `where` (bool, height x width) is asked for; elsewhere there may be zeros, which cost no time.
+        """
         top, left = y // BLOCK_PX, x // BLOCK_PX
         rows = range(top, -(-(y + height) // BLOCK_PX))
         columns = range(left, -(-(x + width) // BLOCK_PX))
-        blocks = [[self._block(i, j, step, draw) for j in columns] for i in rows]
+        if where is None:
+            blocks = [[self._block(i, j, step, draw) for j in columns] for i in rows]
+        else:
+            nothing = np.zeros((self.channels, BLOCK_PX, BLOCK_PX), np.float32)
+            asked = _asked(where, y - top * BLOCK_PX, x - left * BLOCK_PX, len(rows), len(columns))
+            blocks = [
+                [self._block(i, j, step, draw) if asked[i - top, j - left] else nothing for j in columns] for i in rows
+            ]
         whole = np.concatenate([np.concatenate(row, axis=2) for row in blocks], axis=1)
         y0, x0 = y - top * BLOCK_PX, x - left * BLOCK_PX
         return whole[:, y0 : y0 + height, x0 : x0 + width]
 
     def _block(self, i: int, j: int, step: int, draw: int) -> np.ndarray:
         return normal((self.channels, BLOCK_PX, BLOCK_PX), *self.key, step, draw, i, j)
+
+
+def _asked(where: np.ndarray, y0: int, x0: int, rows: int, columns: int) -> np.ndarray:
+    """Which blocks hold something of a window that lies at (y0, x0) in them: bool (rows, columns)."""
+    whole = np.zeros((rows * BLOCK_PX, columns * BLOCK_PX), bool)
+    whole[y0 : y0 + where.shape[0], x0 : x0 + where.shape[1]] = where
+    return whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).any(axis=(1, 3))

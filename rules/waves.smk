@@ -1,0 +1,54 @@
+"""What commands are told of a level, and which jobs draw the waves of one that is drawn tile by tile."""
+
+import functools
+import shlex
+
+from histogenesis.cascade.waves import waves
+
+
+def level_section(k):
+    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
+    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
+
+
+@functools.cache
+def wave_sizes(k):
+    """How many tiles each wave of a level has, drawn or white."""
+    order = LEVELS[k].joining.order
+    return [len(wave) for wave in waves(*RECIPE.synthetic.size_px(k), LEVELS[k].tile_px, LEVELS[k].stride_px, order)]
+
+
+def jobs_of_wave(k, wave):
+    """No job without a tile."""
+    return min(LEVELS[k].joining.jobs, wave_sizes(k)[wave])
+
+
+def wave_done(slide, k, wave):
+    """What the jobs of one wave leave behind."""
+    folder = f"{RUN}/synthetic/{slide}/level{k}.waves"
+    return [f"{folder}/{wave}-{job}" for job in range(jobs_of_wave(k, wave))]
+
+
+def last_wave(wildcards):
+    """Of a level whose waves are dealt out: its last wave, which waits for all others."""
+    k = int(wildcards.k)
+    dealt_out = getattr(LEVELS[k].joining, "jobs", 1) > 1
+    return wave_done(wildcards.slide, k, len(wave_sizes(k)) - 1) if dealt_out else []
+
+
+def wave_before(wildcards):
+    wave = int(wildcards.wave)
+    return wave_done(wildcards.slide, int(wildcards.k), wave - 1) if wave else []
+
+
+def drawing_params(wildcards, input):
+    """What the command is told of a level, alike for the whole of it and for a share of a wave."""
+    k = int(wildcards.k)
+    return " ".join(
+        [
+            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
+            f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
+            f"--above {input.above} --plan {input.plan}" if k else "",
+            f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
+        ]
+    )
