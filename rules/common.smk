@@ -130,7 +130,9 @@ def content(name):
 def content_of_set(name):
     """One digest of all files of a labelled patch set, which may be hundreds of thousands."""
     key = f"{RECIPE.patches[name].kind}:{RECIPE.patches[name].path}"
-    return f"content:{key}={hashlib.sha256(content(key).encode()).hexdigest()}"
+    if not USER_FILES[key]:
+        return content(key)
+    return f"content:{key}={hashlib.sha256(','.join(CONTENTS[path] or '' for path in USER_FILES[key]).encode()).hexdigest()}"
 
 
 def patches_of(name):

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 
 import h5py
 import numpy as np
@@ -124,6 +128,25 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
 def test_the_report_shows_the_study(path):
     page = (path.folder / "results/test-diffusion4path/report.html").read_text()
     assert "sampler-eps-scaling" in page and "trained on real + generated" in page
+
+
+def test_what_is_handed_on_holds_no_real_patch(path, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "histogenesis",
+        "share",
+        "results/test-diffusion4path",
+        "--out",
+        str(tmp_path / "c.zip"),
+    ]
+    subprocess.run(command, check=True, cwd=path.folder, env={**os.environ, "PYTHONPATH": str(path.root / "src")})
+    names = zipfile.ZipFile(tmp_path / "c.zip").namelist()
+    assert any(name.endswith("samples/main_sampler-ddpm_seed-1/samples.h5") for name in names), (
+        "drawn patches are in it"
+    )
+    real = ("patches/tiles/tiles.h5", "closest_pairs.png", "reconstruction/vq.png", "models/vq/samples.png")
+    assert not [name for name in names if name.endswith(real)]
 
 
 def test_nothing_is_left_to_do_and_a_touch_changes_nothing(copied):

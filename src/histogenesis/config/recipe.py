@@ -180,9 +180,10 @@ class Recipe(Section):
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
         section = self.samples[samples]
-        model = self.trained_models.get(section.model)
-        told = model is None or "label" in model.conditions
-        return self.evaluation.utility is not None and told and len(section.classes or ["all", "of them"]) > 1
+        model = self.models[section.model]
+        told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
+        one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
+        return self.evaluation.utility is not None and told and not one
 
     @property
     def winner_models(self) -> dict[str, WinnerModel]:

@@ -51,7 +51,7 @@ WITHOUT = """
 Left out are pictures of real tissue and what was computed from single patches ({count} files; their checksums are in the
 metadata). The report was made again without them. A step that needs them needs the slides: ask for a file that does not, as in
 
-    snakemake results/{run}/synthetic/{slide}.tif --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
+    snakemake results/{run}/{wanted} --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
 """
 
 
@@ -99,7 +99,11 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
         contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
     add_slide_table(contents, project, recipe["slides"]["table"])
-    rest = WITHOUT.format(count=len(contents.left_out), run=run, slide=recipe["synthetic"]["prefix"] + "_001")
+    if recipe.get("synthetic"):
+        wanted = f"synthetic/{recipe['synthetic']['prefix']}_001.tif"
+    else:
+        wanted = f"samples/{next(iter(recipe['samples']))}/samples.h5"
+    rest = WITHOUT.format(count=len(contents.left_out), run=run, wanted=wanted)
     readme = README.format(run=run, rest=rest if contents.left_out else "")
     contents.add("README.md", readme.encode(), newest)
     check_names_nobody(contents, project)

@@ -30,7 +30,8 @@ PARTS = {
 def statements(run: Run) -> list[Statement]:
     """The sentences, in the order of what a reader needs first."""
     if run.samples and not run.synthetic:
-        return [*sample_statements(run), *_learning(run), *_set_aside(run), *_missing(run)]
+        held_out = _held_out(run) if run.slides else []
+        return [*sample_statements(run), *held_out, *_learning(run), *_set_aside(run), *_missing(run)]
     found = [
         *_memorisation(run),
         *sample_statements(run),
