@@ -65,9 +65,7 @@ def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[flo
     denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
     px, n = options.crop_px or held_out.patch_px, options.sample_images
     full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
-    sampler = Sampler(
-        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if learned else None
-    )
+    sampler = Sampler(kind="dpmpp-2m", steps=20, threshold=SAMPLE_THRESHOLD if learned else None)
     solver = stages(**sampler.solver, learned=learned)
     for mpp in mpps:
         told = {}

@@ -116,7 +116,7 @@ def check_network(
     learned = getattr(model.objective, "timesteps", None)
     if learned is None and network.sampler.levels == "schedule":
         raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
-    if learned and network.sampler.levels != "karras" and network.sampler.steps > learned:
+    if learned and network.sampler.on_schedule and network.sampler.steps > learned:
         raise ValueError(
             f"learns {learned} steps, fewer than the sampler's {network.sampler.steps}; use at most {learned}"
         )
