@@ -10,19 +10,14 @@ import sys
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Threshold, canonical
+from histogenesis.config import Model, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.conditions import noised
 from histogenesis.diffusion.model import build_model, save_model
-from histogenesis.diffusion.noise import normal
-from histogenesis.diffusion.samplers import sample, stages
-from histogenesis.diffusion.threshold import thresholded
+from histogenesis.diffusion.samples import SAMPLES, from_noise
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped, hold
@@ -41,11 +36,6 @@ REPORTING = {
 }
 
 
-# A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
-SAMPLE_THRESHOLD = Threshold(kind="dynamic")
-SAMPLE_LOWRES_NOISE = 0.2
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
@@ -58,53 +48,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
     return parser.parse_args()
-
-
-def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
-    denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
-    px, n = options.crop_px or held_out.patch_px, options.sample_images
-    full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
-    sampler = Sampler(kind="dpmpp-2m", steps=20, threshold=SAMPLE_THRESHOLD if learned else None)
-    solver = stages(**sampler.solver, learned=learned)
-    for mpp in mpps:
-        told = {}
-        if checks.pictures:
-            seen = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))]
-            if "lowres" in checks.pictures:
-                level, noise = (
-                    torch.full((n,), SAMPLE_LOWRES_NOISE),
-                    normal(tuple(seen[0].shape), "lowres", options.seed),
-                )
-                seen[0], told["seen_noise_b"] = (
-                    noised(seen[0], level, torch.from_numpy(noise)),
-                    level.to(trainer.device),
-                )
-            told["seen_bchw"] = torch.cat(seen, dim=1).to(trainer.device)
-
-        def estimate(x, sigma, mpp=mpp, told=told):
-            return thresholded(denoiser(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
-
-        noise = torch.from_numpy(normal((n, 3, px, px), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(estimate, noise, solver))
-    return rows
-
-
-def nearest(checks: Batches, mpp: float, n: int) -> tuple[torch.Tensor, list[int], list[int]]:
-    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
-    there = np.unique(checks.patches.mpp)
-    found = np.flatnonzero(checks.patches.mpp == there[np.abs(there - mpp).argmin()])
-    chosen, turns = np.resize(found, n).tolist(), [0] * n
-    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
-
-
-def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp, made by an upscaler from their average over 2 x 2 px."""
-    made = [nearest(checks, mpp, section.training.sample_images)[0].to(trainer.device) for mpp in mpps]
-    return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
-
-
-SAMPLES = {"super-resolution": enlarged}  # denoisers: from noise
 
 
 def main() -> None:
@@ -141,7 +84,7 @@ def main() -> None:
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
+            made = SAMPLES.get(section.objective.kind, from_noise)(model, section.training, checks, mpps, device)
         rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
 
