@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo baselines share test test-slurm lint
+.PHONY: help demo baselines share test test-slurm test-conda lint
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,12 +45,19 @@ baselines: $(VENV)/ready ## the demo and what it is compared with, side by side 
 	done
 	$(VENV)/bin/histogenesis compare results/demo $(BASELINES:%=results/baseline-%) --out comparison
 
+# SLURM's tests mostly wait, so they run beside the others; their words come at the end.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m "not long"
 test: $(VENV)/ready ## lint, then all tests
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m "not long"
+	$(PYTEST) -s tests/slurm > $(VENV)/slurm.log 2>&1 & slurm=$$!; \
+	$(PYTEST) --ignore=tests/slurm; others=$$?; \
+	wait $$slurm; slurm=$$?; cat $(VENV)/slurm.log; exit $$((others + slurm))
 
-test-slurm: $(VENV)/ready ## the tiny harb on a real SLURM: kills, time limits, lost nodes (many minutes)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long tests/slurm
+test-slurm: $(VENV)/ready ## the tests on a real SLURM alone: kills, time limits, lost nodes; with the table of their jobs
+	$(PYTEST) -s tests/slurm
+
+test-conda: $(VENV)/ready ## the tiny recipe in environments made from envs/*.yaml (gigabytes, many minutes)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long
 
 lint: $(VENV)/ready ## ruff, snakefmt, snakemake --lint
 	$(VENV)/bin/ruff check .

@@ -20,10 +20,18 @@ include: "rules/versions.smk"
 include: "rules/slides.smk"
 include: "rules/tissue.smk"
 include: "rules/patches.smk"
+include: "rules/labelled.smk"
 include: "rules/models.smk"
-include: "rules/waves.smk"
-include: "rules/drawing.smk"
-include: "rules/evaluation.smk"
+include: "rules/samples.smk"
+
+
+if RECIPE.synthetic:
+
+    include: "rules/waves.smk"
+    include: "rules/drawing.smk"
+    include: "rules/evaluation.smk"
+
+
 include: "rules/report.smk"
 
 
@@ -34,6 +42,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     write_recipe,
     split_patients,
+    split_groups,
     plan_tissue,
     write_report,
 

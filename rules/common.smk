@@ -1,7 +1,9 @@
 """What all rules share: the checked recipe, the slides, where results lie, and the digests that decide on reruns."""
 
+import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from itertools import chain
@@ -11,7 +13,9 @@ HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
 from histogenesis.config import RecipeError, canonical, parse_recipe
+from histogenesis.config.data import LABELLED
 from histogenesis.errors import BadInput
+from histogenesis.patches.sources import source_files
 from histogenesis.provenance import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 
@@ -30,28 +34,44 @@ try:
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
-SYNTHETIC = RECIPE.synthetic.names
-LEVELS = RECIPE.synthetic.levels
-TAKEN = {name: model.path for name, model in RECIPE.models.items() if name not in RECIPE.trained_models}
+SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
+LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
+TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
+OF_SAMPLES = {
+    "encoders",
+    "images",
+    "train_images",
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+}
+OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.values()}) if RECIPE.study else []
+OF_USE = [name for name in RECIPE.samples if RECIPE.measures_utility(name)]  # by what a classifier learns from them
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
-# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine.
+# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine. PYTHONPATH
+# is set within the job: Snakemake takes it out of a conda job's environment.
 os.environ.update(
     SCRIPTS=str(HOME / "workflow/scripts"),
+    LIBRARY=str(HOME / "src"),
     RUN_DIR=RUN,
     SLIDE_TABLE=slides.table or "",
-    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME / "src"), os.environ.get("PYTHONPATH")])),
 )
+shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    patch_set="|".join(RECIPE.patches),
-    model="|".join(RECIPE.models),
+    patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
+    model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
+    samples="|".join(map(re.escape, RECIPE.samples)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 
@@ -72,13 +92,18 @@ def environment(name):
 
 
 def user_files():
-    """What users bring, by its name in the table or the recipe: slides, tissue outlines, encoders (a file or a folder)."""
+    """What users bring, by its name in the table or the recipe: slides, outlines, labelled patches, encoders (file or folder)."""
     found = {}
     for row in SLIDES.values():
-        names = [row.tissue] if row.slide in PHANTOMS else [row.path, row.tissue]
+        names = [row.tissue, row.regions] if row.slide in PHANTOMS else [row.path, row.tissue, row.regions]
         found.update((name, [slide_path(name, Path(RUN))]) for name in names if name)
     for name in ENCODER_FILES.values():
         found[name] = sorted(Path(name).rglob("*")) or [Path(name)]
+    for patches in RECIPE.patches.values():
+        if not patches.from_slides:
+            source = slide_path(patches.path, Path(RUN))
+            columns = patches.file_column, patches.class_column
+            found[f"{patches.kind}:{patches.path}"] = source_files(source, patches.kind, *columns)
     for name in TAKEN.values():
         found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
@@ -100,6 +125,34 @@ def content(name):
     """Digest of what a user brought; a file that is missing has none (the slide's record will say so)."""
     digests = ",".join(CONTENTS[path] or "unreadable" for path in USER_FILES.get(name, []))
     return f"content:{name}={digests or HANDED_ON.get(name, 'missing')}" if name else "content:none"
+
+
+def content_of_set(name):
+    """One digest of all files of a labelled patch set, which may be hundreds of thousands."""
+    key = f"{RECIPE.patches[name].kind}:{RECIPE.patches[name].path}"
+    if not USER_FILES[key]:
+        return content(key)
+    return f"content:{key}={hashlib.sha256(','.join(CONTENTS[path] or '' for path in USER_FILES[key]).encode()).hexdigest()}"
+
+
+def patches_of(name):
+    """The files of a patch set: one a slide, or one for all labelled patches."""
+    slides = SLIDES if RECIPE.patches[name].from_slides else [name]
+    return expand(f"{RUN}/patches/{name}/{{slide}}.h5", slide=slides)
+
+
+def splits_of(name):
+    """What of a patch set is held out: whole patients, or whole groups of labelled patches."""
+    return f"{RUN}/splits.tsv" if RECIPE.patches[name].from_slides else f"{RUN}/patches/{name}/splits.tsv"
+
+
+def label_of(wildcards):
+    """The class of a slide, for patch sets that take it as that of its patches."""
+    return f"--label {shlex.quote(SLIDES[wildcards.slide].label or '')}"
+
+
+def sets_of_kind(*kinds):
+    return one_of(name for name, patches in RECIPE.patches.items() if patches.kind in kinds)
 
 
 def level_above(wildcards):
@@ -127,6 +180,12 @@ def levels_with(model):
     return [[level.model_dump(mode="json"), LEVELS[k - 1].mpp / level.mpp if k else None] for k, level in found]
 
 
+def autoencoder_of(wildcards):
+    """The files of the model in whose latent space a model draws, if there is one."""
+    name = getattr(RECIPE.models[wildcards.model], "autoencoder", None)
+    return [f"{RUN}/models/{name}/model.safetensors", f"{RUN}/models/{name}/model.json"] if name else []
+
+
 def levels_of(wildcards):
     return expand(f"{RUN}/synthetic/{wildcards.slide}/level{{k}}.h5", k=range(len(LEVELS)))
 
@@ -138,11 +197,36 @@ def finest_patch_set():
 
 def one_of(names):
     """A pattern that matches these names and nothing else, not even where there are none."""
-    return "|".join(map(str, names)) or "(?!)"
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
 
 
 def levels_of_kind(kind):
     return one_of(k for k, level in enumerate(LEVELS) if level.kind == kind)
+
+
+def utility_options():
+    """The recipe's section evaluation.utility as words of a command."""
+    options = RECIPE.evaluation.utility.model_dump() if RECIPE.evaluation.utility else {}
+    return " ".join(f"--{key} {value}" for key, value in options.items())
+
+
+def winner_options():
+    """How a study's winner is found, and the model sections among which it is."""
+    if not RECIPE.study.winner:
+        return ""
+    names = {name for cell in RECIPE.study.cells for name in cell.models.values()}
+    models = {
+        name: RECIPE.trained_models[name].model_dump(mode="json") for name in names if name in RECIPE.trained_models
+    }
+    return f"--winner {shlex.quote(canonical(RECIPE.study.winner))} --models {shlex.quote(canonical(models))}"
+
+
+def samples_evaluated():
+    """All that is measured of samples, and the study's table."""
+    found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
+    found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
+    found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
+    return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
 
 
 def sampled_by(encoder):

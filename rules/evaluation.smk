@@ -30,8 +30,8 @@ rule draw_contact_sheet:
     input:
         levels=levels_of,
         plan=f"{RUN}/synthetic/{{slide}}/plan.png",
-        splits=f"{RUN}/splits.tsv",
-        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        splits=splits_of(finest_patch_set()),
+        patches=patches_of(finest_patch_set()),
     output:
         report(
             f"{RUN}/evaluation/{{slide}}/contact.png",
@@ -59,8 +59,8 @@ rule draw_contact_sheet:
 
 rule train_encoder:
     input:
-        splits=f"{RUN}/splits.tsv",
-        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        splits=splits_of(finest_patch_set()),
+        patches=patches_of(finest_patch_set()),
     output:
         f"{RUN}/evaluation/encoder.safetensors",
     log:
@@ -87,8 +87,8 @@ rule train_encoder:
 
 rule extract_features:
     input:
-        splits=f"{RUN}/splits.tsv",
-        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        splits=splits_of(finest_patch_set()),
+        patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
         learned=lambda w: rules.train_encoder.output if w.encoder == "learned" else [],
@@ -121,8 +121,8 @@ rule extract_features:
 
 rule evaluate_patches:
     input:
-        splits=f"{RUN}/splits.tsv",
-        patches=expand(f"{RUN}/patches/{finest_patch_set()}/{{slide}}.h5", slide=SLIDES),
+        splits=splits_of(finest_patch_set()),
+        patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
         learned=rules.train_encoder.output,

@@ -31,10 +31,10 @@ rule take_model:
 
 rule train_model:
     input:
-        splits=f"{RUN}/splits.tsv",
-        patches=lambda w: expand(
-            f"{RUN}/patches/{{patch_set}}/{{slide}}.h5", patch_set=RECIPE.models[w.model].patches, slide=SLIDES
-        ),
+        splits=lambda w: splits_of(RECIPE.models[w.model].patches),
+        patches=lambda w: patches_of(RECIPE.models[w.model].patches),
+        winner=lambda w: f"{RUN}/study/winner.json" if w.model in RECIPE.winner_models else [],
+        autoencoder=autoencoder_of,
     output:
         weights=f"{RUN}/models/{{model}}/model.safetensors",
         description=f"{RUN}/models/{{model}}/model.json",
@@ -54,21 +54,55 @@ rule train_model:
     benchmark:
         f"{RUN}/benchmarks/train_model/{{model}}.tsv"
     wildcard_constraints:
-        model=one_of(RECIPE.trained_models),
+        model=one_of([*RECIPE.trained_models, *RECIPE.winner_models]),
     conda:
         "../envs/torch.yaml"
-    threads: RECIPE.cpu_threads
+    threads: lambda w: RECIPE.cpu_threads * training_gpus(w)
     resources:
         mem_mb=each_try(training_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
-        gpu=1,
+        gpu=training_gpus,
     params:
+        launch=lambda w: launched_on(training_gpus(w)),
         options=lambda w: canonical(RECIPE.models[w.model]),
+        winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
+        autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_model.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
-        " --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
+        'exec {params.launch} "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
+        " {params.winner} {params.autoencoder} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+
+
+rule measure_reconstruction:
+    input:
+        weights=f"{RUN}/models/{{model}}/model.safetensors",
+        description=f"{RUN}/models/{{model}}/model.json",
+        splits=lambda w: splits_of(RECIPE.models[w.model].patches),
+        patches=lambda w: patches_of(RECIPE.models[w.model].patches),
+    output:
+        found=f"{RUN}/evaluation/reconstruction/{{model}}.json",
+        picture=f"{RUN}/evaluation/reconstruction/{{model}}.png",
+    log:
+        f"{RUN}/logs/measure_reconstruction/{{model}}.log",
+    wildcard_constraints:
+        model=one_of(RECIPE.autoencoders),
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(2 * TORCH_MB),
+        runtime=60,
+        gpu=1,
+    params:
+        images=f"--images {RECIPE.evaluation.images}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("measure_reconstruction.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/measure_reconstruction.py" --model $(dirname {input.weights})'
+        ' --patches "$(dirname {input.patches[0]})" --splits {input.splits} {params.images} {params.cpu_threads}'
+        " --out {output.found} --picture {output.picture} 2>&1 | tee {log}"

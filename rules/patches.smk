@@ -42,6 +42,8 @@ rule cut_patches:
         f"{RUN}/logs/cut_patches/{{patch_set}}/{{slide}}.log",
     benchmark:
         f"{RUN}/benchmarks/cut_patches/{{patch_set}}/{{slide}}.tsv"
+    wildcard_constraints:
+        patch_set=sets_of_kind("slides"),
     conda:
         "../envs/slides.yaml"
     resources:
@@ -49,11 +51,12 @@ rule cut_patches:
         runtime=cutting_minutes,
     params:
         options=lambda w: canonical(RECIPE.patches[w.patch_set]),
+        label=lambda w: label_of(w) if RECIPE.patches[w.patch_set].labelled else "",
         seed=f"--seed {RECIPE.seed}",
         code=code("cut_patches.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
-        " --tissue $(dirname {input.tissue}) --options {params.options:q} {params.seed}"
+        " --tissue $(dirname {input.tissue}) --options {params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

@@ -17,16 +17,16 @@ rule write_recipe:
 rule write_report:
     input:
         recipe=f"{RUN}/recipe.yaml",
-        splits=f"{RUN}/splits.tsv",
+        splits=[splits_of(name) for name in RECIPE.patches] or f"{RUN}/splits.tsv",
         slides=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
-        patches=expand(f"{RUN}/patches/{{patch_set}}/{{slide}}.h5", patch_set=RECIPE.patches, slide=SLIDES),
+        patches=[file for name in RECIPE.patches for file in patches_of(name)],
         models=expand(f"{RUN}/models/{{model}}/model.json", model=RECIPE.models),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
-        metrics=f"{RUN}/evaluation/metrics.json",
-        memorisation=f"{RUN}/evaluation/memorisation.json",
+        evaluation=expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if SYNTHETIC else []),
+        samples=samples_evaluated(),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
     output:
         f"{RUN}/report.html",

@@ -60,14 +60,33 @@ def cutting_minutes(wildcards):
     return 10 + round(patches.per_slide * len(patches.mpps) * patches.size_px**2 * 3 / 20e6 / 60)
 
 
+def training_gpus(wildcards):
+    """GPUs of a node that share a training; one for a model like the study's winner, which is not known yet."""
+    model = RECIPE.trained_models.get(wildcards.model)
+    return model.training.gpus if model else 1
+
+
+def launched_on(gpus):
+    """What starts one process for each GPU of a node."""
+    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+
+
 def training_mb(wildcards):
     """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
     model = RECIPE.models[wildcards.model]
+    if wildcards.model in RECIPE.winner_models:  # which one it is like, is not known yet: the largest of all
+        return max(map(model_mb, RECIPE.trained_models.values()), default=2 * TORCH_MB)
+    return model_mb(model)
+
+
+def model_mb(model):
     network, patch_px = model.network, RECIPE.patches[model.patches].size_px
     widths = [network.channels * m for m in getattr(network, "multipliers", [1])]
-    blocks = network.blocks if isinstance(network.blocks, list) else [network.blocks] * len(widths)
+    blocks = getattr(network, "blocks", 1)  # one number, or one a level
+    blocks = blocks if isinstance(blocks, list) else [blocks] * len(widths)
     weights = sum(9 * (10 * count + 6) * width**2 for count, width in zip(blocks, widths))
-    return TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
+    of_a_process = TORCH_MB + 24e-6 * weights + 36e-6 * model.training.batch * patch_px**2
+    return of_a_process * model.training.gpus
 
 
 def drawing_mb(wildcards):

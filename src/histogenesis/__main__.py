@@ -21,6 +21,9 @@ def check(args: argparse.Namespace) -> None:
 
     for path in args.recipes:
         recipe = load_recipe(path)
+        if not recipe.synthetic:
+            print(f"{path}: valid. {len(recipe.models)} model(s), {len(recipe.samples)} set(s) of samples")
+            continue
         height, width = recipe.synthetic.size_px(len(recipe.synthetic.levels) - 1)
         levels = " -> ".join(f"{level.mpp:g}" for level in recipe.synthetic.levels)
         print(f"{path}: valid. {recipe.synthetic.slides} synthetic slide(s) of {width} x {height} px, {levels} mpp")

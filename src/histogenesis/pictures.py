@@ -28,6 +28,16 @@ def save_grid(path: Path, rows: list[np.ndarray], labels: list[str], scale: int 
     sheet.save(path)
 
 
+def save_sheet(path: Path, pictures: np.ndarray, labels: list[str], columns: int = 16) -> None:
+    """All pictures (n, h, w, 3) uint8 in rows of `columns`, class by class, none left out and none chosen."""
+    rows, names = [], []
+    for label in dict.fromkeys(labels):
+        of_class = pictures[[k for k, other in enumerate(labels) if other == label]]
+        rows += [of_class[k : k + columns] for k in range(0, len(of_class), columns)]
+        names += [label] + [""] * (len(rows) - len(names) - 1)
+    save_grid(path, rows, names, scale=max(1, 32 // pictures.shape[1]))
+
+
 def plot_losses(path: Path, log: list[dict]) -> None:
     """Training and validation loss against images seen."""
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")

@@ -19,10 +19,10 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-pytestmark = [pytest.mark.slurm, pytest.mark.long]
+pytestmark = pytest.mark.slurm
 
 HARB = ("--configfile", "config/test/harb.yaml")
-LONGER = (*HARB, "tests/slurm/longer.yaml")
+LONGER = (*HARB, str(Path(__file__).with_name("longer.yaml")))
 SLIDES = ["synthetic_001", "synthetic_002"]
 RUN = Path("results/test-harb")
 WORKFLOW = ["Snakefile", "rules", "workflow", "src", "config", "envs", "profiles", "slurm"]

@@ -34,6 +34,8 @@ def main() -> None:
         print("conda 25.1.0")
     elif command == "config --get channel_priority --json":
         print(json.dumps({"get": {"channel_priority": "strict"}}))
+    elif command == "clean -y --tarballs":
+        pass  # pip keeps none
     elif found := re.fullmatch(r"env create --quiet --no-default-packages --file (\S+) --prefix (\S+)", command):
         create(Path(found[1]), Path(found[2]))
     else:

@@ -65,7 +65,7 @@ def test_steps_run_in_the_environment_that_conda_makes(finished, conda, tmp_path
     assert outputs
     run = type(finished)(finished.root, tmp_path / "run")
     run.folder.mkdir()
-    run.run("config/test/harb.yaml", "--sdm", "conda", *outputs, **conda)
+    run.run("config/test/harb.yaml", "--sdm", "conda", "--", *outputs, **conda)
     for name in outputs:
         assert (run.folder / name).read_bytes() == (finished.folder / name).read_bytes()
     check_environments(run.folder, {"histolab": {"histolab"}})

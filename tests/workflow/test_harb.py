@@ -7,7 +7,9 @@ import h5py
 import numpy as np
 import openslide
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from .conftest import Run
 
@@ -109,3 +111,15 @@ def test_the_papers_recipe_plans_at_full_size(root, tmp_path):
     """65,536 px, 20 slides, 7 levels each."""
     planned = Run(root, tmp_path).planned("config/harb.yaml")
     assert planned["draw_level"] == 140 and planned["stitch_slide"] == 20
+
+
+def test_two_gpus_share_a_training(copied, results):
+    """Here two processes, started by the rule: the same weights as one process, to rounding."""
+    folder = copied.folder / "results/test-harb"
+    shutil.rmtree(folder / "state/train")
+    two_gpus = 'models={"shared": {"training": {"gpus": 2}}}'
+    done = copied.run(RECIPE, "--config", two_gpus, "--", "results/test-harb/models/shared/model.safetensors")
+    assert "gpu=2" in done.stderr + done.stdout
+    two, one = (load_file(path / "models/shared/model.safetensors") for path in (folder, results))
+    assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)
+    assert any(not torch.equal(one[name], two[name]) for name in one), "it was trained again"

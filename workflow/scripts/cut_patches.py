@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--tissue", type=Path, required=True, help="the slide's tissue folder")
     parser.add_argument("--options", required=True, help="the recipe's section of this patch set, as JSON")
+    parser.add_argument("--label", help="the class of the slide, and so of each patch")
     parser.add_argument("--seed", type=int, default=1, help="of random places")
     parser.add_argument("--out", type=Path, required=True, help="{slide}.h5")
     parser.add_argument("--picture", type=Path, required=True, help="where patches were cut, PNG")
@@ -29,6 +30,7 @@ def main() -> None:
         arguments.out,
         arguments.picture,
         arguments.coords,
+        arguments.label,
     )
     if cut.error:
         print(f"set aside: {cut.error}", file=sys.stderr)

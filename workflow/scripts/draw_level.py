@@ -20,6 +20,7 @@ from histogenesis.cascade.draw import Drawing
 from histogenesis.cascade.tilewise import Painter, TileDrawing
 from histogenesis.config import Level as LevelSection
 from histogenesis.device import computed_on
+from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
@@ -92,7 +93,15 @@ def main() -> None:
         "device": device,
     }
     models = [load_model(args.models / name, device, section.precision) for name in section.models]
-    painters = [Painter(model, model.normalisation, list(model.conditions), model.objective.sigmas) for model in models]
+    painters = [
+        Painter(
+            guided(model, section.label if model.classes else None, section.guidance),
+            model.normalisation,
+            list(model.conditions),
+            model.objective.sigmas,
+        )
+        for model in models
+    ]
     state = args.state / digest[:12]
     try:
         if section.tile_by_tile:

@@ -8,19 +8,38 @@ from pathlib import Path
 import torch
 
 from histogenesis.errors import BadInput
+from histogenesis.metrics.collect import held_out_split
 from histogenesis.metrics.labelled import read_labelled
-from histogenesis.metrics.utility import NETWORKS, utility
+from histogenesis.metrics.labelled_sets import labelled, real_set, sample_set
+from histogenesis.metrics.utility import NETWORKS, Labelled, utility
 from histogenesis.metrics.utility_files import write_utility
+from histogenesis.patches.splits import read_splits
 
 SET = "folder with a subfolder of images for each class, or a table (.csv, .tsv) with columns file, class and, for real"
 SET += " patches, group: the patient, or whatever must not be split"
+
+MOST = 10**9  # patches of a class: all
+
+
+def read_sets(args: argparse.Namespace) -> list[Labelled]:
+    """Real patches to train on, generated ones, real ones held out: from a patch set and samples of it, or from images."""
+    if args.splits is None:
+        return [read_labelled(path) for path in (args.real, args.generated, args.test)]
+    made = sample_set(args.generated)
+    about = float(made.mpp[0]), sorted(set(made.label.tolist())), MOST, args.seed
+    splits = ("train", held_out_split(read_splits(args.splits)))
+    train, held_out = (labelled(real_set(args.real, args.splits, split, *about)) for split in splits)
+    return [train, labelled(made), held_out]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, required=True, help=f"real patches to train on: {SET}")
     parser.add_argument("--generated", type=Path, required=True, help="generated patches, likewise")
-    parser.add_argument("--test", type=Path, required=True, help="real patches of other patients, likewise")
+    parser.add_argument("--test", type=Path, help="real patches of other patients, likewise; not with --splits")
+    parser.add_argument(
+        "--splits", type=Path, help="splits.tsv: then --real is the folder of a patch set, and --generated a samples.h5"
+    )
     parser.add_argument("--network", choices=sorted(NETWORKS), default="resnet50")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each arm")
     parser.add_argument("--steps", type=int, default=1000, help="of each training, the same in every arm")
@@ -30,11 +49,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads: another number rounds differently")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     arguments = parser.parse_args()
+    if (arguments.test is None) == (arguments.splits is None):
+        parser.error("give either --test or --splits")
     torch.set_num_threads(arguments.threads)
     try:
-        sets = [read_labelled(path) for path in (arguments.real, arguments.generated, arguments.test)]
         found = utility(
-            *sets,
+            *read_sets(arguments),
             network=arguments.network,
             seeds=arguments.seeds,
             steps=arguments.steps,

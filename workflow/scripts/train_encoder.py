@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from histogenesis.config import Evaluation
@@ -26,7 +27,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     try:
         train = real_set(arguments.patches, arguments.splits, "train", options.train_images, arguments.seed)
-        network, log = train_encoder(train.images, train.mpp, options.encoder_steps, seed=arguments.seed)
+        mpp = np.nan_to_num(train.mpp, nan=1.0)  # not known: one for all
+        network, log = train_encoder(train.images, mpp, options.encoder_steps, seed=arguments.seed)
     except BadInput as error:
         sys.exit(f"error: {error}")
     save_encoder(arguments.out, network, log, arguments.seed)

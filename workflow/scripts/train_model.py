@@ -7,26 +7,29 @@ import argparse
 import json
 import shutil
 import sys
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
-from histogenesis.config import Model, canonical
+from histogenesis.config import Model, WinnerModel, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.model import build_model, save_model
-from histogenesis.diffusion.samples import SAMPLES, from_noise
+from histogenesis.diffusion.model import build_model, load_model, save_model
+from histogenesis.diffusion.samples import SAMPLES, from_noise, kinds
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
+from histogenesis.diffusion.vq import latent_spread
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, end_stopped, hold
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.pictures import plot_losses, save_grid
 
-# What may change without making another training: its length (it goes on), and how often it reports.
+# What may change without making another training: its length (it goes on), who shares the work, how often it reports.
 REPORTING = {
     "steps",
+    "gpus",
     "checkpoint_every",
     "log_every",
     "validate_every",
@@ -36,11 +39,20 @@ REPORTING = {
 }
 
 
+SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
     parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
+    parser.add_argument(
+        "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
+    )
+    parser.add_argument(
+        "--autoencoder", type=Path, help="folder of the trained model in whose latent space this one draws"
+    )
     parser.add_argument(
         "--state", type=Path, required=True, help="folder of the checkpoints; no output, survives failures"
     )
@@ -50,43 +62,71 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def like_the_winner(args: argparse.Namespace) -> Model:
+    """The model section of a study's winner, with the classes and the changes to the training that the recipe wants."""
+    wanted = WinnerModel.model_validate_json(args.options)
+    model = json.loads(args.winner.read_text())["model"]
+    training = {**model["training"], **wanted.training}
+    return Model.model_validate({**model, "patches": wanted.patches, "classes": wanted.classes, "training": training})
+
+
+def read_autoencoder(folder: Path | None) -> tuple[tuple[torch.nn.Module, float] | None, dict, str]:
+    """The trained autoencoder with its latents' spread, its model.json, and a digest of its weights."""
+    if folder is None:
+        return None, {}, ""
+    card = json.loads((folder / "model.json").read_text())
+    with open(folder / "model.safetensors", "rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return (load_model(folder), card["latent_spread"]), card, f" {digest}"
+
+
 def main() -> None:
     args = arguments()
     hold(args.state)
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = join_processes()
-    section = Model.model_validate_json(args.options)
-    patches = PatchCollection(args.patches, args.splits, "train")
-    held_out = PatchCollection(args.patches, args.splits, "validation")
+    section = like_the_winner(args) if args.winner else Model.model_validate_json(args.options)
+    patches = PatchCollection(args.patches, args.splits, "train", section.classes)
+    held_out = PatchCollection(args.patches, args.splits, "validation", section.classes)
+    classes = patches.classes if "label" in section.conditions else []
 
+    first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
     options = section.model_dump(mode="json")
-    options["training"] = {k: v for k, v in options["training"].items() if k not in REPORTING}
-    digest = blake2b(f"{canonical(options)} {patches.digest} {args.key}".encode(), digest_size=16).hexdigest()
+    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options["training"] = {k: v for k, v in options["training"].items() if k not in free}
+    digest = blake2b(
+        f"{canonical(options)} {patches.digest} {args.key}{stage_digest}".encode(), digest_size=16
+    ).hexdigest()
     state = args.state / digest[:12]
 
-    normalisation = normalisation_of(patches, section.objective.sigma_data)
+    normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
-    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation)
+    model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     seen = {
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
         "crop_px": section.training.crop_px,
+        "classes": classes,
     }
-    batches = Batches(patches, normalisation, draw_sigma, seed, section.training.augment, **seen)
+    dropped, augment = section.label_dropout, section.training.augment
+    batches = Batches(patches, normalisation, draw_sigma, seed, augment, **seen, label_dropout=dropped)
     checks = Batches(held_out, normalisation, draw_sigma, seed, augment=False, **seen)
     trainer = Trainer(model, section, batches, state, digest, device)
     trainer.resume()
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
-    mpps = sorted(set(patches.mpp.tolist()), reverse=True)
+    mpps = np.unique(patches.mpp)[::-1].tolist()  # [nan] where it is not known
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES.get(section.objective.kind, from_noise)(model, section.training, checks, mpps, device)
-        rows = [normalisation.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
-        save_grid(state / "samples" / f"{step:08d}.png", rows, [f"{mpp:g} mpp" for mpp in mpps])
+            made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
+        rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
+        names = [
+            " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
+        ]
+        save_grid(state / "samples" / f"{step:08d}.png", rows, names)
 
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
@@ -97,18 +137,26 @@ def main() -> None:
             dist.destroy_process_group()
     if trainer.rank:
         return
+    facts = {"autoencoder": stage_card} if stage_card else {}
+    if section.objective.kind == "autoencoder":
+        some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
+        with averaged(trainer):
+            pixels = batches.encoded(patches.read(some), [0] * len(some)).to(device)
+            facts["latent_spread"] = round(latent_spread(trainer.denoiser.network, pixels), 6)
     save_model(
         args.out,
-        trainer.average,
+        trainer.average | trainer.buffers | getattr(trainer.denoiser, "kept", dict)(),
         section,
         normalisation,
-        mpps=mpps,
+        mpps=[mpp for mpp in mpps if mpp == mpp],
+        classes=classes or patches.classes,
         patch_px=section.training.crop_px or patches.patch_px,
         context_ratio=patches.context_ratio if "context" in section.conditions else None,
         steps=trainer.step,
         images=trainer.step * section.training.batch,
         patches=len(patches),
         training=digest,
+        **facts,
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")

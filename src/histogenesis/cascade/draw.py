@@ -22,6 +22,7 @@ from histogenesis.cascade.tiling import Drawn, Tile, grid_shift, shifted_grid
 from histogenesis.cascade.waves import overlapping, starts
 from histogenesis.config import Level as LevelSection
 from histogenesis.diffusion.conditions import pictures_of
+from histogenesis.diffusion.guidance import scaled
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import NoiseField
 from histogenesis.diffusion.samplers import release_sigma, stages, step_levels
@@ -117,8 +118,9 @@ class Drawing:
         n = len(padded)
         sigma = torch.full((n,), self.stages[stage].sigma, device=self.device)
         mpp = torch.full((n,), self.section.mpp, device=self.device)
-        denoised = self.denoise(x, sigma, mpp, **self.seen(padded))
-        denoised = thresholded(denoised, self.section.sampler.threshold, self.normalisation)
+        sampler = self.section.sampler
+        denoised = scaled(self.denoise(x, sigma, mpp, **self.seen(padded)), x, sampler, self.stages[stage].step)
+        denoised = thresholded(denoised, sampler.threshold, self.normalisation)
         denoised = self.constrain(stage, denoised, padded)
         if self.section.joining.kind == "average":  # the step is taken once all tiles have said their estimate
             for tile, estimate in zip(tiles, denoised.cpu().numpy()):

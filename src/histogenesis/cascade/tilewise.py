@@ -27,6 +27,7 @@ from histogenesis.cascade.waves import Place, neighbours, waves
 from histogenesis.config import Level as LevelSection
 from histogenesis.config import Smaller
 from histogenesis.diffusion.conditions import pictures_of
+from histogenesis.diffusion.guidance import scaled
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import NoiseField
 from histogenesis.diffusion.samplers import Stage, release_sigma, stages, step_levels
@@ -215,9 +216,8 @@ class TileDrawing:
 
         def denoise(x: Tensor, stage: Stage) -> Tensor:
             sigma = torch.full((len(x),), stage.sigma, device=device)
-            return constrain(
-                thresholded(painter.denoise(x, sigma, mpp, **seen), network.sampler.threshold, normalisation), stage
-            )
+            denoised = scaled(painter.denoise(x, sigma, mpp, **seen), x, network.sampler, stage.step)
+            return constrain(thresholded(denoised, network.sampler.threshold, normalisation), stage)
 
         resample = getattr(self.section.joining, "resample", 1)
         return normalisation.decode(sample_held(denoise, solver, held, whole, noise, resample)).clamp(0, 255)

@@ -8,6 +8,7 @@ from histogenesis.config.base import NAME, Fraction, Mpp, Name, RecipeError, Sec
 from histogenesis.config.composing import (
     Average,
     Context,
+    EpsilonScaling,
     GridShift,
     Independent,
     Inpaint,
@@ -18,7 +19,16 @@ from histogenesis.config.composing import (
     Sampler,
     Threshold,
 )
-from histogenesis.config.data import PatchSet, Phantom, Slides, Split, Tissue
+from histogenesis.config.data import (
+    AnyPatches,
+    LabelledPatches,
+    PatchSet,
+    Phantom,
+    RegionPatches,
+    Slides,
+    Split,
+    Tissue,
+)
 from histogenesis.config.drawing import (
     TVL1,
     AnyLevel,
@@ -31,12 +41,15 @@ from histogenesis.config.drawing import (
     TissuePlan,
     UpscaledLevel,
 )
-from histogenesis.config.evaluation import EncoderFile, Evaluation
+from histogenesis.config.evaluation import EncoderFile, Evaluation, Utility
 from histogenesis.config.models import (
     EDSR,
+    VQF4,
     AnyModel,
     AnyNetwork,
     AnyObjective,
+    Autoencoding,
+    ClassicUNet,
     EfficientUNet,
     Model,
     Network,
@@ -45,27 +58,36 @@ from histogenesis.config.models import (
     SuperResolution,
     TakenModel,
     Training,
+    WinnerModel,
 )
 from histogenesis.config.recipe import Recipe, canonical, load_recipe, parse_recipe
+from histogenesis.config.samples import Cell, Samples, Study, Winner
 
 __all__ = [
     "EDSR",
     "NAME",
     "TVL1",
+    "VQF4",
     "AnyLevel",
     "AnyModel",
     "AnyNetwork",
     "AnyObjective",
+    "AnyPatches",
+    "Autoencoding",
     "Average",
     "Bicubic",
+    "Cell",
+    "ClassicUNet",
     "Context",
     "EfficientUNet",
     "EncoderFile",
+    "EpsilonScaling",
     "Evaluation",
     "Fraction",
     "GridShift",
     "Independent",
     "Inpaint",
+    "LabelledPatches",
     "Learned",
     "Level",
     "LowRes",
@@ -81,13 +103,16 @@ __all__ = [
     "Prediction",
     "Recipe",
     "RecipeError",
+    "RegionPatches",
     "Relaxation",
     "Sampler",
+    "Samples",
     "Section",
     "SlideFile",
     "Slides",
     "Smaller",
     "Split",
+    "Study",
     "SuperResolution",
     "Synthetic",
     "TakenModel",
@@ -96,7 +121,10 @@ __all__ = [
     "TissuePlan",
     "Training",
     "UpscaledLevel",
+    "Utility",
     "White",
+    "Winner",
+    "WinnerModel",
     "canonical",
     "load_recipe",
     "parse_recipe",

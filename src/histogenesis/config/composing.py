@@ -16,6 +16,13 @@ class Threshold(Section):
     percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
 
 
+class EpsilonScaling(Section):
+    """The predicted noise is divided by k t + b, t counting the sampler's steps down to 1 (Ning et al. 2024)."""
+
+    k: float = 0.0
+    b: PositiveFloat = Field(1.0, description="1 (with k = 0) changes nothing")
+
+
 class Sampler(Section):
     """Which solver, over which noise levels."""
 
@@ -31,6 +38,7 @@ class Sampler(Section):
     rho: PositiveFloat = 7.0
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
+    epsilon_scaling: EpsilonScaling | None = None
     threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
 
     @property
@@ -41,7 +49,7 @@ class Sampler(Section):
     @property
     def solver(self) -> dict:
         """What diffusion.samplers.stages takes."""
-        return self.model_dump(exclude={"threshold"})
+        return self.model_dump(exclude={"threshold", "epsilon_scaling"})
 
     @model_validator(mode="after")
     def belong_together(self):

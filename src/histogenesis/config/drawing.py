@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.config.base import Fraction, Mpp, Name, Section, White, by_kind
 from histogenesis.config.composing import Constraint, GridShift, Joining, NoConstraint, Sampler
@@ -34,6 +34,10 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
+    label: str | None = Field(None, description="the class that a model with the condition `label` is told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
+    label: str | None = Field(None, description="the class that models with the condition `label` are told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
     cascade: list[Smaller] = Field(
         [],

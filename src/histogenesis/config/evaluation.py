@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from histogenesis.config.base import Name, Section
 
@@ -17,6 +17,16 @@ class EncoderFile(Section):
     )
     file: str
     sha256: str | None = Field(None, description="checked where given; Inception's is known")
+
+
+class Utility(Section):
+    """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
+
+    network: Literal["resnet50", "small"] = "resnet50"
+    seeds: PositiveInt = Field(5, description="trainings of each arm; the interval is over these")
+    steps: PositiveInt = Field(1000, description="of each training, the same in every arm")
+    batch: PositiveInt = 64
+    lr: PositiveFloat = 1e-3
 
 
 class Evaluation(Section):
@@ -46,6 +56,11 @@ class Evaluation(Section):
         1.0, description="a patch is too close to the training set if fewer per cent of held-out ones are"
     )
     copy_views: bool = Field(True, description="look for turned and mirrored copies too (eight times the encoding)")
+    shown: PositiveInt = Field(
+        16,
+        description="samples of each class that are shown: at even ranks of their distance to the nearest held-out patch",
+    )
+    utility: Utility | None = Field(None, description="for samples of two or more classes; default: not measured")
     pfid_crops: int = Field(200, ge=0, description="crops of each patch FID, where real slides can be read; 0: none")
     pfid_px: PositiveInt | None = Field(None, description="size of those crops; default: the patches' own size")
     pfid_resize_px: PositiveInt | None = Field(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from histogenesis.config.composing import Sampler
     from histogenesis.config.drawing import Level
     from histogenesis.config.models import Model
 
@@ -104,6 +105,15 @@ def check_stride(where: str, level: Level, size_px: tuple[int, int]) -> None:
             )
 
 
+def check_steps(sampler: Sampler, model: Model) -> None:
+    """Raises ValueError where a sampler wants a schedule that a model has not learned; the message lacks the model's name."""
+    learned = getattr(model.objective, "timesteps", None)
+    if learned is None and sampler.levels == "schedule":
+        raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
+    if learned and sampler.on_schedule and sampler.steps > learned:
+        raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
+
+
 def check_network(
     level: Level, n: int, model: Model, mpps: list[float], context_ratio: float | None, ratio: float | None
 ) -> None:
@@ -113,13 +123,7 @@ def check_network(
     The message says what the model does, and lacks its name.
     """
     network, networks = level.networks[n], level.networks
-    learned = getattr(model.objective, "timesteps", None)
-    if learned is None and network.sampler.levels == "schedule":
-        raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
-    if learned and network.sampler.on_schedule and network.sampler.steps > learned:
-        raise ValueError(
-            f"learns {learned} steps, fewer than the sampler's {network.sampler.steps}; use at most {learned}"
-        )
+    check_steps(network.sampler, model)
     if network.tile_px % model.size_multiple_px:
         raise ValueError(
             f"takes multiples of {model.size_multiple_px} px: tile_px {network.tile_px} is not a multiple of"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.config.base import Fraction, Name, Section, by_kind
 
@@ -19,6 +19,18 @@ class Network(Section):
     attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
     heads: PositiveInt = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class ClassicUNet(Section):
+    """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
+
+    kind: Literal["classic-unet"]
+    channels: PositiveInt = 64
+    multipliers: list[PositiveInt] = Field([1, 2, 4, 8, 16], min_length=1)
+    attention_channels: list[PositiveInt] = Field(
+        [], description="feature maps with so many channels have self-attention"
+    )
+    heads: PositiveInt = 4
 
 
 class EfficientUNet(Section):
@@ -41,6 +53,17 @@ class EfficientUNet(Section):
                 "`multipliers`, `blocks` and `attention` have one entry a level each: make them equally long"
             )
         return self
+
+
+class VQF4(Section):
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw."""
+
+    kind: Literal["vq-f4"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 2, 4], min_length=3, max_length=3)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    codes: PositiveInt = 8192
+    code_channels: Annotated[int, Field(ge=1, le=3)] = 3
 
 
 class EDSR(Section):
@@ -81,29 +104,55 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
+class Autoencoding(Section):
+    """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
+
+    kind: Literal["autoencoder"]
+    commitment: PositiveFloat = 0.25
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
 AnyNetwork = Annotated[
-    Annotated[Network, Tag("ddpmpp")] | Annotated[EfficientUNet, Tag("efficient")] | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "efficient", "edsr"),
+    Annotated[Network, Tag("ddpmpp")]
+    | Annotated[EfficientUNet, Tag("efficient")]
+    | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[VQF4, Tag("vq-f4")]
+    | Annotated[EDSR, Tag("edsr")],
+    by_kind("ddpmpp", "efficient", "classic-unet", "vq-f4", "edsr"),
 ]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
     | Annotated[Prediction, Tag("eps")]
     | Annotated[Prediction, Tag("v")]
     | Annotated[Prediction, Tag("x0")]
+    | Annotated[Autoencoding, Tag("autoencoder")]
     | Annotated[SuperResolution, Tag("super-resolution")],
-    by_kind("edm", "eps", "v", "x0", "super-resolution"),
+    by_kind("edm", "eps", "v", "x0", "autoencoder", "super-resolution"),
 ]
+
+
+def _has(section: Any, key: str) -> bool:
+    return key in section if isinstance(section, dict) else hasattr(section, key)
 
 
 class Training(Section):
     steps: PositiveInt
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
     micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
+    gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
     lr: PositiveFloat = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(0, ge=0)
     decay_after_steps: PositiveInt | None = Field(
         None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
+    )
+    cosine_to: NonNegativeFloat | None = Field(
+        None,
+        description="lr falls to this on a half cosine over all steps; another number of steps is another training",
     )
     clip_gradient: PositiveFloat | None = None
     ema_half_life_images: PositiveFloat = 500_000
@@ -127,6 +176,8 @@ class Training(Section):
     def micro(self):
         if self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        if self.batch % (self.gpus * (self.micro_batch or 1)):
+            raise ValueError(f"batch {self.batch} cannot be shared evenly by {self.gpus} gpus; take a multiple")
         return self
 
 
@@ -136,10 +187,18 @@ class Model(Section):
     patches: Name = Field(description="the patch set that it learns from")
     network: AnyNetwork = Network()
     objective: AnyObjective = Objective()
-    conditions: list[Literal["mpp", "lowres", "context"]] = Field(
+    conditions: list[Literal["mpp", "label", "lowres", "context"]] = Field(
         ["mpp"],
-        description="what the network is told: its mpp; the same view at a lower resolution; the patch set's wider view",
+        description="what the network is told: its mpp; its class; the same view at a lower resolution; the patch set's wider"
+        " view",
     )
+    autoencoder: Name | None = Field(
+        None, description="draw in the latent space of this model (network `vq-f4`); default: pictures themselves"
+    )
+    label_dropout: Fraction = Field(
+        0.1, description="share of samples that are not told their label, for classifier-free guidance"
+    )
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
     lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
         None, description="how many times lower the resolution of the condition `lowres` is"
     )
@@ -149,6 +208,12 @@ class Model(Section):
     def belong_together(self):
         if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
             raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if (self.network.kind == "vq-f4") != (self.objective.kind == "autoencoder"):
+            raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
+        if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
+            raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        if self.autoencoder and ({"lowres", "context"} & set(self.conditions) or self.training.crop_px):
+            raise ValueError("a model that draws in a latent space is told no pictures, and sees whole patches")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         if len(set(self.conditions)) != len(self.conditions):
@@ -163,19 +228,31 @@ class Model(Section):
     def attends(self) -> bool:
         """Whether what a pixel becomes may depend on the whole patch."""
         network = self.network
-        return network.kind == "ddpmpp" or (network.kind == "efficient" and any(network.attention))
+        if network.kind == "classic-unet":
+            return bool(network.attention_channels)
+        return network.kind in ("ddpmpp", "vq-f4") or (network.kind == "efficient" and any(network.attention))
 
     @property
     def denoises(self) -> bool:
         """Whether samplers can draw with it."""
-        return self.objective.kind != "super-resolution"
+        return self.objective.kind not in ("super-resolution", "autoencoder")
 
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
         if self.network.kind == "edsr":
             return 2
-        return 2 ** (len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False))
+        halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
+        return 2 ** (halvings + 2 * bool(self.autoencoder))
+
+
+class WinnerModel(Section):
+    """A model like the best of the study (study.winner), trained anew: another class, another length."""
+
+    winner_of: Name = Field(description="the samples whose combinations compete, as study.winner says")
+    patches: Name = Field(description="the patch set that it learns from")
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only")
+    training: dict[str, Any] = Field(default_factory=dict, description="what is other than in the winner's training")
 
 
 class TakenModel(Section):
@@ -187,6 +264,8 @@ class TakenModel(Section):
 
 
 AnyModel = Annotated[
-    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")],
-    Discriminator(lambda v: "taken" if ("path" in v if isinstance(v, dict) else hasattr(v, "path")) else "trained"),
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
+    Discriminator(
+        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
+    ),
 ]

@@ -34,7 +34,7 @@ from histogenesis.provenance import code_digest, environment_digest
 from histogenesis.versions import git_state, versions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "pyproject.toml"]
+CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "profiles", "slurm", "pyproject.toml"]
 TEXT = {".json", ".jsonl", ".yaml", ".tsv", ".geojson", ".html", ".txt", ".md", ""}
 
 README = """# {run}: a run of histogenesis, with what it was made from
@@ -51,7 +51,7 @@ WITHOUT = """
 Left out are pictures of real tissue and what was computed from single patches ({count} files; their checksums are in the
 metadata). The report was made again without them. A step that needs them needs the slides: ask for a file that does not, as in
 
-    snakemake results/{run}/synthetic/{slide}.tif --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
+    snakemake results/{run}/{wanted} --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
 """
 
 
@@ -99,7 +99,11 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
         contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
     add_slide_table(contents, project, recipe["slides"]["table"])
-    rest = WITHOUT.format(count=len(contents.left_out), run=run, slide=recipe["synthetic"]["prefix"] + "_001")
+    if recipe.get("synthetic"):
+        wanted = f"synthetic/{recipe['synthetic']['prefix']}_001.tif"
+    else:
+        wanted = f"samples/{next(iter(recipe['samples']))}/samples.h5"
+    rest = WITHOUT.format(count=len(contents.left_out), run=run, wanted=wanted)
     readme = README.format(run=run, rest=rest if contents.left_out else "")
     contents.add("README.md", readme.encode(), newest)
     check_names_nobody(contents, project)
@@ -119,22 +123,28 @@ def files_in(path: Path) -> list[Path]:
 
 
 def no_real_slides(run_dir: Path) -> bool:
-    """True when all slides are phantoms of the run."""
+    """True when all slides are phantoms of the run, and no patches are from elsewhere."""
     records = [json.loads(path.read_text()) for path in run_dir.glob("slides/*.json")]
-    return all(record["path"].startswith("run:") for record in records)
+    return not list(run_dir.glob("patches/*/splits.tsv")) and all(
+        record["path"].startswith("run:") for record in records
+    )
 
 
 def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     """Whether an output holds pixels of a patient's slide, or was computed from single patches of it."""
     name = name.removeprefix(f"results/{run}/")
     if match := re.fullmatch(r"patches/[^/]+/(.+)\.(h5|png)|tissue/([^/]+)/overlay\.png", name):
-        record = json.loads((run_dir / "slides" / f"{match[1] or match[3]}.json").read_text())
+        record = run_dir / "slides" / f"{match[1] or match[3]}.json"
+        if not record.exists():  # labelled patches, which no slide of the run gave
+            return True
+        record = json.loads(record.read_text())
         return not record["path"].startswith("run:")
     if re.fullmatch(
         r"models/[^/]+/samples\.png", name
     ):  # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
-    mixed = r"report\.html|evaluation/(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
+    mixed = r"report\.html|evaluation/reconstruction/.+\.png"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 

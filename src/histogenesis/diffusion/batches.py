@@ -10,12 +10,14 @@ from torch import Tensor
 from histogenesis.diffusion.conditions import low_resolution, noised, pictures_of
 from histogenesis.diffusion.model import Normalisation
 from histogenesis.diffusion.noise import generator
+from histogenesis.patches.dataset import by_mpp
 
 
 class Patches(Protocol):
     """What training needs of a patch set (patches.dataset.PatchCollection)."""
 
     mpp: np.ndarray
+    label: np.ndarray
 
     def __len__(self) -> int: ...
     def read(self, indices) -> np.ndarray: ...
@@ -32,6 +34,7 @@ class Batch(NamedTuple):
     dropout_key: Tensor
     seen: Tensor | None = None
     seen_noise: Tensor | None = None
+    label: Tensor | None = None
 
     def to(self, device: str) -> "Batch":
         return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
@@ -42,6 +45,9 @@ class Batches:
 
     A sample's mpp is drawn uniformly among those of the patch set, then a patch of that mpp: so the few patches that a
     coarse mpp has are seen as often as the many of a fine one. (Ours: Harb et al. do not say.)
+
+    classes: if given, each sample has the row of its label in them, or -1 for a share `label_dropout` of the samples and for
+    labels that are not among them.
     """
 
     def __init__(
@@ -54,11 +60,15 @@ class Batches:
         conditions: Sequence[str] = (),
         lowres_factor: int | None = None,
         crop_px: int | None = None,
+        classes: Sequence[str] = (),
+        label_dropout: float = 0.0,
     ):
         self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
         self.seed, self.augment, self.crop_px = seed, augment, crop_px
         self.pictures, self.lowres_factor = pictures_of(conditions), lowres_factor
-        self.by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
+        self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
+        rows = {label: k for k, label in enumerate(classes)}
+        self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
 
     def read(self, step: int, places: range) -> Batch:
         streams = [generator("training", self.seed, step, place) for place in places]
@@ -75,13 +85,21 @@ class Batches:
         keys = torch.tensor([int(s.integers(-(2**31), 2**31)) for s in streams], dtype=torch.int32)
         noise = normal_like(image, streams)
         mpp = torch.from_numpy(self.patches.mpp[chosen]).float()
+        label = self.told(chosen, streams)
         if not seen:
-            return Batch(image, noise, sigma, mpp, keys)
+            return Batch(image, noise, sigma, mpp, keys, label=label)
         level = None
         if "lowres" in self.pictures:
             level = torch.tensor([s.random() for s in streams], dtype=torch.float32)
             seen[0] = noised(seen[0], level, normal_like(seen[0], streams))
-        return Batch(image, noise, sigma, mpp, keys, torch.cat(seen, dim=1), level)
+        return Batch(image, noise, sigma, mpp, keys, torch.cat(seen, dim=1), level, label)
+
+    def told(self, chosen: list[int], streams: list[np.random.Generator]) -> Tensor | None:
+        """The row of each sample's class, -1 for those that are not told theirs; None where there are no classes."""
+        if self.labels is None:
+            return None
+        kept = np.array([s.random() >= self.label_dropout for s in streams])
+        return torch.from_numpy(np.where(kept, self.labels[chosen], -1))
 
     def encoded(self, pictures_nhwc: np.ndarray, turns: list[int]) -> Tensor:
         """Turned pictures in model units: (n, 3, p, p)."""
@@ -122,8 +140,8 @@ def normalisation_of(patches: Patches, sigma_data: float | None, at_most: int = 
     """Measure mean and spread on patches of every mpp alike; without a sigma_data, pictures are in [-1, 1]."""
     if sigma_data is None:
         return Normalisation.unit()
-    by_mpp = [np.flatnonzero(patches.mpp == mpp) for mpp in np.unique(patches.mpp)]
-    each = max(1, at_most // len(by_mpp))
-    chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in by_mpp]
+    groups = by_mpp(patches.mpp)
+    each = max(1, at_most // len(groups))
+    chosen = [index[np.linspace(0, len(index) - 1, min(each, len(index))).astype(int)] for index in groups]
     repeated = np.concatenate([np.resize(index, each) for index in chosen])
     return Normalisation.measure(patches.read(list(repeated)), sigma_data)

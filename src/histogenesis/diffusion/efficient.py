@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from histogenesis.diffusion.networks import Block, Embedding, conv, norm
+from histogenesis.diffusion.networks import Block, Embedding, conv, embed_label, norm
 
 
 class EfficientUNet(nn.Module):
@@ -33,6 +33,7 @@ class EfficientUNet(nn.Module):
         seen_channels: int = 0,
         seen_noise: bool = False,
         image_channels: int = 3,
+        classes: int = 0,
     ):
         super().__init__()
         widths = [round(channels * m) for m in multipliers]
@@ -40,6 +41,7 @@ class EfficientUNet(nn.Module):
         self.noise_embedding = Embedding(channels, width_embedding)
         self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
         self.seen_embedding = Embedding(channels, width_embedding) if seen_noise else None
+        self.label_embedding = nn.Embedding(classes + 1, width_embedding) if classes else None
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attends):
@@ -76,12 +78,15 @@ class EfficientUNet(nn.Module):
         mpp_b: Tensor | None = None,
         dropout_key_b: Tensor | None = None,
         seen_noise_b: Tensor | None = None,
+        label_b: Tensor | None = None,
     ) -> Tensor:
         embedding = self.noise_embedding(c_noise_b)
         if self.resolution_embedding is not None:
             embedding = embedding + self.resolution_embedding(mpp_b)
         if self.seen_embedding is not None:
             embedding = embedding + self.seen_embedding(seen_noise_b)
+        if self.label_embedding is not None:
+            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
         embedding = silu(embedding)
 
         first = x = self.first(x_bchw)

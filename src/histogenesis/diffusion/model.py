@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
 from histogenesis.config.fitting import check_network
+from histogenesis.diffusion.classic_unet import ClassicUNet
 from histogenesis.diffusion.conditions import STEPS_TOLD, pictures_of
 from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.efficient import EfficientUNet
@@ -70,13 +72,25 @@ class Normalisation:
 class Denoiser(nn.Module):
     """D(x; sigma, s): the network within its objective's scalings (Harb et al. 2024, eq. 6 and supplement eq. 22)."""
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+    def __init__(
+        self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = (), **more
+    ):
         super().__init__()
-        self.network = build_network(section, patch_px)
+        self.classes = list(classes) if "label" in section.conditions else []
+        self.network = build_network(section, patch_px, len(self.classes), **more)
         self.conditions = section.conditions
         self.objective = make_objective(section.objective)
         self.normalisation = normalisation
         self.precision = "fp32"
+        self.channels, self.factor = 3, 1  # of what it draws, and px of a picture to each of its own
+
+    def to_uint8(self, x: Tensor) -> Tensor:
+        """What it has drawn as a picture: uint8 (B, 3, H, W)."""
+        return self.normalisation.to_uint8(x)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Weights that are saved with those that were learnt."""
+        return {}
 
     def forward(
         self,
@@ -86,10 +100,12 @@ class Denoiser(nn.Module):
         dropout_key_b: Tensor | None = None,
         seen_bchw: Tensor | None = None,
         seen_noise_b: Tensor | None = None,
+        label_b: Tensor | None = None,
     ) -> Tensor:
         """Estimate the clean images from x = image + sigma * noise; float32, model units.
 
-        `seen_bchw`: the pictures that are a condition, 3 channels each; `seen_noise_b`: the noise (0 to 1) of `lowres`.
+        `seen_bchw`: the pictures that are a condition, 3 channels each; `seen_noise_b`: the noise (0 to 1) of `lowres`;
+        `label_b`: rows of `classes`, negative for none.
         """
         scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
         with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -97,35 +113,41 @@ class Denoiser(nn.Module):
             if seen_bchw is not None:
                 x = torch.cat([x, seen_bchw], dim=1)
             told = None if seen_noise_b is None else STEPS_TOLD * seen_noise_b
-            f = self.network(x, scalings.noise.flatten(), mpp_b, dropout_key_b, told)
+            f = self.network(x, scalings.noise.flatten(), mpp_b, dropout_key_b, told, label_b)
         return scalings.skip * x_bchw + scalings.out * f.float()
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
         noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
         key = batch.dropout_key if dropout else None
-        denoised = self(noisy, batch.sigma, batch.mpp, key, batch.seen, batch.seen_noise)
+        denoised = self(noisy, batch.sigma, batch.mpp, key, batch.seen, batch.seen_noise, batch.label)
         return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
 
 
-def build_network(section: ModelSection, patch_px: int) -> nn.Module:
+def build_network(section: ModelSection, patch_px: int, classes: int = 0, image_channels: int = 3) -> nn.Module:
     """The U-Net that a recipe's section names, with the channels and embeddings that its conditions need."""
     network, conditions = section.network, section.conditions
     told = {
         "resolution": "mpp" in conditions,
         "seen_channels": 3 * len(pictures_of(conditions)),
         "seen_noise": "lowres" in conditions,
+        "classes": classes,
+        "image_channels": image_channels,
     }
     options = network.model_dump(exclude={"kind"})
     if network.kind == "efficient":
         return EfficientUNet(**options, **told)
+    if network.kind == "classic-unet":
+        return ClassicUNet(**options, **told)
     return DDPMpp(image_px=patch_px, **options, **told)
 
 
 class Upscaler(nn.Module):
     """A network that doubles a picture, whatever its mpp."""
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation):
+    classes: Sequence[str] = ()
+
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
         self.network = EDSR(section.network.channels, section.network.blocks)
         self.objective = SuperResolution()
@@ -137,6 +159,9 @@ class Upscaler(nn.Module):
         with torch.autocast(y_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return self.network(y_bchw).float()
 
+    def to_uint8(self, x: Tensor) -> Tensor:
+        return self.normalisation.to_uint8(x)
+
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """Mean absolute error of each patch made from its own area average (Lim et al. 2017, section 3); shape (B,)."""
         made = self(avg_pool2d(batch.image, self.objective.factor))
@@ -146,9 +171,20 @@ class Upscaler(nn.Module):
 MODELS = {"edm": Denoiser, "eps": Denoiser, "v": Denoiser, "x0": Denoiser, "super-resolution": Upscaler}
 
 
-def build_model(section: ModelSection, patch_px: int, normalisation: Normalisation) -> Denoiser | Upscaler:
-    """An untrained model, as the recipe's section says."""
-    return MODELS[section.objective.kind](section, patch_px, normalisation)
+def build_model(
+    section: ModelSection,
+    patch_px: int,
+    normalisation: Normalisation,
+    classes: Sequence[str] = (),
+    first_stage: tuple[nn.Module, float] | None = None,
+) -> Denoiser | Upscaler:
+    """An untrained model, as the recipe's section says. classes: what a model that is told the label may be told;
+    first_stage: the trained autoencoder in whose space it draws, and the spread of that."""
+    from histogenesis.diffusion.latent import Autoencoder, LatentDenoiser  # which are made of what is here
+
+    if first_stage is not None:
+        return LatentDenoiser(section, patch_px, normalisation, classes, *first_stage)
+    return (MODELS | {"autoencoder": Autoencoder})[section.objective.kind](section, patch_px, normalisation, classes)
 
 
 def save_model(
@@ -181,13 +217,28 @@ def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> De
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     section = ModelSection.model_validate(description["section"])
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
-    model = build_model(section, description["patch_px"], normalisation).to(device)
+    first_stage, weights = first_stage_of(description, weights)
+    model = build_model(section, description["patch_px"], normalisation, description.get("classes", ()), first_stage)
+    model = model.to(device)
     try:
         model.network.load_state_dict(weights)
     except RuntimeError:
         raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
     model.precision = precision
     return model.eval().requires_grad_(False)
+
+
+def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple[nn.Module, float] | None, dict]:
+    """The autoencoder that lies in a model's file, with its latents' spread; and the weights of the model itself."""
+    from histogenesis.diffusion.latent import PREFIX
+
+    card = description.get("autoencoder")
+    if not card:
+        return None, weights
+    first_stage = build_model(ModelSection.model_validate(card["section"]), card["patch_px"], Normalisation.unit())
+    first_stage.network.load_state_dict({k.removeprefix(PREFIX): w for k, w in weights.items() if k.startswith(PREFIX)})
+    own = {k: w for k, w in weights.items() if not k.startswith(PREFIX)}
+    return (first_stage.eval(), card["latent_spread"]), own
 
 
 def check_fits(
@@ -203,6 +254,8 @@ def check_fits(
         raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted}")
     if level.kind == "upscale":
         return
+    if "label" in section.conditions and level.label not in (None, *facts.get("classes", ())):
+        raise BadInput(f"{folder}: it has not learnt class {level.label!r}; it knows {facts.get('classes') or 'none'}")
     for n in (n for n, one in enumerate(level.models) if one == (name or level.model)):
         try:
             check_network(level, n, section, facts["mpps"], facts.get("context_ratio"), ratio)

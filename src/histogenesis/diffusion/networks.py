@@ -30,6 +30,7 @@ class DDPMpp(nn.Module):
         image_channels: int = 3,
         seen_channels: int = 0,
         seen_noise: bool = False,
+        classes: int = 0,
     ):
         super().__init__()
         assert image_px % 2 ** (len(multipliers) - 1) == 0, "the recipe's model checks this"
@@ -38,6 +39,7 @@ class DDPMpp(nn.Module):
         self.noise_embedding = Embedding(channels, width_embedding)
         self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
         self.seen_embedding = Embedding(channels, width_embedding) if seen_noise else None
+        self.label_embedding = nn.Embedding(classes + 1, width_embedding) if classes else None
 
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
@@ -78,6 +80,7 @@ class DDPMpp(nn.Module):
         mpp_b: Tensor | None = None,
         dropout_key_b: Tensor | None = None,
         seen_noise_b: Tensor | None = None,
+        label_b: Tensor | None = None,
     ) -> Tensor:
         """(B, 3 + seen, H, W) -> (B, 3, H, W). `seen_noise_b`: how much noise the low-resolution picture beside x has."""
         embedding = self.noise_embedding(c_noise_b)
@@ -85,6 +88,8 @@ class DDPMpp(nn.Module):
             embedding = embedding + self.resolution_embedding(mpp_b)
         if self.seen_embedding is not None:
             embedding = embedding + self.seen_embedding(seen_noise_b)
+        if self.label_embedding is not None:
+            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
         embedding = silu(embedding)
 
         x = self.first(x_bchw)
@@ -112,6 +117,14 @@ class Embedding(nn.Module):
     def forward(self, value_b: Tensor) -> Tensor:
         angle = value_b.float()[:, None] * self.frequencies
         return self.layers(torch.cat([angle.sin(), angle.cos()], dim=1))
+
+
+def embed_label(embedding: nn.Embedding, label_b: Tensor | None, n: int) -> Tensor:
+    """(n, width); no label at all, or a negative one, is the last row: without a class."""
+    none = embedding.num_embeddings - 1
+    if label_b is None:
+        label_b = torch.full((n,), none, device=embedding.weight.device)
+    return embedding(torch.where(label_b < 0, none, label_b))
 
 
 class Block(nn.Module):

@@ -46,6 +46,8 @@ class Trainer:
         self.denoiser.precision = self.t.precision
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
+        kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
+        self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.t.lr, betas=self.t.betas, fused=True)
         for w in self.weights.values():  # Adam makes its state at its first step; a checkpoint fills it before that
             self.optimizer.state[w] = {
@@ -56,6 +58,10 @@ class Trainer:
         if self.t.compile and device != "cpu":
             self.denoiser.network.compile()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if self.buffers and (self.world > 1 or self.t.micro_batch):
+            raise BadInput(
+                "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
+            )
         self.step, self.best, self.running = 0, math.inf, None
         self.stop: StopRequest | bool = False
 
@@ -87,10 +93,14 @@ class Trainer:
         return loss
 
     def learning_rate(self) -> float:
-        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024)."""
+        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024); or falls to
+        `cosine_to` on a half cosine over all steps."""
         rise = min(1.0, (self.step + 1) / self.t.warmup_steps) if self.t.warmup_steps else 1.0
         decay = math.sqrt(max(1.0, self.step / self.t.decay_after_steps)) if self.t.decay_after_steps else 1.0
-        return self.t.lr * rise / decay
+        lr = self.t.lr * rise / decay
+        if self.t.cosine_to is None:
+            return lr
+        return self.t.cosine_to + (lr - self.t.cosine_to) * (1 + math.cos(math.pi * self.step / self.t.steps)) / 2
 
     def _sum_over_processes(self, total: Tensor) -> None:
         gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights.values()]
@@ -133,7 +143,8 @@ class Trainer:
 
     def _groups(self) -> dict[str, dict[str, Tensor]]:
         moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
-        return {
+        buffers = {"buffers": self.buffers} if self.buffers else {}
+        return buffers | {
             "weights": self.weights,
             "average": self.average,
             "first": {name: m["exp_avg"] for name, m in moments.items()},

@@ -10,7 +10,7 @@ from histogenesis.errors import BadInput
 from histogenesis.metrics.checks import check_apart
 from histogenesis.metrics.crops import CanvasSource, SlideSource, tissue_crops
 from histogenesis.metrics.features import ImageSet
-from histogenesis.patches.dataset import PatchCollection
+from histogenesis.patches.dataset import PatchCollection, by_mpp
 from histogenesis.patches.splits import read_splits
 
 WHOLE = 1e-9
@@ -53,14 +53,13 @@ def real_set(patches: str | Path, splits_tsv: str | Path, split: str, images: in
     """At most `images` patches at each mpp, chosen by the seed, in their stored order."""
     collection = PatchCollection(Path(patches), Path(splits_tsv), split)
     mpp, slide = np.asarray(collection.mpp, np.float64), np.asarray(collection.slide).astype(str)
-    patients = {row["slide"]: row["patient"] for row in checked_splits(splits_tsv)}
+    checked_splits(splits_tsv)
     rng = np.random.default_rng([seed, sum(split.encode())])
     chosen = []
-    for value in sorted(set(mpp.tolist()), reverse=True):
-        rows = np.flatnonzero(mpp == value)
+    for rows in reversed(by_mpp(mpp)):
         chosen.append(np.sort(rng.choice(rows, min(images, len(rows)), replace=False)))
     rows = np.concatenate(chosen)
-    patient = np.array([patients.get(name, name) for name in slide[rows]])
+    patient = np.asarray(collection.patient).astype(str)[rows]
     name = "train" if split == "train" else "held_out"
     return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection))
 

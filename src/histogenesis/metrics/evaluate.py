@@ -161,7 +161,7 @@ def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str 
         entries += pixel_metrics(sets, options, seed)
         audits[PIECES] = audit_pixels(sets, options)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
-    _write_json(out / "memorisation.json", found)
+    write_json(out / "memorisation.json", found)
     draw_pairs(out / "closest_pairs.png", sets, audits)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
@@ -170,7 +170,7 @@ def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str 
 def write_metrics(out: Path, entries: list[dict]) -> None:
     """metrics.json, and the same as a table in metrics.csv: NaN (an interval of one split) becomes null, and empty there."""
     clean = [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in e.items()} for e in entries]
-    _write_json(Path(out) / "metrics.json", clean)
+    write_json(Path(out) / "metrics.json", clean)
     unfinished = Path(out) / "metrics.csv.tmp"
     with open(unfinished, "w", newline="") as file:
         table = csv.DictWriter(file, list(clean[0]) if clean else ["name"], lineterminator="\n")
@@ -199,7 +199,7 @@ def _notes(*parts) -> str:
     return "; ".join(p for p in flat if p)
 
 
-def _write_json(path: Path, value) -> None:
+def write_json(path: Path, value) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
     os.replace(unfinished, path)

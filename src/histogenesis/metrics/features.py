@@ -23,7 +23,7 @@ BATCH = 64
 class ImageSet:
     """Images of one size with where they are from; `mpp` float64, `slide` and `patient` str, all (n,).
 
-    They may be a sample: `of` how many (0: these are all).
+    They may be a sample: `of` how many (0: these are all). `label`: the class of each, where there are classes.
     """
 
     name: str
@@ -32,12 +32,16 @@ class ImageSet:
     slide: np.ndarray
     patient: np.ndarray
     of: int = 0
+    label: np.ndarray | None = None
 
     def __len__(self):
         return len(self.images)
 
     def take(self, rows) -> ImageSet:
-        return ImageSet(self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of)
+        label = None if self.label is None else self.label[rows]
+        return ImageSet(
+            self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of, label
+        )
 
 
 @dataclass(frozen=True)

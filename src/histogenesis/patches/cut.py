@@ -32,19 +32,25 @@ def cut_slide(
     out: Path,
     picture: Path,
     coords: Path,
+    label: str | None = None,
 ) -> Cut:
     """Cut the patches of one slide and write the store, the coordinates for other tools, and a picture of the places.
 
     A slide that is set aside (or, with `on_finer_mpp: refuse`, is too coarse for an mpp) gives a valid, empty store whose
-    `error` says why. OSError rises: it may pass.
+    `error` says why. label: the class of each patch; empty, it is refused, so that no patch goes unlabelled. OSError rises:
+    it may pass.
     """
     name = json.loads(Path(record).read_text())["slide"]
     try:
         tissue = load_tissue(tissue_dir)
         if tissue.error:
             raise BadInput(tissue.error)
+        if label == "":
+            raise BadInput(f"{name}: the slide table gives it no `label`, which this patch set wants: fill it in")
         with open_record(record, run_dir) as slide:
             cut = choose(name, slide, tissue, options, seed)
+            if label is not None:
+                cut.texts["label"] = [label] * len(cut.coords)
             places = [(int(x), int(y), options.size_px, float(mpp)) for (x, y), mpp in zip(cut.coords, cut.mpp)]
             images = (read_padded(slide, *place, tissue.background) for place in shown_in(name, places))
             contexts = (read_context(slide, *place, options.context_ratio, tissue.background) for place in places)
@@ -52,6 +58,7 @@ def cut_slide(
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
     except BadInput as error:
         cut = Cut(name, options.size_px, error=str(error), context_ratio=options.context_ratio)
+        cut.texts = {} if label is None else {"label": []}
         write_store(out, cut, [])
         shown = np.full((40, 40, 3), 242, np.uint8)
     write_coords(coords, cut, options.mpps)

@@ -14,6 +14,7 @@ import numpy as np
 
 from histogenesis.errors import BadInput
 from histogenesis.patches.splits import read_splits
+from histogenesis.patches.store import read_texts
 
 OPEN_FILES = 128  # at once, in one process
 
@@ -22,21 +23,24 @@ class PatchCollection:
     """The patches of a split of a patch set.
 
     folder: one {slide}.h5 for each slide; splits_tsv: which slides, and which part of their width, belong to a split. A patch
-    belongs to a part only if it lies wholly inside; one that straddles two belongs to neither.
+    belongs to a part only if it lies wholly inside; one that straddles two belongs to neither. Of patches that name
+    their group (labelled folders), splits_tsv lists the groups as patients. classes: only patches of these labels.
 
-    mpp: float64 (n); slide: str (n); coords: int64 (n, 2); tissue: float32 (n); patch_px; context_ratio: of the wider view
-    beside each patch, or None; digest: of the patches' pixels. A wider view must lie in the part too, as far as it lies on
-    the slide: what is held out is not shown to a model, not even at the border of a view. Files are opened when first read,
-    at most OPEN_FILES at once; safe after fork, in threads, and when pickled. Raises BadInput if there are no patches.
+    mpp: float64 (n), NaN where it is not known; slide, patient, label: str (n); coords: int64 (n, 2); tissue: float32 (n);
+    patch_px; context_ratio: of the wider view beside each patch, or None; digest: of the patches' pixels and labels.
+
+    A wider view must lie in the part too, as far as it lies on the slide: what is held out is not shown to a model, not even
+    at the border of a view. Files are opened when first read, at most OPEN_FILES at once; safe after fork, in threads, and
+    when pickled. Raises BadInput if there are no patches.
     """
 
-    def __init__(self, folder: Path, splits_tsv: Path, split: str):
+    def __init__(self, folder: Path, splits_tsv: Path, split: str, classes: list[str] | None = None):
         self.folder, self.split = Path(folder), split
         entries = read_splits(splits_tsv)
         rows, names, empty = [], [], []
         sizes, ratios = set(), set()
-        for item in (item for item in entries if item["split"] == split):
-            found = self.describe(item)
+        for item in together([item for item in entries if item["split"] == split]):
+            found = self.describe(item, classes)
             sizes.add(found["size_px"])
             ratios.add(found["context_ratio"])
             rows.append(found)
@@ -62,12 +66,22 @@ class PatchCollection:
         self.mpp = np.concatenate([found["mpp"] for found in rows]).astype(np.float64)
         self.coords = np.concatenate([found["coords"] for found in rows])
         self.tissue = np.concatenate([found["tissue"] for found in rows])
+        self.patient = np.concatenate([found["patient"] for found in rows])
+        self.label = np.concatenate([found["label"] for found in rows])
         contents = json.dumps([found["imgs_sha256"] for found in rows]).encode() + self._index.tobytes()
+        if (self.label != "").any():
+            contents += json.dumps(self.label.tolist()).encode()
         self.digest = hashlib.sha256(contents).hexdigest()
         self._forget()
 
-    def describe(self, item: dict) -> dict:
-        """The patches of one row of splits.tsv: their index in the file, mpp, coords, tissue; size_px; why there are none."""
+    @property
+    def classes(self) -> list[str]:
+        """The labels that there are, sorted; none for patches without."""
+        return sorted(set(self.label.tolist()) - {""})
+
+    def describe(self, item: dict, classes: list[str] | None = None) -> dict:
+        """The patches of one row of `together`: their index in the file, mpp, coords, tissue, patient, label; size_px; why
+        there are none."""
         path = self.folder / f"{item['slide']}.h5"
         try:
             file = h5py.File(path, "r")
@@ -75,7 +89,8 @@ class PatchCollection:
             raise BadInput(f"{path}: there is no such file: cut the slide's patches first") from None
         with file:
             coords, mpp, tissue = file["coords"][:].reshape(-1, 2), file["mpp"][:], file["tissue"][:]
-            attributes = dict(file.attrs)
+            attributes, group, label = dict(file.attrs), read_texts(file, "group"), read_texts(file, "label")
+            grouped = "group" in file
         width = max(1, int(attributes["width_px"]))
         side = attributes["size_px"] * mpp / attributes["slide_mpp"]
         ratio = float(attributes["context_ratio"]) if "context_ratio" in attributes else None
@@ -87,8 +102,13 @@ class PatchCollection:
         why = attributes["error"] or skipped or "its mask has no tissue"
         if len(coords):
             why = f"none of {len(coords)} patches lies wholly in x {item['x_from']:g} to {item['x_to']:g} of the width"
+        if grouped:
+            inside, why = np.isin(group, item["patients"]), "none of its groups is in this split"
+        if classes is not None and inside.any():
+            inside, why = inside & np.isin(label, classes), f"none is of the classes {', '.join(classes)}"
         index = np.flatnonzero(inside)
         found = {"index": index, "mpp": mpp[index], "coords": coords[index], "tissue": tissue[index]}
+        found |= {"patient": group[index] if grouped else np.full(len(index), item["patient"]), "label": label[index]}
         facts = {"size_px": int(attributes["size_px"]), "imgs_sha256": str(attributes["imgs_sha256"]), "why": why}
         return found | facts | {"context_ratio": ratio}
 
@@ -135,3 +155,18 @@ class PatchCollection:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._forget()
+
+
+def together(entries: list[dict]) -> list[dict]:
+    """Rows of splits.tsv, those of one slide and part of it as one row, whose `patients` lists them all."""
+    found: dict[tuple, dict] = {}
+    for item in entries:
+        key = item["slide"], item["x_from"], item["x_to"]
+        found.setdefault(key, {**item, "patients": []})["patients"].append(item["patient"])
+    return list(found.values())
+
+
+def by_mpp(mpp: np.ndarray) -> list[np.ndarray]:
+    """The rows of each mpp, rising; of patches whose mpp is not known (NaN), all together."""
+    values, which = np.unique(mpp, return_inverse=True)
+    return [np.flatnonzero(which == k) for k in range(len(values))]

@@ -3,7 +3,9 @@
 The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
 random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64; `tissue` (n) float32.
 A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre, `context_ratio` times as wide.
-CLAM's bag of images reads `imgs` and `coords` as they are.
+CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n) UTF-8 bytes: `label`, and, where
+a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is given), `source` (the file) and
+`digest` (of the picture, the same for its eight turns and mirrors; empty if it is of one colour).
 
 TRIDENT and CLAM know one resolution a file, and both call its patch size `patch_size`: TRIDENT in pixels at
 `target_magnification`, CLAM in pixels of level `patch_level`. So each mpp has a folder with both, named and placed as those
@@ -25,7 +27,8 @@ import numpy as np
 
 @dataclass
 class Cut:
-    """The patches of one slide, without their pixels. coords (n, 2), mpp (n), tissue (n); skipped: mpp -> why it has none."""
+    """The patches of one slide, without their pixels. coords (n, 2), mpp (n), tissue (n); skipped: mpp -> why it has none;
+    texts: label, group, ... -> one for each patch; facts: more attributes of the file."""
 
     slide: str
     patch_px: int
@@ -37,6 +40,8 @@ class Cut:
     tissue: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     skipped: dict[float, str] = field(default_factory=dict)
     error: str = ""
+    facts: dict[str, str | int | float] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
     context_ratio: float | None = None
 
 
@@ -62,6 +67,9 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
         coords = file.create_dataset("coords", data=cut.coords, track_times=False)
         file.create_dataset("mpp", data=cut.mpp, track_times=False)
         file.create_dataset("tissue", data=cut.tissue, track_times=False)
+        for name, texts in cut.texts.items():
+            encoded = np.array([text.encode() for text in texts], "S") if n else np.zeros(0, "S1")
+            file.create_dataset(name, data=encoded, track_times=False)
         imgs.attrs.update({"wsi_name": cut.slide, "level_dim": (cut.width_px, cut.height_px)})
         coords.attrs.update({"name": cut.slide, "level0_width": cut.width_px, "level0_height": cut.height_px})
         file.attrs.update(
@@ -74,11 +82,19 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
                 "skipped_mpps": json.dumps({f"{mpp:g}": why for mpp, why in cut.skipped.items()}),
                 "error": cut.error,
                 "imgs_sha256": digest.hexdigest(),
+                **cut.facts,
             }
         )
         if cut.context_ratio:
             file.attrs["context_ratio"] = cut.context_ratio
     os.replace(part, path)
+
+
+def read_texts(file: h5py.File, name: str) -> np.ndarray:
+    """One text a patch (label, group, ...), str (n,); empty ones where the file has none of that name."""
+    if name not in file:
+        return np.full(len(file["mpp"]), "")
+    return np.array([text.decode() for text in file[name][:]], str).reshape(-1)
 
 
 def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from histogenesis.report import material, results
+from histogenesis.report import material, results, studies
 from histogenesis.report.blocks import Section, relative_address
 from histogenesis.report.gather import gather
 
@@ -16,6 +16,8 @@ from histogenesis.report.gather import gather
 SECTIONS = [
     results.synthetic,
     results.contact_sheets,
+    studies.study,
+    studies.samples,
     results.memorisation,
     results.metrics,
     results.coherence,

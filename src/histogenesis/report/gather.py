@@ -87,6 +87,19 @@ class Synthetic:
 
 
 @dataclass
+class Samples:
+    """Patches that a model drew: their evaluation, and the pictures of it that are there."""
+
+    name: str
+    sheet: Path | None
+    metrics: list[dict]
+    memorisation: dict
+    memorisation_file: Path
+    shown: Path | None
+    utility: Path | None
+
+
+@dataclass
 class Benchmark:
     """Of one job, from its benchmark file: step is the rule's folder (or file)."""
 
@@ -107,6 +120,10 @@ class Run:
     split_counts: dict[str, dict[str, dict[float, int]]] = field(default_factory=dict)  # set -> split -> mpp -> n
     models: list[Model] = field(default_factory=list)
     synthetic: list[Synthetic] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
+    study: list[dict] = field(default_factory=list)  # rows of study/table.json
+    winner: dict = field(default_factory=dict)
+    groups: dict[str, list[dict]] = field(default_factory=dict)  # labelled patch set -> rows of its splits.tsv
     metrics_file: Path | None = None
     metrics: list[dict] = field(default_factory=list)
     memorisation_file: Path | None = None
@@ -143,6 +160,10 @@ def gather(run_dir: str | Path) -> Run:
     names = {path.name for path in folder.glob("synthetic/*/")} | {path.stem for path in folder.glob("synthetic/*.tif")}
     for name in sorted(names):
         run.synthetic.append(_read_synthetic(run, name))
+    for path in sorted(folder.glob("samples/*/")):
+        run.samples.append(_read_samples(run, path.name))
+    run.study = _try(run, folder / "study/table.json", _json) or []
+    run.winner = _try(run, folder / "study/winner.json", _object) or {}
     for path in sorted(folder.glob("evaluation/*.json")):
         if path.name == "metrics.json":
             rows = _try(run, path, _json) or []
@@ -213,10 +234,14 @@ def _read_patches(run: Run) -> None:
             continue
         run.patches[folder.name] = files
         counts = run.split_counts[folder.name] = {}
+        splits_file, rows = run.splits_file, [row for s in run.slides.values() for row in s.splits]
+        if (folder / "splits.tsv").exists():  # labelled patches, split by group
+            splits_file = folder / "splits.tsv"
+            rows = run.groups[folder.name] = _try(run, splits_file, read_splits) or []
         for split in ("train", "validation", "test"):
-            if run.splits_file and any(row["split"] == split for s in run.slides.values() for row in s.splits):
+            if splits_file and any(row["split"] == split for row in rows):
                 try:
-                    counts[split] = _count(PatchCollection(folder, run.splits_file, split).mpp)
+                    counts[split] = _count(PatchCollection(folder, splits_file, split).mpp)
                 except BadInput:  # this split holds no patch
                     counts[split] = {}
                 except (OSError, KeyError) as error:
@@ -224,7 +249,8 @@ def _read_patches(run: Run) -> None:
 
 
 def _count(mpps: np.ndarray) -> dict[float, int]:
-    return dict(sorted(Counter(np.round(mpps, 6).tolist()).items(), reverse=True))
+    known = np.nan_to_num(np.round(mpps, 6), nan=0.0)  # 0: not known
+    return dict(sorted(Counter(known.tolist()).items(), reverse=True))
 
 
 def _read_patch_file(path: Path) -> PatchFile:
@@ -273,6 +299,19 @@ def _read_synthetic(run: Run, name: str) -> Synthetic:
         coherence,
         (_try(run, coherence, _coherence) or {}) if coherence else {},
         _there(evaluation / "contact.png"),
+    )
+
+
+def _read_samples(run: Run, name: str) -> Samples:
+    folder = run.folder / "evaluation/samples" / name
+    return Samples(
+        name,
+        _there(run.folder / "samples" / name / "samples.png"),
+        _try(run, folder / "metrics.json", _json) or [],
+        _try(run, folder / "memorisation.json", _object) or {},
+        folder / "memorisation.json",
+        _there(folder / "shown.png"),
+        _there(folder / "utility.png"),
     )
 
 

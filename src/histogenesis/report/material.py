@@ -32,8 +32,8 @@ def patches(run: Run) -> Section | None:
         sizes = {file.size_px for file in files.values() if file.size_px}
         totals = [sum(file.counts.get(mpp, 0) for file in files.values()) for mpp in mpps]
         size = f" of {', '.join(str(size) for size in sorted(sizes))} px" if sizes else ""
-        at = [*(f"{mpp:g} µm/px" for mpp in mpps), "all"]
-        rows = [["all slides", *totals, sum(totals)]]
+        at = [*(f"{mpp:g} µm/px" if mpp else "µm/px not known" for mpp in mpps), "all"]
+        rows = [["all", *totals, sum(totals)]]
         for split, counts in run.split_counts.get(name, {}).items():
             rows.append([f"of these: {split}", *(counts.get(mpp, 0) for mpp in mpps), sum(counts.values())])
         folder = run.folder / "patches" / name

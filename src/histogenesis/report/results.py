@@ -155,15 +155,30 @@ def memorisation(run: Run) -> Section | None:
 
 
 def metrics(run: Run) -> Section | None:
+    """Over all mpps at a glance, each number drawn beside its floor; then every number, folded."""
     if not run.metrics:
         return None
-    rows = [
+    overall = [row for row in run.metrics if not _numbers(row, "mpp")]
+    rows = []
+    for row in overall:
+        name = Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file)
+        drawn = _beside_floor(row) if _numbers(row, "value", "low", "high", "floor") else ""
+        rows.append([name, row.get("encoder") or "", row.get("value"), _interval(row), drawn, row.get("floor")])
+    columns = ["metric", "encoder", "value", "95 % interval", "", "real against real"]
+    caption = (
+        "Over all mpps. Bar and dot: interval and value, each on an axis of its own that starts at 0; the line is the floor:"
+        " the same number between two sets of real patches, which is the best that can be had."
+    )
+    blocks: list = [Table(columns, rows, caption, run.metrics_file)] if rows else []
+    notes = list(dict.fromkeys(row["note"] for row in overall if row.get("note")))
+    blocks += [Prose(note[:1].upper() + note[1:] + ".") for note in notes if not note.startswith("standard error")]
+    every = [
         [
             Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file),
             row.get("encoder") or "",
             f"{row['mpp']:g}" if _numbers(row, "mpp") else "all",
             row.get("value"),
-            f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–",
+            _interval(row),
             row.get("floor"),
             row.get("n", row.get("n_generated")),
             row.get("note") or "",
@@ -171,8 +186,19 @@ def metrics(run: Run) -> Section | None:
         for row in run.metrics
     ]
     columns = ["metric", "encoder", "µm/px", "value", "95 % interval", "real against real", "n", "note"]
-    caption = "“Real against real” is the same number between two sets of real patches: the best that can be had."
-    return Section("metrics", "Distance from real tissue", [Table(columns, rows, caption, run.metrics_file)])
+    table = run.metrics_file.with_suffix(".csv") if run.metrics_file else None
+    caption = "Every number, also of each mpp."
+    blocks.append(Table(columns, every, caption, table if table and table.exists() else None, fold_over=0))
+    return Section("metrics", "Distance from real tissue", blocks)
+
+
+def _beside_floor(row: dict) -> Interval:
+    ends = [row[name] for name in ("high", "floor", "floor_high") if _numbers(row, name)]
+    return Interval(row["low"], row["value"], row["high"], (0.0, 1.1 * max(ends)), reference=row["floor"])
+
+
+def _interval(row: dict) -> str:
+    return f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–"
 
 
 def _numbers(row: dict, *names: str) -> bool:

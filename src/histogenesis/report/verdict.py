@@ -7,6 +7,7 @@ from math import comb
 
 from histogenesis.report.blocks import Statement, count_text, number_text
 from histogenesis.report.gather import Run
+from histogenesis.report.studies import sample_statements
 
 CLEAR_SEAM = 1.1  # a lower bound above this is a seam that one may see, however many levels were tested
 CLOSE, FAR = 2, 16  # mean cross-scale error, grey steps of 255: hardly visible; another picture
@@ -28,7 +29,18 @@ PARTS = {
 
 def statements(run: Run) -> list[Statement]:
     """The sentences, in the order of what a reader needs first."""
-    found = [*_memorisation(run), *_drawn(run), *_held_out(run), *_metrics(run), *_tiles(run), *_scales(run)]
+    if run.samples and not run.synthetic:
+        held_out = _held_out(run) if run.slides else []
+        return [*sample_statements(run), *held_out, *_learning(run), *_set_aside(run), *_missing(run)]
+    found = [
+        *_memorisation(run),
+        *sample_statements(run),
+        *_drawn(run),
+        *_held_out(run),
+        *_metrics(run),
+        *_tiles(run),
+        *_scales(run),
+    ]
     return [*found, *_learning(run), *_set_aside(run), *_tissue(run), *_missing(run)]
 
 
@@ -236,7 +248,9 @@ def _tissue(run: Run) -> Iterator[Statement]:
 
 def _missing(run: Run) -> Iterator[Statement]:
     names = " ".join(str(row.get("name", "")).lower() for row in run.metrics)
-    names += " memorisation" * bool(run.memorisation)
+    names += " memorisation" * bool(run.memorisation or run.samples)
+    names += " ".join(str(row["name"]) for one in run.samples for row in one.metrics)
+    names += " utility" * any(one.utility for one in run.samples)
     missing = [what for words, what in PARTS.items() if not any(word in names for word in words)]
     if missing:
         yield Statement("open", "Not measured in this run: " + "; ".join(missing) + ".")

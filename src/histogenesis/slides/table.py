@@ -20,7 +20,7 @@ SLIDE_ROOT = "HISTOGENESIS_SLIDE_ROOT"
 
 
 class SlideRow(BaseModel):
-    """A row of the slide table. `path` and `tissue` are relative to the slide root; `mpp` overrides what the file says."""
+    """A row of the slide table. `path`, `tissue`, `regions` are relative to the slide root; `mpp` overrides the file's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +32,7 @@ class SlideRow(BaseModel):
     split: Literal["train", "validation", "test"] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     tissue: str | None = None
+    regions: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -41,7 +42,8 @@ class SlideRow(BaseModel):
 
 
 def read_table(path: str | Path) -> list[SlideRow]:
-    """Read slides.tsv: tab-separated, columns `slide` and `path`, and any of patient, mpp, label, split, sha256, tissue.
+    """Read slides.tsv: tab-separated, columns `slide` and `path`, and any of patient, mpp, label, split,
+    sha256, tissue, regions.
 
     Raises BadInput with everything that is wrong, one line each. OSErrors rise, except for a table that does not exist.
     """

@@ -1,0 +1,170 @@
+"""Samples: models -> samples/{samples}/: patches of each class -> evaluation/samples/{samples}/: how real, how copied, of what
+use. A study's combinations are samples like all others; study/ has them in one table.
+"""
+
+
+rule draw_samples:
+    input:
+        weights=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.safetensors",
+        description=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.json",
+    output:
+        patches=f"{RUN}/samples/{{samples}}/samples.h5",
+        picture=report(
+            f"{RUN}/samples/{{samples}}/samples.png",
+            caption="../workflow/report/drawn_patches.rst",
+            category="Samples",
+        ),
+    log:
+        f"{RUN}/logs/draw_samples/{{samples}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/draw_samples/{{samples}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(2 * TORCH_MB),
+        runtime=DRAW_AND_TRAIN_MINUTES,
+        gpu=1,
+    params:
+        options=lambda w: canonical(RECIPE.samples[w.samples].model_dump(mode="json", exclude={"compare"})),
+        state=lambda w: f"{RUN}/state/samples/{w.samples}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("draw_samples.py"),
+        env=environment("torch"),
+    shell:
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
+        " --options {params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
+        " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+
+
+rule train_set_encoder:
+    input:
+        splits=lambda w: splits_of(w.patch_set),
+        patches=lambda w: patches_of(w.patch_set),
+    output:
+        f"{RUN}/evaluation/encoders/{{patch_set}}.safetensors",
+    log:
+        f"{RUN}/logs/train_set_encoder/{{patch_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_set_encoder/{{patch_set}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(2 * TORCH_MB),
+        runtime=60,
+        gpu=1,
+    params:
+        options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
+        seed=f"--seed {RECIPE.seed}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("train_encoder.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " --options {params.options:q} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+
+
+rule evaluate_samples:
+    input:
+        samples=f"{RUN}/samples/{{samples}}/samples.h5",
+        splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
+        patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+        learned=lambda w: f"{RUN}/evaluation/encoders/{RECIPE.compared_with(w.samples)}.safetensors",
+    output:
+        metrics=f"{RUN}/evaluation/samples/{{samples}}/metrics.json",
+        table=f"{RUN}/evaluation/samples/{{samples}}/metrics.csv",
+        memorisation=f"{RUN}/evaluation/samples/{{samples}}/memorisation.json",
+        pairs=f"{RUN}/evaluation/samples/{{samples}}/closest_pairs.png",
+        chosen=f"{RUN}/evaluation/samples/{{samples}}/shown.json",
+        shown=report(
+            f"{RUN}/evaluation/samples/{{samples}}/shown.png",
+            caption="../workflow/report/shown_patches.rst",
+            category="Samples",
+        ),
+    log:
+        f"{RUN}/logs/evaluate_samples/{{samples}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/evaluate_samples/{{samples}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(2 * TORCH_MB),
+        runtime=120,
+    params:
+        options=canonical(RECIPE.evaluation.model_dump(mode="json", include=OF_SAMPLES)),
+        weights=canonical({name: content(file) for name, file in ENCODER_FILES.items()}),
+        seed=f"--seed {RECIPE.seed}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("evaluate_samples.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/evaluate_samples.py" --samples {input.samples} --patches "$(dirname {input.patches[0]})"'
+        " --splits {input.splits} --learned {input.learned} --options {params.options:q} {params.seed}"
+        " {params.cpu_threads} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
+
+
+rule measure_utility:
+    input:
+        samples=f"{RUN}/samples/{{samples}}/samples.h5",
+        splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
+        patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+    output:
+        found=f"{RUN}/evaluation/samples/{{samples}}/utility.json",
+        picture=report(
+            f"{RUN}/evaluation/samples/{{samples}}/utility.png",
+            caption="../workflow/report/utility.rst",
+            category="Samples",
+        ),
+    log:
+        f"{RUN}/logs/measure_utility/{{samples}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/measure_utility/{{samples}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(4 * TORCH_MB),
+        runtime=240,
+        gpu=1,
+    params:
+        options=utility_options(),
+        seed=f"--seed {RECIPE.seed}",
+        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        code=code("measure_utility.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " --generated {input.samples} {params.options} {params.seed} {params.cpu_threads}"
+        " --out $(dirname {output.found}) 2>&1 | tee {log}"
+
+
+rule gather_study:
+    input:
+        expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=OF_STUDY),
+        expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=[s for s in OF_STUDY if s in OF_USE]),
+    output:
+        table=f"{RUN}/study/table.csv",
+        rows=f"{RUN}/study/table.json",
+        picture=report(
+            f"{RUN}/study/study.png",
+            caption="../workflow/report/study.rst",
+            category="Study",
+        ),
+        winner=[f"{RUN}/study/winner.json"] if RECIPE.study and RECIPE.study.winner else [],
+    log:
+        f"{RUN}/logs/gather_study.log",
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        mem_mb=each_try(1500),
+        runtime=20,
+    params:
+        cells=lambda w: canonical([cell.model_dump(mode="json") for cell in RECIPE.study.cells]),
+        winner=lambda w: winner_options(),
+        code=code("gather_study.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/gather_study.py" --evaluation $RUN_DIR/evaluation/samples --cells {params.cells:q}'
+        " {params.winner} --out $(dirname {output.table}) 2>&1 | tee {log}"

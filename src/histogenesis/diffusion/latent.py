@@ -1,0 +1,90 @@
+"""Diffusion in an autoencoder's latent space (Rombach et al. 2022): the autoencoder as a model, and a denoiser of latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from histogenesis.config import Model as ModelSection
+from histogenesis.diffusion.model import Denoiser, Normalisation
+from histogenesis.diffusion.vq import FACTOR, VQF4
+
+if TYPE_CHECKING:
+    from histogenesis.diffusion.batches import Batch
+
+PREFIX = "autoencoder."  # of its weights, in the file of a model that draws in its space
+
+
+class Autoencoder(nn.Module):
+    """Pictures to latents and back."""
+
+    classes: Sequence[str] = ()
+
+    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
+        super().__init__()
+        self.network = VQF4(**section.network.model_dump(exclude={"kind"}))
+        self.objective, self.commitment = NoNoise(), section.objective.commitment
+        self.normalisation, self.precision = normalisation, "fp32"
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        """Pictures and what is left of them after encoding and decoding: float32, in [-1, 1]."""
+        with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.network.decode(self.network.encode(x_bchw)).float()
+
+    def to_uint8(self, x: Tensor) -> Tensor:
+        return self.normalisation.to_uint8(x)
+
+    def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
+        """Of each sample; shape (B,)."""
+        with torch.autocast(batch.image.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.network.losses(batch.image, self.commitment).float()
+
+
+class NoNoise:
+    """An autoencoder learns from pictures as they are."""
+
+    sigmas = None
+
+    def draw_sigma(self, normal: Tensor) -> Tensor:
+        return torch.zeros_like(normal)
+
+
+class LatentDenoiser(Denoiser):
+    """D(z; sigma, ...) in the latent space of a trained autoencoder, which is kept with the weights and does not learn."""
+
+    def __init__(
+        self,
+        section: ModelSection,
+        patch_px: int,
+        normalisation: Normalisation,
+        classes: Sequence[str],
+        autoencoder: Autoencoder,
+        spread: float,
+    ):
+        channels = autoencoder.network.codes.embedding_dim
+        super().__init__(section, patch_px // FACTOR, normalisation, classes, image_channels=channels)
+        self.first_stage = autoencoder.requires_grad_(False)
+        self.channels, self.factor = channels, FACTOR
+        self.scale = (section.objective.sigma_data or 1.0) / spread
+
+    @torch.no_grad()
+    def to_latent(self, pictures_bchw: Tensor) -> Tensor:
+        """Pictures in [-1, 1] -> latents of the spread that the objective wants."""
+        return self.first_stage.network.encode(pictures_bchw).float() * self.scale
+
+    @torch.no_grad()
+    def to_uint8(self, x: Tensor) -> Tensor:
+        return self.normalisation.to_uint8(self.first_stage.network.decode(x / self.scale))
+
+    def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
+        """As for pictures; the noise is the first rows and columns of what the pictures would get."""
+        z = self.to_latent(batch.image)
+        noise = batch.noise[:, : z.shape[1], : z.shape[2], : z.shape[3]]
+        return super().sample_loss(batch._replace(image=z, noise=noise), dropout)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Weights that are saved with those that were learnt."""
+        return {PREFIX + name: w for name, w in self.first_stage.network.state_dict().items()}
