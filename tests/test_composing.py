@@ -100,7 +100,8 @@ def set_at(values, path, value):
         ),
         ((1, "cascade", 0, "model"), "base", "model 'base' learns mpps .* and never sees 3.2"),
         ((1, "model"), "large", "model 'large' learns mpps .* never sees 1.6"),
-        ((1, "sampler", "steps"), 17, "learns 16 steps, fewer than the sampler's 17"),
+        ((1, "cascade", 0, "sampler", "steps"), 17, "learns 16 steps, fewer than the sampler's 17"),
+        ((1, "sampler"), {"levels": "schedule", "steps": 17}, "learns 16 steps, fewer than the sampler's 17"),
         ((1, "sampler"), {"kind": "heun", "eta": 0.5}, "`eta` belongs to `kind: ddim`"),
         ((0, "white"), {"share": 0.5}, "nothing lies above it that could be white"),
         ((0, "joining"), {"kind": "inpaint", "stride_px": 20}, "must be at least half"),
@@ -123,7 +124,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(values, path, value, mes
         (("patches", "fine", "context_ratio"), None, "needs patches with a wider view; set patches.fine.context_ratio"),
         (("models", "fine", "lowres_factor"), 4, "at 1/4 of its resolution .* but here there is one at 1/2"),
         (("models", "fine", "training", "crop_px"), 32, "crop_px 32 is more than the patches' 16 px"),
-        (("models", "fine", "objective", "timesteps"), 3, "learns 3 steps"),
+        (("models", "fine-base", "objective", "timesteps"), 3, "learns 3 steps"),
     ],
 )
 def test_models_that_do_not_fit_are_refused(values, path, value, message):

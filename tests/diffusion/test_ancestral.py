@@ -49,7 +49,7 @@ def test_ddim_with_eta_1_is_ddpm_and_with_eta_0_is_deterministic():
     assert all(stage.fresh == 0 for stage in flow)
     sample(perfect, normal(4, 1, 1, 5, 5), flow)  # asks for no fresh noise
     # eta = 0 is Euler's step of the flow in sigma (Song et al. 2021, eq. 14)
-    for a, b in zip(flow, stages("euler", T, learned=SIGMAS)):
+    for a, b in zip(flow, stages("euler", T, levels="schedule", learned=SIGMAS)):
         x, d = normal(5, 1, 1, 3, 3), normal(6, 1, 1, 3, 3)
         assert torch.allclose(a.update(x, d, None)[0], b.update(x, d, None)[0])
 
@@ -80,11 +80,11 @@ def test_few_steps_of_a_deterministic_sampler_end_near_the_exact_flow(kind):
     errors = [
         float((sample(perfect, noise, stages(kind, n, learned=learned)) - exact).abs().max()) for n in (20, 50, 200)
     ]
-    assert errors[0] < 0.3 and errors[1] < 0.08 and errors[2] < 0.02
+    assert errors[0] < 0.2 and errors[1] < 0.08 and errors[2] < 0.02
 
 
-def test_karras_levels_stay_within_what_the_schedule_has():
-    solver = stages("heun", 10, levels="karras", learned=SIGMAS)
+def test_levels_of_second_order_samplers_are_karras_and_stay_within_what_the_schedule_has():
+    solver = stages("heun", 10, learned=SIGMAS)
     assert solver[0].sigma == pytest.approx(min(80, SIGMAS[-1]))
     assert solver[-1].sigma >= SIGMAS[0] * (1 - 1e-9)
 

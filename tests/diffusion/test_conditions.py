@@ -9,6 +9,7 @@ from histogenesis.config import Model
 from histogenesis.diffusion.batches import Batches
 from histogenesis.diffusion.conditions import low_resolution, noised, pictures_of
 from histogenesis.diffusion.model import Normalisation, build_model, load_model, save_model
+from histogenesis.diffusion.samples import from_noise, told_of
 from histogenesis.diffusion.training import Trainer
 
 UNIT = Normalisation.unit()
@@ -20,7 +21,7 @@ PLAIN = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], 
 class Scenes:
     """Patches that nobody could guess without their context: both have the same random colour. Context is twice as wide."""
 
-    context_ratio = 2.0
+    context_ratio, patch_px = 2.0, 16
 
     def __init__(self, n=64, px=16):
         rng = np.random.default_rng(0)
@@ -209,3 +210,21 @@ def test_conditions_that_do_not_fit_are_refused(change, message):
     values = section().model_dump(mode="json") | change
     with pytest.raises(ValueError, match=message):
         Model.model_validate(values)
+
+
+@pytest.mark.parametrize("conditions", [[], ["context"], ["lowres", "context"]])
+def test_samples_are_drawn_beside_held_out_pictures(conditions):
+    options = section(conditions=conditions, sample_images=3)
+    checks = batches(options, crop_px=None)
+    checks.augment = False
+    told = told_of(checks, 2.0, 3, 16, seed=1)
+    model = build_model(options, 16, UNIT).eval()
+    with torch.no_grad():
+        rows = from_noise(model, options, checks, [2.0, 1.9], "cpu")
+    assert [row.shape for row in rows] == [(3, 3, 16, 16)] * 2 and all(torch.isfinite(row).all() for row in rows)
+    if conditions:
+        context = UNIT.encode(torch.from_numpy(Scenes().contexts[:3].transpose(0, 3, 1, 2).copy()))
+        assert torch.equal(told["seen_bchw"][:, -3:], context), "the held-out patches' own, not turned"
+        assert ("seen_noise_b" in told) == ("lowres" in conditions)
+    else:
+        assert told == {}

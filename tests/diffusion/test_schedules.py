@@ -94,7 +94,7 @@ def test_v_eps_and_x0_of_one_perfect_denoiser_give_the_same_sample(sampler):
             s = objective.scalings(torch.full((2, 1, 1, 1), sigma, dtype=torch.float64))
             return s.skip * x + s.out * forward(s.into * x, s.noise.flatten())
 
-        solver = stages(sampler, 32, learned=objective.sigmas)
+        solver = stages(sampler, 32, levels="schedule", learned=objective.sigmas)
         ends[kind] = sample(denoise, noise, solver, fresh.__getitem__)
     directly = sample(perfect, noise, solver, fresh.__getitem__)
     for end in ends.values():

@@ -13,17 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.nn.functional import avg_pool2d
 
-from histogenesis.config import Model, Sampler, Threshold, WinnerModel, canonical
+from histogenesis.config import Model, WinnerModel, canonical
 from histogenesis.device import computed_on
 from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.conditions import noised
-from histogenesis.diffusion.guidance import guided
 from histogenesis.diffusion.model import build_model, load_model, save_model
-from histogenesis.diffusion.noise import normal
-from histogenesis.diffusion.samplers import sample, stages
-from histogenesis.diffusion.threshold import thresholded
+from histogenesis.diffusion.samples import SAMPLES, from_noise, kinds
 from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.diffusion.vq import latent_spread
 from histogenesis.errors import BadInput
@@ -44,10 +39,7 @@ REPORTING = {
 }
 
 
-# A schedule's first noise levels are so high that estimates leave what pictures can be; this keeps them there.
 SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
-SAMPLE_THRESHOLD = Threshold(kind="dynamic")
-SAMPLE_LOWRES_NOISE = 0.2
 
 
 def arguments() -> argparse.Namespace:
@@ -86,68 +78,6 @@ def read_autoencoder(folder: Path | None) -> tuple[tuple[torch.nn.Module, float]
     with open(folder / "model.safetensors", "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     return (load_model(folder), card["latent_spread"]), card, f" {digest}"
-
-
-def kinds(denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
-    """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
-    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
-
-
-def from_noise(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
-    """What a denoiser draws at each mpp, beside held-out pictures where it is told some: (n, 3, p, p), model units."""
-    denoiser, options, held_out, rows = trainer.denoiser, section.training, checks.patches, []
-    px, n = options.crop_px or held_out.patch_px, options.sample_images
-    side = px // denoiser.factor
-    full, learned = torch.ones(n, device=trainer.device), denoiser.objective.sigmas
-    pictures = learned and not section.autoencoder
-    sampler = Sampler(
-        kind="dpmpp-2m", steps=min(20, len(learned or range(20))), threshold=SAMPLE_THRESHOLD if pictures else None
-    )
-    solver = stages(**sampler.solver, learned=learned)
-    for mpp, label in kinds(denoiser, mpps):
-        told = {}
-        if checks.pictures:
-            seen = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))]
-            if "lowres" in checks.pictures:
-                level, noise = (
-                    torch.full((n,), SAMPLE_LOWRES_NOISE),
-                    normal(tuple(seen[0].shape), "lowres", options.seed),
-                )
-                seen[0], told["seen_noise_b"] = (
-                    noised(seen[0], level, torch.from_numpy(noise)),
-                    level.to(trainer.device),
-                )
-            told["seen_bchw"] = torch.cat(seen, dim=1).to(trainer.device)
-
-        def estimate(x, sigma, mpp=mpp, told=told, label=label):
-            denoise = guided(denoiser, label)
-            return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
-
-        noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(trainer.device)
-        rows.append(sample(estimate, noise, solver))
-    return rows
-
-
-def nearest(checks: Batches, mpp: float, n: int) -> tuple[torch.Tensor, list[int], list[int]]:
-    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
-    there = np.unique(checks.patches.mpp)
-    found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    chosen, turns = np.resize(found, n).tolist(), [0] * n
-    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
-
-
-def enlarged(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp, made by an upscaler from their average over 2 x 2 px."""
-    made = [nearest(checks, mpp, section.training.sample_images)[0].to(trainer.device) for mpp in mpps]
-    return [trainer.denoiser(avg_pool2d(image, trainer.denoiser.objective.factor)) for image in made]
-
-
-def reconstructed(trainer: Trainer, section: Model, checks: Batches, mpps: list[float]) -> list[torch.Tensor]:
-    """Held-out patches of each mpp after an autoencoder."""
-    return [trainer.denoiser(nearest(checks, m, section.training.sample_images)[0].to(trainer.device)) for m in mpps]
-
-
-SAMPLES = {"super-resolution": enlarged, "autoencoder": reconstructed}  # denoisers: from noise
 
 
 def main() -> None:
@@ -191,7 +121,7 @@ def main() -> None:
 
     def draw_samples(step: int) -> None:
         with averaged(trainer), torch.no_grad():
-            made = SAMPLES.get(section.objective.kind, from_noise)(trainer, section, checks, mpps)
+            made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
         rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [
             " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)

@@ -30,7 +30,8 @@ class Sampler(Section):
     steps: PositiveInt = 18
     levels: Literal["karras", "schedule"] | None = Field(
         None,
-        description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: those, if any",
+        description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: the latter for"
+        " `ddim` and `ddpm`, if the model has one",
     )
     sigma_min: PositiveFloat = 0.002
     sigma_max: PositiveFloat = 80.0
@@ -39,6 +40,11 @@ class Sampler(Section):
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
     epsilon_scaling: EpsilonScaling | None = None
     threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
+
+    @property
+    def on_schedule(self) -> bool:
+        """Whether a model's own steps are taken, if it has any."""
+        return self.levels == "schedule" or (self.levels is None and self.kind in ("ddim", "ddpm"))
 
     @property
     def solver(self) -> dict:

@@ -110,7 +110,7 @@ def check_steps(sampler: Sampler, model: Model) -> None:
     learned = getattr(model.objective, "timesteps", None)
     if learned is None and sampler.levels == "schedule":
         raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
-    if learned and sampler.levels != "karras" and sampler.steps > learned:
+    if learned and sampler.on_schedule and sampler.steps > learned:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 

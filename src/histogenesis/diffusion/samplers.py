@@ -48,21 +48,22 @@ def stages(
 
     Raises ValueError where the schedule has fewer steps than are asked for.
     """
+    if levels is None:
+        levels = "schedule" if learned and kind in ON_SCHEDULE else "karras"
     sigmas = noise_levels(steps, sigma_min, sigma_max, rho, levels, learned)
     extra = {"ddim": {"eta": eta or 0.0}, "ddpm": {"variance": variance or "posterior"}}.get(kind, {})
     return SAMPLERS[kind](sigmas, **extra)
 
 
 def noise_levels(
-    steps: int, sigma_min: float, sigma_max: float, rho: float, levels: str | None, learned: list[float] | None
+    steps: int, sigma_min: float, sigma_max: float, rho: float, levels: str, learned: list[float] | None
 ) -> list[float]:
     """`steps` falling noise levels, then 0: of the model's own schedule, or those of Karras et al. within its reach."""
-    if learned is None:
-        if levels == "schedule":
-            raise ValueError("levels: schedule: the model was trained without one; use `levels: karras`")
-        return karras_sigmas(steps, sigma_min, sigma_max, rho)
     if levels == "karras":
-        return karras_sigmas(steps, max(sigma_min, learned[0]), min(sigma_max, learned[-1]), rho)
+        reach = (max(sigma_min, learned[0]), min(sigma_max, learned[-1])) if learned else (sigma_min, sigma_max)
+        return karras_sigmas(steps, *reach, rho)
+    if learned is None:
+        raise ValueError("levels: schedule: the model was trained without one; use `levels: karras`")
     return spaced(learned, steps)
 
 
@@ -170,6 +171,8 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
     return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
 
+# Steps that are even in t are wide in ln sigma towards the end: ancestral steps can do with that, second-order ones cannot.
+ON_SCHEDULE = ("ddim", "ddpm")
 SAMPLERS = {"euler": euler, "heun": heun, "dpmpp-2m": dpmpp_2m, "ddim": ddim, "ddpm": ddpm}
 
 

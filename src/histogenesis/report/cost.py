@@ -33,17 +33,9 @@ def tiles_of(
     if level.kind == "draw" and level.tile_by_tile:
         yield from _one_by_one(level, recipe, k, slide, used, above)
     elif level.kind == "draw":
-        drawing = Drawing(
-            level,
-            size_px,
-            k,
-            recipe.seed,
-            slide,
-            denoise=None,
-            normalisation=ANY,
-            plan=used,
-            learned=_any_levels(level.sampler),
-        )
+        learned = _any_levels(level.sampler)
+        with LevelFile(above) if above else nullcontext() as seen:
+            drawing = Drawing(level, size_px, k, recipe.seed, slide, None, ANY, above=seen, plan=used, learned=learned)
         for stage in range(len(drawing.stages)):
             yield from ((tile.size, 1) for tile in drawing.tiles(stage))
     elif UPSCALERS[level.method.kind] is LearnedUpscaler:
