@@ -28,10 +28,11 @@ rule draw_level:
         gpu=1,
     params:
         level=drawing_params,
+        above=above_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -59,11 +60,12 @@ rule draw_wave:
         gpu=1,
     params:
         level=drawing_params,
+        above=above_params,
         jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 

@@ -19,7 +19,7 @@ rule make_phantom:
         mem_mb=each_try(2000),
         runtime=slide_minutes(20),
     params:
-        options=lambda w: canonical(PHANTOMS[w.slide]),
+        options=lambda w: canonical(PHANTOMS[w.slide].model_dump(mode="json", exclude={"label"})),
         code=code("make_phantom.py"),
         env=environment("slides"),
     shell:

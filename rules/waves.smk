@@ -41,14 +41,21 @@ def wave_before(wildcards):
     return wave_done(wildcards.slide, int(wildcards.k), wave - 1) if wave else []
 
 
-def drawing_params(wildcards, input):
-    """What the command is told of a level, alike for the whole of it and for a share of a wave."""
+def drawing_params(wildcards):
+    """What the command is told of a level, alike for the whole of it and for a share of a wave.
+
+    Without the inputs' names: what Snakemake must ask of the inputs is no longer compared with what it was before.
+    """
     k = int(wildcards.k)
     return " ".join(
         [
             f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
             f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
-            f"--above {input.above} --plan {input.plan}" if k else "",
             f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
         ]
     )
+
+
+def above_params(wildcards, input):
+    """The level above and the plan, for the levels that have them."""
+    return f"--above {input.above} --plan {input.plan}" if int(wildcards.k) else ""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from histogenesis.config import PatchSet, Tissue
 from histogenesis.patches.cut import cut_slide
+from histogenesis.patches.store import read_texts
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, register
 from histogenesis.tissue.files import segment_slide
@@ -30,10 +31,10 @@ def folder(tmp_path_factory, cmu_slide) -> Path:
     return path
 
 
-def cut(path, name="a", **changes):
+def cut(path, name="a", label=None, **changes):
     options = PatchSet(**(OPTIONS | changes))
     places = path / name / "cmu.h5", path / name / "cmu.png", path / name / "coords"
-    return cut_slide(path / "cmu.json", path, path / "tissue", options, 1, *places)
+    return cut_slide(path / "cmu.json", path, path / "tissue", options, 1, *places, label)
 
 
 def test_store(folder, cmu_slide):
@@ -62,6 +63,14 @@ def test_same_bytes_again(folder):
     names = ["cmu.h5", "cmu.png", "coords/1mpp/patches/cmu.h5", "coords/1mpp/patches/cmu_patches.h5"]
     for name in names:
         assert (folder / "a" / name).read_bytes() == (folder / "b" / name).read_bytes()
+
+
+def test_patches_have_the_class_of_their_slide_where_the_recipe_wants_it(folder):
+    cut(folder, "labelled", "naïve tumour")
+    with h5py.File(folder / "a" / "cmu.h5") as plain, h5py.File(folder / "labelled" / "cmu.h5") as file:
+        assert "label" not in plain and np.array_equal(plain["imgs"][:], file["imgs"][:])
+        assert read_texts(file, "label").tolist() == ["naïve tumour"] * 24
+    assert "gives it no `label`, which this patch set wants" in cut(folder, "unlabelled", "").error
 
 
 def test_another_mpp_changes_no_patch_of_the_others(folder):

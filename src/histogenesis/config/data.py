@@ -18,6 +18,7 @@ class Phantom(Section):
     height_mm: PositiveFloat = 3.0
     mpp: Mpp = 1.0
     patient: Name | None = Field(None, description="default: the slide's own name")
+    label: str | None = Field(None, description="its class, as the slide table's column `label`")
     pen_mark: bool = True
     dust: bool = True
 

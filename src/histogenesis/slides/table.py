@@ -121,7 +121,8 @@ def rows_of(slides: config.Slides, run: str) -> list[SlideRow]:
     """
     rows = read_table(slides.table) if slides.table else []
     rows += [
-        SlideRow(slide=p.name, path=f"run:phantoms/{p.name}.tif", patient=p.patient or p.name) for p in slides.phantoms
+        SlideRow(slide=p.name, path=f"run:phantoms/{p.name}.tif", patient=p.patient or p.name, label=p.label)
+        for p in slides.phantoms
     ]
     if problems := _contradictions(rows):
         raise BadInput(
