@@ -27,12 +27,13 @@ rule draw_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
+        options=lambda w: canonical(level_section(int(w.k))),
         level=drawing_params,
         above=above_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -59,13 +60,14 @@ rule draw_wave:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
+        options=lambda w: canonical(level_section(int(w.k))),
         level=drawing_params,
         above=above_params,
         jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 

@@ -1,7 +1,6 @@
 """What commands are told of a level, and which jobs draw the waves of one that is drawn tile by tile."""
 
 import functools
-import shlex
 
 from histogenesis.cascade.waves import waves
 
@@ -49,7 +48,7 @@ def drawing_params(wildcards):
     k = int(wildcards.k)
     return " ".join(
         [
-            f"--slide {wildcards.slide} --k {k} --options {shlex.quote(canonical(level_section(k)))}",
+            f"--slide {wildcards.slide} --k {k}",
             f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
             f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
         ]

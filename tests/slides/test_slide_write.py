@@ -12,6 +12,7 @@ import openslide
 import pytest
 import pyvips
 import tifffile
+from pydantic import ValidationError
 from small_slides import area_mean
 
 from histogenesis.config import SlideFile
@@ -169,9 +170,8 @@ def test_what_is_no_canvas(tmp_path):
         file["image"] = np.zeros((4, 4))
     with pytest.raises(BadInput, match=r"other\.h5: is not a canvas"):
         write_slide(tmp_path / "other.h5", tmp_path / "s.tif", SlideFile(), {})
-    source = canvas(tmp_path / "c.h5", picture(100, 100))
-    with pytest.raises(BadInput, match=r"tile_px 100: .* multiple of 16"):
-        write_slide(source, tmp_path / "s.tif", SlideFile(tile_px=100), {})
+    with pytest.raises(ValidationError, match="multiple of 16"):
+        SlideFile(tile_px=100)
 
 
 def stitch(root, source, out, **kwargs):

@@ -143,7 +143,7 @@ class TissuePlan(Section):
 class SlideFile(Section):
     """The pyramidal TIFF."""
 
-    tile_px: Annotated[int, Field(gt=0, multiple_of=16)] = 512
+    tile_px: Annotated[int, Field(gt=0, multiple_of=16, description="as TIFF wants it")] = 512
     quality: Annotated[int, Field(ge=1, le=100)] = 89
     subsampling: Literal["4:4:4", "4:2:0"] = "4:4:4"
 

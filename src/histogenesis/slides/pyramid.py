@@ -24,7 +24,6 @@ import tifffile
 from tqdm import tqdm
 
 from histogenesis.config import SlideFile
-from histogenesis.errors import BadInput
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:0": (2, 2)}
@@ -121,10 +120,6 @@ def write_pyramid(
     which file and how much is needed.
     """
     height, width = size_px
-    if options.tile_px % 16:
-        raise BadInput(
-            f"tile_px {options.tile_px}: the tiles of a TIFF are a multiple of 16 px wide: take 256, 512 or 1024"
-        )
     sizes = level_sizes(height, width, options.tile_px)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
