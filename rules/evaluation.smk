@@ -148,6 +148,7 @@ rule evaluate_patches:
         runtime=240,
     params:
         options=canonical(RECIPE.evaluation.model_dump(mode="json", exclude={"contact_sheet", "seam_shifts"})),
+        tiles=canonical([level.tiling for level in LEVELS]),
         weights=canonical({name: content(file) for name, file in ENCODER_FILES.items()}),
         min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
         seed=f"--seed {RECIPE.seed}",
@@ -156,5 +157,5 @@ rule evaluate_patches:
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
         " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
-        " --run-dir $RUN_DIR --options {params.options:q} {params.min_tissue} {params.seed}"
+        " --run-dir $RUN_DIR --options {params.options:q} --tiles {params.tiles:q} {params.min_tissue} {params.seed}"
         " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

@@ -2,15 +2,18 @@
 Writes metrics.json and .csv, memorisation.json, closest_pairs.png and features/ into one folder."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from histogenesis.config import Evaluation
 from histogenesis.errors import BadInput
+from histogenesis.metrics.coherence import LevelTiles
 from histogenesis.metrics.collect import checked_splits, held_out_split, real_sources, synthetic_folders
 from histogenesis.metrics.crops import CanvasSource
 from histogenesis.metrics.evaluate import evaluate, write_metrics
 from histogenesis.metrics.evaluate_pfid import pfid_metrics
+from histogenesis.metrics.feature_seams import seam_metrics
 from histogenesis.metrics.job import collect, load_encoders
 
 
@@ -23,10 +26,11 @@ def main() -> None:
     )
     parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
     parser.add_argument(
-        "--records", type=Path, help="folder of the slides' records, for patch FID; without it there is none"
+        "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
     parser.add_argument("--run-dir", type=Path, help="the run's folder; phantoms lie there")
     parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--tiles", default="[]", help="of each level: tile_px, joining, constraint, as JSON")
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
@@ -38,16 +42,20 @@ def main() -> None:
             arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
         )
         found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
-        if arguments.records and options.pfid_crops:
-            size_px = options.pfid_px or sets.train.images.shape[1]
-            mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
-            rows = checked_splits(arguments.splits)
+        if arguments.records:
+            patch_px, rows = sets.train.images.shape[1], checked_splits(arguments.splits)
             real = [
                 real_sources(arguments.records, arguments.run_dir or arguments.records.parent, rows, split)
                 for split in ("train", held_out_split(rows))
             ]
             canvases = [CanvasSource(folder) for folder in synthetic_folders(arguments.synthetic)]
-            found["metrics"] += pfid_metrics(encoders, *real, canvases, mpps, size_px, options, arguments.seed)
+            tiles = [LevelTiles.model_validate(level) for level in json.loads(arguments.tiles)]
+            seed = arguments.seed
+            found["metrics"] += seam_metrics(encoders, [*real[0], *real[1]], canvases, tiles, patch_px, options, seed)
+            if options.pfid_crops:
+                mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
+                crop_px = options.pfid_px or patch_px
+                found["metrics"] += pfid_metrics(encoders, *real, canvases, mpps, crop_px, options, seed)
             write_metrics(arguments.out, found["metrics"])
     except BadInput as error:
         sys.exit(f"error: {error}")

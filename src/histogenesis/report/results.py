@@ -193,8 +193,9 @@ def metrics(run: Run) -> Section | None:
 
 
 def _beside_floor(row: dict) -> Interval:
-    ends = [row[name] for name in ("high", "floor", "floor_high") if _numbers(row, name)]
-    return Interval(row["low"], row["value"], row["high"], (0.0, 1.1 * max(ends)), reference=row["floor"])
+    ends = [row[name] for name in ("low", "high", "floor", "floor_low", "floor_high") if _numbers(row, name)]
+    axis = (min(0.0, 1.1 * min(ends)), 1.1 * max(ends))
+    return Interval(row["low"], row["value"], row["high"], axis, reference=row["floor"])
 
 
 def _interval(row: dict) -> str:
@@ -248,6 +249,7 @@ def coherence(run: Run) -> Section | None:
             " difference, in grey steps of 255.",
         ),
     ]
+    blocks += _seams_in_features(run)
     if scale_rows:
         columns = ["slide", "level", "µm/px", "constraint", "mean", "RMSE", "max", "mean, all", "RMSE, all", "max, all"]
         caption = (
@@ -256,6 +258,20 @@ def coherence(run: Run) -> Section | None:
         )
         blocks.append(Table(columns, scale_rows, caption))
     return Section("coherence", "Do tiles and scales agree?", blocks)
+
+
+def _seams_in_features(run: Run) -> list[Table]:
+    found = [row for row in run.metrics if row.get("name") == "seam_mmd" and _numbers(row, "mpp", "value", "floor")]
+    rows = [
+        [f"{row['mpp']:g}", row.get("encoder") or "", row["value"], _interval(row), _beside_floor(row), row["floor"]]
+        for row in found
+    ]
+    caption = (
+        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them, 0 where"
+        " a tile line is a place like any other. The line in the drawing: the same on real slides, whose tiles are imagined."
+    )
+    columns = ["µm/px", "encoder", "distance", "95 % interval", "", "real slides"]
+    return [Table(columns, rows, caption, run.metrics_file)] if rows else []
 
 
 def models(run: Run) -> Section | None:

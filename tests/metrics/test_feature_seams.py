@@ -1,0 +1,102 @@
+"""Seams in feature space: found where tiles do not belong together, not found where there are none, nor on real slides."""
+
+import h5py
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from histogenesis.config import Evaluation
+from histogenesis.metrics.coherence import LevelTiles
+from histogenesis.metrics.crops import CanvasSource
+from histogenesis.metrics.encoders import load
+from histogenesis.metrics.feature_seams import canvas_pairs, seam_metrics, seam_pairs
+
+TILES = LevelTiles(tile_px=32, joining={"kind": "independent"}, constraint={"kind": "none"})
+OPTIONS = Evaluation(images=200, repeats=20)
+
+
+def texture(seed: int, height: int, width: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(height, width, 3))
+    smooth = gaussian_filter(noise, (2, 2, 0))
+    return (130 + 60 * smooth / smooth.std()).clip(0, 215).astype(np.uint8)
+
+
+def tiled(seed: int, height: int, width: int) -> np.ndarray:
+    """Tiles of 32 px, each of a texture of its own."""
+    out = np.empty((height, width, 3), np.uint8)
+    for n, (y, x) in enumerate(np.ndindex(height // 32, width // 32)):
+        out[32 * y : 32 * y + 32, 32 * x : 32 * x + 32] = texture(1000 * seed + n, 32, 32)
+    return out
+
+
+def one_level(folder, picture: np.ndarray) -> CanvasSource:
+    folder.mkdir()
+    with h5py.File(folder / "level0.h5", "w") as file:
+        file["image"] = picture
+        file.attrs.update({"mpp": 1.0, "level": 0, "slide": "synthetic_001"})
+    return CanvasSource(folder)
+
+
+class Real:
+    """A real slide, as far as crops are concerned."""
+
+    name = patient = "real"
+
+    def __init__(self, picture: np.ndarray, mpp: float):
+        self.picture, self.finest_mpp = picture, mpp
+        self.height_um, self.width_um = (n * mpp for n in picture.shape[:2])
+
+    def read(self, x_um, y_um, size_px, mpp):
+        assert mpp == self.finest_mpp
+        y, x = round(y_um / mpp), round(x_um / mpp)
+        return self.picture[y : y + size_px, x : x + size_px]
+
+
+@pytest.fixture
+def measure(tmp_path):
+    def measured(picture: np.ndarray) -> dict:
+        canvas = one_level(tmp_path / "s", picture)
+        real = [Real(texture(7, 640, 640), 1.0)]
+        encoder = load("stain-statistics", None)
+        (entry,) = seam_metrics([encoder], real, [canvas], [TILES], 16, OPTIONS, seed=1)
+        canvas.close()
+        return entry
+
+    return measured
+
+
+def test_tiles_that_do_not_belong_together_are_found(measure):
+    entry = measure(tiled(1, 640, 640))
+    assert entry["low"] > 0 and entry["low"] > entry["floor_high"]
+    assert entry["n_generated"] == entry["n_real"] == 150
+
+
+def test_where_there_is_no_seam_none_is_found(measure):
+    entry = measure(texture(3, 640, 640))
+    assert entry["low"] <= 0 <= entry["high"] and entry["floor_low"] <= 0 <= entry["floor_high"]
+
+
+def test_crops_lie_on_the_lines_and_half_a_tile_beside(tmp_path):
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = np.arange(96)[:, None], np.arange(128)[None]
+    on, beside = seam_pairs(
+        lambda y, x: picture[y : y + 16, x : x + 16], (96, 128), TILES, 16, 60, np.random.default_rng(0)
+    )
+    assert len(on) == 60
+    centres = on[:, 8, 8, :2].astype(int)
+    across = (centres % 32 == 0).any(axis=1)
+    assert across.all()
+    moved = np.abs(beside[:, 8, 8, :2].astype(int) - centres)
+    assert set(map(tuple, moved)) == {(16, 0), (0, 16)}
+
+
+def test_glass_and_single_tiles_give_no_pairs(tmp_path):
+    white = np.full((96, 96, 3), 240, np.uint8)
+    for picture in (white, texture(1, 32, 32)):
+        read = lambda y, x, p=picture: p[y : y + 16, x : x + 16]  # noqa: E731
+        on, beside = seam_pairs(read, picture.shape[:2], TILES, 16, 20, np.random.default_rng(0))
+        assert on.shape == beside.shape == (0, 16, 16, 3)
+    canvas = one_level(tmp_path / "s", white)
+    assert len(canvas_pairs([canvas], TILES, 1.0, 16, 20, 1)[0]) == 0
+    assert seam_metrics([], [Real(white, 1.0)], [canvas], [TILES], 16, OPTIONS, seed=1) == []
+    canvas.close()
