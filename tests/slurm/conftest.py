@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,11 @@ def cluster(tmp_path_factory):
             yield running
 
 
+def _hear_ctrl_c() -> None:
+    """A shell's background command, as these tests are to `make test`, is started deaf to it, and so would be its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def snakemake(cluster, root):
     """Start `snakemake --profile slurm ...` in a folder; returns the process, whose output goes to snakemake.log there.
@@ -40,7 +46,8 @@ def snakemake(cluster, root):
         scripts = Path(sys.executable).parent
         env = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         with (folder / "snakemake.log").open("ab") as log:
-            started.append(subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT))
+            output = {"stdout": log, "stderr": subprocess.STDOUT}
+            started.append(subprocess.Popen(words, cwd=folder, env=env, preexec_fn=_hear_ctrl_c, **output))  # noqa: PLW1509
         return started[-1]
 
     yield start
