@@ -120,7 +120,7 @@ CHANGES = {
     "module tissue/fesi": (module("tissue/fesi.py"), jobs(PATCHES, REPORT, segment_tissue=3, cut_patches=6)),
     "module patches/place": (module("patches/place.py"), jobs(PATCHES, REPORT, cut_patches=6)),
     "module metrics/kernel": (module("metrics/kernel.py"), jobs(EVALUATED, REPORT)),
-    "module metrics/seams": (module("metrics/seams.py"), jobs(REPORT, measure_coherence=1)),
+    "module metrics/seams": (module("metrics/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
         module("report/template.html.j2"),
         jobs(REPORT, draw_contact_sheet=1),  # whose code lies in the same package
