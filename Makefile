@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo baselines share test test-slurm test-conda lint
+.PHONY: help demo baselines side-by-side share test test-slurm test-conda lint
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,13 @@ baselines: $(VENV)/ready ## the demo and what it is compared with, side by side 
 	    $(SNAKEMAKE) --cores $(CORES) --configfile config/baselines/$$name.yaml || exit 1; \
 	done
 	$(VENV)/bin/histogenesis compare results/demo $(BASELINES:%=results/baseline-%) --out comparison
+
+SIDES := harb-demo urcdm-demo outpainting-demo
+side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, trained as long, in side-by-side/comparison.html
+	for name in $(SIDES); do \
+	    $(SNAKEMAKE) --cores $(CORES) --configfile config/$$name.yaml || exit 1; \
+	done
+	$(VENV)/bin/histogenesis compare $(SIDES:%=results/%) --out side-by-side
 
 # SLURM's tests mostly wait, so they run beside the others; their words come at the end.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m "not long"

@@ -19,7 +19,18 @@ from histogenesis.metrics.strips import read_plan
 from histogenesis.report import cost
 from histogenesis.report.compare import compare_runs, differences, method_of, read_arm, upper_bound
 from histogenesis.report.compare_page import write_comparison
-from histogenesis.report.scale_grid import Row, centre_of, crops_of, draw_grid, real_crops
+from histogenesis.report.scale_grid import (
+    GAP_PX,
+    LABEL_PX,
+    TITLE_PX,
+    Row,
+    centre_of,
+    crops_of,
+    draw_grid,
+    real_crops,
+    scale_grid,
+    sizes_of,
+)
 
 
 def metric(name, value, mpp=None, encoder="learned", floor=1.5):
@@ -139,6 +150,21 @@ def test_what_makes_runs_unlike_is_said(runs):
     assert "real patches" not in found
 
 
+def test_only_the_patches_that_are_compared_with_must_be_alike(runs):
+    """What else a recipe cuts to train its networks is its own affair."""
+    cut = runs[1] / "patches/wider"
+    shutil.copytree(runs[1] / "patches/main", cut)
+    recipe = yaml.safe_load((runs[1] / "recipe.yaml").read_text())
+    recipe["patches"]["wider"] = {"size_px": 32, "mpps": [64]}
+    for run in runs:
+        kept = yaml.safe_load((run / "recipe.yaml").read_text()) if run == runs[0] else recipe
+        (run / "recipe.yaml").write_text(yaml.safe_dump(kept | {"evaluation": {"patches": "main"}}))
+    assert differences(compare_runs(runs)) == []
+    with h5py.File(next(iter(sorted((runs[1] / "patches/main").glob("*.h5")))), "r+") as file:
+        file.attrs["imgs_sha256"] = "another"
+    assert "Not the same real patches as drawn: bicubic." in differences(compare_runs(runs))
+
+
 def test_a_run_with_nothing_in_it_is_still_listed(runs, tmp_path):
     (tmp_path / "results/empty").mkdir()
     write_comparison([*runs, tmp_path / "results/empty"], tmp_path / "out")
@@ -180,7 +206,8 @@ def test_each_column_is_the_centre_of_the_one_before(tmp_path):
             file.attrs["mpp"] = 4.0 * step
     centre = centre_of(plan, 16)
     assert (abs(centre[0] - 20) <= 6 and abs(centre[1] - 28) <= 6) and plan[centre]
-    crops, mpps = crops_of(tmp_path, centre, 16)
+    mpps = list(sizes_of(tmp_path))
+    crops = crops_of(tmp_path, mpps, (centre[0] / 40, centre[1] / 56), 16)
     assert mpps == [16, 8, 4] and all(crop.shape == (16, 16, 3) for crop in crops)
     for before, after in pairwise(crops):
         middle = before[4:12, 4:12].astype(int)
@@ -188,6 +215,28 @@ def test_each_column_is_the_centre_of_the_one_before(tmp_path):
     grid = np.asarray(draw_grid([Row("one", crops), Row("two", crops)], mpps))
     cells = (grid != 255).any(axis=2).sum()
     assert cells > 6 * 250**2, "six cells are filled"
+
+
+def write_slide(folder, sizes):
+    folder.mkdir()
+    for k, (mpp, side) in enumerate(sizes.items()):
+        image = np.full((side, side, 3), 10 * mpp, np.uint8)
+        write_level(folder / f"level{k}.h5", [(0, image)], side, side, {"mpp": float(mpp)})
+    Image.new("L", (sizes[max(sizes)],) * 2, 255).save(folder / "plan.png")
+
+
+def test_runs_of_other_levels_are_shown_at_the_resolutions_that_they_share(tmp_path):
+    """Ladders 16, 4, 1 and 8, 4, 2, 1: columns for 4 and 1, as large as the smallest canvas among them allows."""
+    write_slide(tmp_path / "a", {16: 20, 4: 80, 1: 320})
+    write_slide(tmp_path / "b", {8: 30, 4: 60, 2: 120, 1: 240})
+    grid = np.asarray(scale_grid({"a": tmp_path / "a", "b": tmp_path / "b"}))
+    cell = 60 * 4
+    assert grid.shape[:2] == (TITLE_PX + 2 * (cell + GAP_PX), LABEL_PX + 2 * (cell + GAP_PX))
+    row = grid[TITLE_PX + cell + GAP_PX + cell // 2]
+    assert (row[LABEL_PX + cell // 2] == 40).all() and (row[LABEL_PX + GAP_PX + cell + cell // 2] == 10).all()
+    write_slide(tmp_path / "c", {5: 64})
+    with pytest.raises(BadInput, match=r"no resolution that all slides have.*c: 5"):
+        scale_grid({"a": tmp_path / "a", "c": tmp_path / "c"})
 
 
 def test_the_last_row_is_real_held_out_tissue_of_the_columns_resolution(original_run):

@@ -155,7 +155,7 @@ def differences(arms: list[Arm]) -> list[str]:
     """Why numbers of these runs may not be comparable: sentences, none where all (that is there) is alike."""
     checks = {
         "held-out slides or regions": lambda arm: _digest(arm.run.folder / "splits.tsv"),
-        "real patches": lambda arm: [_patches_digest(path) for path in sorted(arm.run.folder.glob("patches/*/*.h5"))],
+        "real patches": lambda arm: [_patches_digest(path) for path in compared_patches(arm)],
         "trained encoder": lambda arm: _digest(arm.run.folder / "evaluation/encoder.safetensors"),
         "level 0": lambda arm: [_pixels_digest(one.levels[0]) for one in arm.run.synthetic if one.levels],
     }
@@ -166,6 +166,12 @@ def differences(arms: list[Arm]) -> list[str]:
         if unlike:
             found.append(f"Not the same {what} as {arms[0].name}: {', '.join(unlike)}.")
     return found
+
+
+def compared_patches(arm: Arm) -> list[Path]:
+    """The files of the patch set that a run's synthetic slides are compared with (of all sets, where that is not known)."""
+    name = (arm.recipe and arm.recipe.compared_patches) or "*"
+    return sorted(arm.run.folder.glob(f"patches/{name}/*.h5"))
 
 
 def _digest(path: Path) -> str | None:

@@ -110,7 +110,7 @@ def _overview(arms: list[Arm]) -> Section:
 def _pictures(grid: Image.Image | None, out: Path) -> Section | None:
     if not grid:
         return None
-    caption = "Rows: methods, from the same level 0. Columns: levels."
+    caption = "Rows: runs. Columns: the resolutions that all of them have."
     lead = (
         "Each column shows the same number of pixels about the same place: it enlarges the centre of the column before, as"
         " figure 9 of Harb et al. 2024. Pixels are shown as they are."

@@ -1,7 +1,8 @@
-"""The picture grid of Harb et al. 2024, figure 9: one column a level, one row a method, always the centre of the one before."""
+"""The picture grid of Harb et al. 2024, figure 9: a column for each resolution, a row for each method, the same centre."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ FULL = 0.9  # tissue of the real patches shown, where there are enough of them
 
 @dataclass(frozen=True)
 class Row:
-    """Crops (side, side, 3) uint8 of a method, one a level, coarsest first."""
+    """Crops (side, side, 3) uint8 of a method, one a resolution, coarsest first."""
 
     title: str
     crops: list[np.ndarray]
@@ -39,19 +40,27 @@ def centre_of(plan: np.ndarray, side_px: int) -> tuple[int, int]:
     return int(rows[best] + half // 2), int(columns[best] + half // 2)
 
 
-def crops_of(levels_dir: str | Path, centre: tuple[int, int], side_px: int) -> tuple[list[np.ndarray], list[float]]:
-    """The window of side_px about the same place at each level, pushed inside at the slide's border; and the mpps."""
-    crops, mpps = [], []
+def sizes_of(levels_dir: str | Path) -> dict[float, tuple[int, int]]:
+    """mpp -> height and width in px of a slide's levels, coarsest first."""
     with ExitStack() as stack:
         files = [stack.enter_context(file) for file in open_levels(levels_dir)]
-        top_height, top_width = files[0]["image"].shape[:2]
-        for file in files:
+        return {float(file.attrs["mpp"]): file["image"].shape[:2] for file in files}
+
+
+def crops_of(levels_dir: str | Path, mpps: list[float], centre: tuple[float, float], side_px: int) -> list[np.ndarray]:
+    """The window of side_px about the same place at each of the mpps, pushed inside at the slide's border.
+
+    centre: y and x as shares of height and width.
+    """
+    crops = []
+    with ExitStack() as stack:
+        files = [stack.enter_context(file) for file in open_levels(levels_dir)]
+        for file in (file for mpp in mpps for file in files if math.isclose(file.attrs["mpp"], mpp)):
             height, width = file["image"].shape[:2]
-            y = min(max(round(centre[0] * height / top_height) - side_px // 2, 0), height - side_px)
-            x = min(max(round(centre[1] * width / top_width) - side_px // 2, 0), width - side_px)
+            y = min(max(round(centre[0] * height) - side_px // 2, 0), height - side_px)
+            x = min(max(round(centre[1] * width) - side_px // 2, 0), width - side_px)
             crops.append(file["image"][y : y + side_px, x : x + side_px])
-            mpps.append(float(file.attrs["mpp"]))
-    return crops, mpps
+    return crops
 
 
 def real_crops(patches: str | Path, splits: str | Path, mpps: list[float], side_px: int) -> list[np.ndarray] | None:
@@ -85,22 +94,15 @@ def _mosaic(real: PatchCollection, mpp: float, side_px: int) -> np.ndarray:
     return field
 
 
-def common_field_px(levels_dir: str | Path) -> int:
-    """Side of the crops: the paper's, or what level 0 has."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(file) for file in open_levels(levels_dir)]
-        return min(FIELD_PX, *files[0]["image"].shape[:2])
-
-
 def draw_grid(rows: list[Row], mpps: list[float]) -> Image.Image:
-    """Rows under the levels' headings; a scale bar in each crop of the first row."""
+    """Rows under the resolutions' headings; a scale bar in each crop of the first row."""
     side = rows[0].crops[0].shape[0]
     cell = side * max(1, round(CELL_PX / side))
     width, height = LABEL_PX + len(mpps) * (cell + GAP_PX), TITLE_PX + len(rows) * (cell + GAP_PX)
     grid = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(grid)
     for k, mpp in enumerate(mpps):
-        title = f"level {k}: {mpp:g} µm/px, {length_text(round(side * mpp, 1))}"
+        title = f"{mpp:g} µm/px, {length_text(round(side * mpp, 1))}"
         pen.text((LABEL_PX + k * (cell + GAP_PX), 6), title, fill=INK, font=font(14))
     for i, row in enumerate(rows):
         top = TITLE_PX + i * (cell + GAP_PX)
@@ -117,19 +119,26 @@ def scale_grid(
 ) -> Image.Image:
     """methods: title -> folder of one synthetic slide (level0.h5, ..., plan.png); the first one's plan gives the place.
 
-    With a patch set and its splits, a last row of real tissue. Raises BadInput where slides differ in size or levels.
+    Columns are the resolutions that all slides have. With a patch set and its splits, a last row of real tissue. Raises
+    BadInput where slides have no resolution in common.
     """
-    folders = list(methods.values())
-    side = common_field_px(folders[0])
-    centre = centre_of(read_plan(folders[0] / "plan.png"), side)
-    rows, first = [], None
-    for title, folder in methods.items():
-        crops, mpps = crops_of(folder, centre, side)
-        first = first or mpps
-        if mpps != first:
-            raise BadInput(f"{folder}: its levels have {mpps} µm/px, and those of {folders[0]} {first}: no common grid")
-        rows.append(Row(title, crops))
-    real = real_crops(patches, splits, first, side) if patches and splits else None
+    ladders = {folder: sizes_of(folder) for folder in methods.values()}
+    first, *others = ladders.values()
+    shared = [mpp for mpp in first if all(_among(mpp, list(other)) for other in others)]
+    if not shared:
+        told = "; ".join(f"{folder}: {', '.join(f'{mpp:g}' for mpp in sizes)}" for folder, sizes in ladders.items())
+        raise BadInput(f"no resolution that all slides have (µm/px of {told})")
+    sides = [min(size) for sizes in ladders.values() for mpp, size in sizes.items() if _among(mpp, shared)]
+    side = min(FIELD_PX, *sides)
+    plan = read_plan(next(iter(ladders)) / "plan.png")
+    y, x = centre_of(plan, min(side, *plan.shape))
+    centre = y / plan.shape[0], x / plan.shape[1]
+    rows = [Row(title, crops_of(folder, shared, centre, side)) for title, folder in methods.items()]
+    real = real_crops(patches, splits, shared, side) if patches and splits else None
     if real:
         rows.append(Row("real tissue, held out: patches of the same size in µm, side by side", real))
-    return draw_grid(rows, first)
+    return draw_grid(rows, shared)
+
+
+def _among(mpp: float, mpps: list[float]) -> bool:
+    return any(math.isclose(mpp, one) for one in mpps)
