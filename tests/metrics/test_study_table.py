@@ -113,8 +113,10 @@ def test_the_winner_is_the_best_mean_with_its_model(evaluation):
 def test_accuracies_of_the_classifier_stand_in_the_table(evaluation):
     folder = evaluation / "main_speed-fast_seed-1"
     arms = {"generated": {"accuracy": [0.8], "value": 0.8, "low": 0.7, "high": 0.9}}
-    (folder / "utility.json").write_text(json.dumps({"arms": arms}))
-    found = [one for one in numbers_of(folder) if one["name"].startswith("accuracy")]
-    assert found[0]["name"] == "accuracy, trained on generated" and found[0]["better"] == "higher"
+    recognised = {"accuracy": [0.7], "value": 0.7, "low": 0.6, "high": 0.8}
+    (folder / "utility.json").write_text(json.dumps({"arms": arms, "recognised": recognised}))
+    found = {one["name"]: one for one in numbers_of(folder) if one["encoder"] == "classifier"}
+    assert list(found) == ["accuracy, trained on generated", "class recognised"]
+    assert found["class recognised"]["value"] == 0.7 and {one["better"] for one in found.values()} == {"higher"}
     with pytest.raises(BadInput, match="were not evaluated"):
         numbers_of(evaluation / "absent")

@@ -35,12 +35,16 @@ def test_arms():
         assert np.sum(part["confusion"]) == 200  # both seeds
         assert np.trace(part["confusion"]) / 200 == pytest.approx(part["value"])
         assert part["low"] <= part["value"] <= part["high"]
+    recognised = found["recognised"]
+    assert recognised["value"] > 0.8 and np.sum(recognised["confusion"]) == 400, "200 generated patches, two seeds"
+    assert recognised["n_train"] == 60, "learnt from real patches alone"
 
 
 def test_wrongly_labelled_generated_patches_are_of_no_use():
     found = utility(stripes(60, 0, "train"), stripes(60, 1, "made", wrong=True), stripes(100, 2, "test"), **SETTINGS)
     assert found["arms"]["generated"]["value"] < 0.2
     assert found["arms"]["real"]["value"] > 0.85
+    assert found["recognised"]["value"] < 0.2
 
 
 def test_same_seed_same_weights():

@@ -68,6 +68,8 @@ def main() -> None:
     write_utility(arguments.out, found)
     for arm, part in found["arms"].items():
         print(f"{arm}: accuracy {part['value']:.3f} ({part['low']:.3f} to {part['high']:.3f})")
+    part = found["recognised"]
+    print(f"class of generated patches recognised: {part['value']:.3f} ({part['low']:.3f} to {part['high']:.3f})")
 
 
 if __name__ == "__main__":

@@ -32,15 +32,21 @@ PLOTTED = 6  # metrics in the picture, at most
 
 
 def numbers_of(folder: Path) -> list[dict]:
-    """What was measured of one set of samples: metrics.json, and utility.json's accuracies where there is one."""
+    """What was measured of one set of samples: metrics.json, and utility.json where there is one.
+
+    `class recognised`: how often a classifier that learnt from real patches finds the class that a generated one was to have.
+    """
     try:
         found = json.loads((folder / "metrics.json").read_text())
     except FileNotFoundError:
         raise BadInput(f"{folder}: these samples were not evaluated; run evaluate_samples.py first") from None
-    utility = folder / "utility.json"
-    for arm, part in (json.loads(utility.read_text())["arms"] if utility.exists() else {}).items():
-        about = {"name": f"accuracy, trained on {arm}", "encoder": "classifier", "class": ALL, "better": "higher"}
-        found.append(about | {k: part[k] for k in ("value", "low", "high")} | {"floor": None})
+    if not (folder / "utility.json").exists():
+        return found
+    utility = json.loads((folder / "utility.json").read_text())
+    named = {f"accuracy, trained on {arm}": part for arm, part in utility["arms"].items()}
+    for name, part in (named | {"class recognised": utility["recognised"]}).items():
+        about = {"name": name, "encoder": "classifier", "class": ALL, "better": "higher", "floor": None}
+        found.append(about | {k: part[k] for k in ("value", "low", "high")})
     return found
 
 

@@ -103,9 +103,10 @@ def utility(
     """Accuracy on held-out real patches of each arm, over several seeds.
 
     Returns {"classes", "network", "steps", "arms": {arm: {"accuracy": [..], "value", "low", "high", "balanced_accuracy",
-    "confusion": summed over seeds, rows true, columns found, "n_train"}}, "n_test"}; low and high are Student's interval over
-    seeds: of training's chance, not of the patients'. Raises BadInput where test and training share a patient, or a class
-    is missing.
+    "confusion": summed over seeds, rows true, columns found, "n_train"}}, "n_test", "recognised"}; low and high are Student's
+    interval over seeds: of training's chance, not of the patients'. "recognised", of the same form, is how well the classifier
+    that learnt from real patches tells of generated ones which class they were to be (1 / classes: by chance). Raises
+    BadInput where test and training share a patient, or a class is missing.
     """
     sets = {"real": real, "generated": generated, "test": test}
     sets = {
@@ -130,26 +131,33 @@ def utility(
     coded = {k: (v.images, np.searchsorted(classes, v.labels)) for k, v in sets.items()}
     both = tuple(np.concatenate([coded["real"][i], coded["generated"][i]]) for i in (0, 1))
     training = {"real": coded["real"], "generated": coded["generated"], "real + generated": both}
-    arms = {}
+    arms, recognised = {}, {}
     for arm in ARMS:
         images, labels = training[arm]
-        tables = []
-        for seed in range(first_seed, first_seed + seeds):
-            model = train_classifier(images, labels, len(classes), network, steps, batch, lr, seed, progress)
-            tables.append(_confusion(coded["test"][1], predict(model, coded["test"][0]), len(classes)))
-        accuracy = [float(np.trace(t) / t.sum()) for t in tables]
-        balanced = [float(np.mean(np.diag(t) / t.sum(axis=1))) for t in tables]
-        value, low, high = t_interval(accuracy)
-        arms[arm] = {
-            "accuracy": accuracy,
-            "value": value,
-            "low": low,
-            "high": high,
-            "balanced_accuracy": float(np.mean(balanced)),
-            "confusion": np.sum(tables, axis=0).tolist(),
-            "n_train": len(images),
-        }
-    return {"classes": classes, "network": network, "steps": steps, "n_test": len(coded["test"][0]), "arms": arms}
+        trained = [
+            train_classifier(images, labels, len(classes), network, steps, batch, lr, seed, progress)
+            for seed in range(first_seed, first_seed + seeds)
+        ]
+        arms[arm] = _tested(trained, *coded["test"], len(classes)) | {"n_train": len(images)}
+        if arm == "real":
+            recognised = _tested(trained, *coded["generated"], len(classes)) | {"n_train": len(images)}
+    about = {"classes": classes, "network": network, "steps": steps, "n_test": len(coded["test"][0])}
+    return about | {"arms": arms, "recognised": recognised}
+
+
+def _tested(models: list[nn.Module], images: np.ndarray, labels: np.ndarray, classes: int) -> dict:
+    """Accuracies of classifiers that differ in their seed alone."""
+    tables = [_confusion(labels, predict(model, images), classes) for model in models]
+    accuracy = [float(np.trace(t) / t.sum()) for t in tables]
+    value, low, high = t_interval(accuracy)
+    return {
+        "accuracy": accuracy,
+        "value": value,
+        "low": low,
+        "high": high,
+        "balanced_accuracy": float(np.mean([np.mean(np.diag(t) / t.sum(axis=1)) for t in tables])),
+        "confusion": np.sum(tables, axis=0).tolist(),
+    }
 
 
 def train_classifier(images, labels, classes, network, steps, batch, lr, seed, progress=False) -> nn.Module:

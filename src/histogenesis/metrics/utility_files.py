@@ -26,7 +26,9 @@ def write_utility(folder: str | Path, found: dict) -> None:
 
 def _plot(path, found):
     arms, classes = found["arms"], found["classes"]
-    figure, axes = plt.subplots(1, 1 + len(arms), figsize=(3.4 * (1 + len(arms)), 3.4), layout="constrained")
+    tables = {f"trained on {name}": part for name, part in arms.items()}
+    tables |= {"generated patches,\nby real's classifier": found["recognised"]}
+    figure, axes = plt.subplots(1, 1 + len(tables), figsize=(3.4 * (1 + len(tables)), 3.4), layout="constrained")
     for i, part in enumerate(arms.values()):
         axes[0].plot(np.full(len(part["accuracy"]), i), part["accuracy"], "o", color="tab:blue", alpha=0.4)
         if np.isfinite(part["low"]):
@@ -37,13 +39,13 @@ def _plot(path, found):
     axes[0].set(xlim=(-0.5, len(arms) - 0.3), ylabel="accuracy on held-out real patches", title=found["network"])
     axes[0].set_xticks(range(len(arms)), [name.replace(" + ", "\n+ ") for name in arms])
     axes[0].grid(axis="y", alpha=0.3)
-    for ax, (name, part) in zip(axes[1:], arms.items()):
+    for ax, (name, part) in zip(axes[1:], tables.items()):
         table = np.array(part["confusion"], float)
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
         ax.imshow(share, vmin=0, vmax=1, cmap="Blues")
         for (y, x), value in np.ndenumerate(share):
             ax.text(x, y, f"{100 * value:.0f} %", ha="center", va="center", color="white" if value > 0.5 else "black")
-        ax.set(title=f"trained on {name}", xlabel="found", ylabel="true")
+        ax.set(title=name, xlabel="found", ylabel="true")
         ax.set_xticks(range(len(classes)), classes)
         ax.set_yticks(range(len(classes)), classes)
     figure.savefig(path, dpi=110, metadata={"Software": None})
