@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn.functional import interpolate
 
 from histogenesis.cascade.canvas import Level as LevelFile
@@ -10,7 +11,7 @@ from histogenesis.cascade.canvas import write_level
 from histogenesis.cascade.draw import Drawing
 from histogenesis.cascade.space import Latents, space_of
 from histogenesis.cascade.tiling import Drawn
-from histogenesis.config import Level, Model
+from histogenesis.config import Level, Model, RecipeError, load_recipe, parse_recipe
 from histogenesis.diffusion.batches import Batches
 from histogenesis.diffusion.model import Normalisation, build_model, check_fits
 from histogenesis.errors import BadInput
@@ -147,7 +148,14 @@ def test_the_background_in_the_state_is_that_colour_encoded(tmp_path, plan):
     colour = UNIT.encode(torch.tensor(BACKGROUND).reshape(1, 3, 1, 1)).expand(1, 3, 64, 64)
     assert d.background_x.shape == (2, 1, 1)
     assert np.array_equal(d.background_x[:, 0, 0], model.to_latent(colour)[0, :, 8, 8].numpy())
+    decoded, to_uint8 = [], model.to_uint8
+    model.to_uint8 = lambda z: decoded.append(z) or to_uint8(z)
     planes = d.run(tmp_path / "state", "digest")
+    list(d.bands(planes))
+    nothing_drawn = decoded[0][0, :, 12:, :3].numpy()
+    assert np.array_equal(nothing_drawn, np.broadcast_to(d.background_x, nothing_drawn.shape)), (
+        "beside what is decoded too"
+    )
     corner = d.state(0, planes, (slice(18, 20), slice(24, 26))) - d.stages[0].sigma * d.noise_in(
         (slice(18, 20), slice(24, 26))
     )
@@ -214,7 +222,7 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
     model = latent_model("mpp", "lowres", "context")
     section = level(constraint="lowres").model_copy(update={"lowres_noise": 0.0})
     d = drawing(model, section, above=above)
-    tiles = d.tiles(0)[:2]
+    tiles = d.tiles(0)[-2:]
     seen = d.seen(tiles)["seen_bchw"]
     assert seen.shape == (2, 4, 8, 8)
 
@@ -252,8 +260,17 @@ def test_a_level_under_another_is_drawn_with_its_pictures(tmp_path, above, const
     write_level(tmp_path / "dark.h5", [(0, rows)], 40, 52, {"mpp": 8.0})
     other = picture(drawing(model, level(constraint=constraint), above=LevelFile(tmp_path / "dark.h5")), tmp_path / "b")
     assert shown.shape == other.shape == (80, 104, 3) and not np.array_equal(shown, other)
-    ratio = {4 * tile.core[0].start % 2 for tile in d.tiles(0)}
-    assert ratio == {0}, "no tile splits a pixel of the level above"
+
+
+@pytest.mark.parametrize(("ratio", "align"), [(2, 1), (3, 3), (8, 2)])
+def test_no_tile_splits_a_pixel_of_the_level_above(tmp_path, ratio, align):
+    """Corners of tiles are multiples of `align` latents, and so of `ratio` px."""
+    write_level(tmp_path / "above.h5", [(0, np.zeros((48, 48, 3), np.uint8))], 48, 48, {"mpp": 8.0})
+    section = level(constraint="lowres", tile_px=48)
+    d = drawing(latent_model("lowres"), section, (48 * ratio, 48 * ratio), above=LevelFile(tmp_path / "above.h5"))
+    starts = {part.start for stage in range(20) for tile in d.tiles(stage) for part in tile.core}
+    assert {start % align for start in starts} == {0} and any(start % (2 * align) for start in starts)
+    assert all(4 * start % ratio == 0 for start in starts)
 
 
 # ------------------------------------------------------------------------------------------------ refusals and costs
@@ -292,9 +309,39 @@ def test_a_latent_level_that_fits(tmp_path):
     check_fits(tmp_path, facts_of(sections("mpp")[1]), Level.model_validate(values), "m", None)
 
 
-def test_its_evaluations_are_counted_as_they_are_drawn(tmp_path, root):
-    from histogenesis.config import load_recipe
+@pytest.mark.parametrize(
+    ("k", "change", "message"),
+    [
+        (
+            0,
+            {"size_px": [32, 46]},
+            r"levels\[0\]: model 'coarse' draws in the latent space of 'vq', 4 px to a latent: width 46",
+        ),
+        (
+            1,
+            {"constraint": {"kind": "null-space"}},
+            "`null-space` holds means nothing: use `lowres`, `context` or `none`",
+        ),
+        (1, {"joining": {"kind": "independent"}, "white": {"share": 0.5}}, r"levels\[1\]: .*`white` cannot"),
+        (2, {"model": "vq"}, "model 'vq' has the objective 'autoencoder'"),
+    ],
+)
+def test_a_recipe_names_the_level(root, k, change, message):
+    values = yaml.safe_load((root / "config/test/latent.yaml").read_text())
+    values["synthetic"]["levels"] = values["synthetic"]["levels"][: k + 1]
+    values["synthetic"]["levels"][k] |= change
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(values)
 
+
+def test_a_latent_model_learns_from_whole_patches(root):
+    values = yaml.safe_load((root / "config/test/latent.yaml").read_text())
+    values["models"]["finer"]["training"] = values["models"]["finer"]["training"] | {"crop_px": 8}
+    with pytest.raises(RecipeError, match="draws in a latent space sees whole patches"):
+        parse_recipe(values)
+
+
+def test_its_evaluations_are_counted_as_they_are_drawn(tmp_path, root):
     recipe = load_recipe(root / "config/test/latent.yaml")
     first = recipe.synthetic.levels[0]
     d = drawing(latent_model(), first, recipe.synthetic.size_px(0))
