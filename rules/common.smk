@@ -175,9 +175,15 @@ def models_of_level(wildcards):
 
 
 def levels_with(model):
-    """The levels that a model makes: their sections, and the ratio of the mpp above to their own."""
+    """The levels that a model makes: their sections with the canvas's size, and the ratio of the mpp above to their own."""
     found = [(k, level) for k, level in enumerate(LEVELS) if model in level.models]
-    return [[level.model_dump(mode="json"), LEVELS[k - 1].mpp / level.mpp if k else None] for k, level in found]
+    return [
+        [
+            level.model_dump(mode="json") | {"size_px": RECIPE.synthetic.size_px(k)},
+            LEVELS[k - 1].mpp / level.mpp if k else None,
+        ]
+        for k, level in found
+    ]
 
 
 def autoencoder_of(wildcards):

@@ -91,10 +91,13 @@ def model_mb(model):
 
 def drawing_mb(wildcards):
     """The state of a level lies in files: 4 bytes a pixel of it are kept in memory, so that the disk is not all that works.
+    A level in a latent space has as many times fewer, and a row of tiles that are decoded (its sum and what is made of it).
     Of a level that is drawn tile by tile only one batch is held, some 20 times."""
-    level = LEVELS[int(wildcards.k)]
-    held = 60 * level.batch * level.tile_px**2 if level.tile_by_tile else canvas_pixels(int(wildcards.k))
-    return TORCH_MB + 4e-6 * held
+    k = int(wildcards.k)
+    level, latent_px = LEVELS[k], RECIPE.latent_px(LEVELS[k].model)
+    held = 60 * level.batch * level.tile_px**2 if level.tile_by_tile else canvas_pixels(k) / latent_px**2
+    decoded = 8 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
+    return TORCH_MB + 4e-6 * (held + decoded)
 
 
 def evaluation_mb():

@@ -17,6 +17,7 @@ from PIL import Image
 
 from histogenesis.cascade.canvas import Level
 from histogenesis.cascade.draw import Drawing
+from histogenesis.cascade.space import space_of
 from histogenesis.cascade.tilewise import Painter, TileDrawing
 from histogenesis.config import Level as LevelSection
 from histogenesis.device import computed_on
@@ -114,6 +115,7 @@ def main() -> None:
                 normalisation=one.normalisation,
                 learned=one.learned,
                 conditions=one.conditions,
+                space=space_of(models[0]),
                 **common,
             )
             drawn = drawing.run(state, digest, StopRequest(), args.save_every)

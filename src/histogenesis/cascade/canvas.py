@@ -14,7 +14,7 @@ BAND_PX = 256
 
 
 class Planes:
-    """The state of a level in progress: float32 (3, H, W) buffers in a folder, memory-mapped, double-buffered by stage.
+    """The state of a level in progress: float32 (channels, H, W) buffers in a folder, memory-mapped, double-buffered by stage.
 
     A stage reads one buffer and writes the other, so that a stage that was cut off can simply draw its unfinished tiles
     again. Planes named in `single` hold what lasts for one stage only. `journal.json` says how far the drawing is; it is
@@ -22,11 +22,18 @@ class Planes:
     """
 
     def __init__(
-        self, folder: Path, height: int, width: int, digest: str, with_memory: bool, single: Sequence[str] = ()
+        self,
+        folder: Path,
+        height: int,
+        width: int,
+        digest: str,
+        with_memory: bool,
+        single: Sequence[str] = (),
+        channels: int = 3,
     ):
         self.folder, self.digest = folder, digest
         self.stage, self.batch = 0, 0
-        shape = (3, height, width)
+        shape = (channels, height, width)
         names = ["x.0", "x.1", *(["memory.0", "memory.1"] if with_memory else []), *single]
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ asks the denoiser, applies the constraint, takes the sampler's pointwise step, a
 Nothing depends on the order of the tiles, on their place in a batch, or on where a drawing was stopped and taken up again.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from histogenesis.cascade.canvas import BAND_PX, Level, Planes, write_level
 from histogenesis.cascade.constraints import project
 from histogenesis.cascade.sight import Sight, seen_pictures
+from histogenesis.cascade.space import Latents, Pixels, Window, enlarged
 from histogenesis.cascade.tiling import Drawn, Tile, grid_shift, shifted_grid
 from histogenesis.cascade.waves import overlapping, starts
 from histogenesis.config import Level as LevelSection
@@ -36,7 +38,9 @@ class Drawing:
 
     `denoise(x_bchw, sigma_b, mpp_b)` works in the model's units. `above` is the finished level above (null-space and
     models with conditions want it), `plan` the tissue plan at level 0's scale (None: everything is drawn), `background` its
-    RGB colour, `learned` the noise levels of the model's schedule (None: it has none), `conditions` what the model is told.
+    RGB colour, `learned` the noise levels of the model's schedule (None: it has none), `conditions` what the model is told,
+    `space` what the model draws in (None: pixels). The state, its tiles and its noise lie in that space; the level above and
+    the plan are pictures.
     """
 
     section: LevelSection
@@ -52,9 +56,14 @@ class Drawing:
     device: str = "cpu"
     learned: list[float] | None = None
     conditions: Sequence[str] = ()
+    space: Pixels | Latents | None = None
 
     def __post_init__(self):
         s = self.section
+        self.space = self.space or Pixels(self.normalisation)
+        f = self.space.factor
+        self.canvas, self.side = tuple(n // f for n in self.size_px), s.tile_px // f
+        self.stride = s.stride_px // f
         self.stages = stages(**s.sampler.solver, learned=self.learned)
         self.sigmas = step_levels(self.stages)
         self.release = 0.0
@@ -70,26 +79,34 @@ class Drawing:
         self.factor = {"null-space": 2, "lowres": round(self.sight.ratio[0]) if self.sight else 1}.get(
             s.constraint.kind, 1
         )
-        self.noise = NoiseField(self.seed, self.slide, s.model, self.k)
+        self.noise = NoiseField(self.seed, self.slide, s.model, self.k, channels=self.space.channels)
         self.grain = NoiseField(self.seed, self.slide, s.model, self.k, "lowres")
-        self.drawn = Drawn(self.plan, *self.size_px)
-        self.background_x = self.normalisation.encode(torch.tensor(self.background).reshape(3, 1, 1)).numpy()
+        self.drawn = Drawn(self.plan, *self.size_px, f)
+        self.background_x = self.encoded_background()
+
+    def encoded_background(self) -> np.ndarray:
+        """The background's colour in the state, (C, 1, 1): from the middle of a tile of it, as borders encode otherwise."""
+        colour = self.normalisation.encode(torch.tensor(self.background).reshape(1, 3, 1, 1))
+        tile = colour.expand(1, 3, self.section.tile_px, self.section.tile_px).contiguous().to(self.device)
+        middle = self.side // 2
+        return self.space.encode(tile)[0, :, middle : middle + 1, middle : middle + 1].cpu().numpy()
 
     # ------------------------------------------------------------------ one pass
 
     def tiles(self, stage: int) -> list[Tile]:
         """The tiles of a pass whose core holds something to draw."""
-        height, width = self.size_px
+        height, width = self.canvas
         if self.section.joining.kind == "grid-shift":
-            tiles = grid_shift(height, width, self.section.tile_px, self.factor, self.seed, self.slide, self.k, stage)
+            align = self.factor // math.gcd(self.factor, self.space.factor)
+            tiles = grid_shift(height, width, self.side, align, self.seed, self.slide, self.k, stage)
         elif self.section.joining.kind == "average":
-            tiles = overlapping(height, width, self.section.tile_px, self.section.stride_px).values()
+            tiles = overlapping(height, width, self.side, self.stride).values()
         else:
-            tiles = shifted_grid(height, width, self.section.tile_px, 0, 0)
+            tiles = shifted_grid(height, width, self.side, 0, 0)
         return [tile for tile in tiles if self.drawn.any(tile.core)]
 
-    def state(self, stage: int, planes: Planes, window: tuple[slice, slice]) -> np.ndarray:
-        """x of a window, float32 (3, h, w): the state where it is drawn, the re-noised background elsewhere."""
+    def state(self, stage: int, planes: Planes, window: Window) -> np.ndarray:
+        """x of a window, float32 (C, h, w): the state where it is drawn, the re-noised background elsewhere."""
         sigma, drawn = np.float32(self.stages[stage].sigma), self.drawn[window]
         if stage and drawn.all():
             return planes.before("x")[(slice(None), *window)]
@@ -97,7 +114,7 @@ class Drawing:
         x = planes.before("x")[(slice(None), *window)] if stage else noise
         return np.where(drawn, x, self.background_x + noise)
 
-    def noise_in(self, window: tuple[slice, slice], step: int = 0) -> np.ndarray:
+    def noise_in(self, window: Window, step: int = 0) -> np.ndarray:
         rows, columns = window
         return self.noise.window(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, step)
 
@@ -133,22 +150,26 @@ class Drawing:
                     planes.after(name)[(slice(None), *tile.core)] = value[(slice(None), *tile.core_in_window)]
 
     def seen(self, tiles: list[Tile]) -> dict[str, Tensor]:
-        """The pictures that the model is given beside these tiles."""
+        """The pictures that the model is given beside these tiles, as it sees them."""
+        f = self.space.factor
         found = seen_pictures(
             pictures_of(self.conditions),
-            tiles,
+            [Tile(f * t.y, f * t.x, f * t.size, enlarged(t.core, f)) for t in tiles],
             self.section.tile_px,
             self.sight,
             self.normalisation,
             self.grain,
             self.section.lowres_noise,
         )
-        return {name: value.to(self.device) for name, value in found.items()}
+        found = {name: value.to(self.device) for name, value in found.items()}
+        if "seen_bchw" in found:
+            found["seen_bchw"] = self.space.encode(found["seen_bchw"])
+        return found
 
     def take_step(
-        self, stage: int, planes: Planes, windows: list[tuple[slice, slice]], x: Tensor, denoised: Tensor
+        self, stage: int, planes: Planes, windows: list[Window], x: Tensor, denoised: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The sampler's step for windows of one size: x and denoised (B, 3, h, w) -> the next x, and memory if it is needed."""
+        """The sampler's step for windows of one size: x and denoised (B, C, h, w) -> the next x, and memory if it is needed."""
         memory = None
         if stage and self.stages[stage - 1].remembers:
             memory = np.stack([planes.before("memory")[(slice(None), *window)] for window in windows])
@@ -163,15 +184,14 @@ class Drawing:
 
     def colour(self, tile: Tile) -> str:
         """The plane that holds a tile's estimate: tiles of one colour do not overlap."""
-        stride = self.section.stride_px
-        return f"estimate.{2 * (tile.y // stride % 2) + tile.x // stride % 2}"
+        return f"estimate.{2 * (tile.y // self.stride % 2) + tile.x // self.stride % 2}"
 
-    def covered(self, part: slice, side_px: int, colour: int) -> np.ndarray:
+    def covered(self, part: slice, length: int, colour: int) -> np.ndarray:
         """Where tiles of one colour (even: 0, odd: 1) lie along one side: float32 of the part's length."""
-        found = np.zeros(side_px, np.float32)
-        for n, start in enumerate(starts(side_px, self.section.tile_px, self.section.stride_px)):
+        found = np.zeros(length, np.float32)
+        for n, start in enumerate(starts(length, self.side, self.stride)):
             if n % 2 == colour:
-                found[start : start + self.section.tile_px] = 1
+                found[start : start + self.side] = 1
         return found[part]
 
     @torch.inference_mode()
@@ -180,7 +200,7 @@ class Drawing:
 
         The sum has a fixed order, so neither the tiles' order nor an interruption changes its rounding.
         """
-        height, width = self.size_px
+        height, width = self.canvas
         for y in range(0, height, BAND_PX):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
             total, count = np.float32(0), np.float32(0)
@@ -206,7 +226,7 @@ class Drawing:
         """
         estimates = [f"estimate.{n}" for n in range(4)] if self.section.joining.kind == "average" else []
         with_memory = any(stage.remembers for stage in self.stages)
-        planes = Planes(state, *self.size_px, digest, with_memory, estimates)
+        planes = Planes(state, *self.canvas, digest, with_memory, estimates, self.space.channels)
         if planes.stage or planes.batch:
             print(f"going on from pass {planes.stage} of {len(self.stages)}, batch {planes.batch}", flush=True)
         saved = time.monotonic()
@@ -232,12 +252,14 @@ class Drawing:
 
     def bands(self, planes: Planes) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows: what was drawn, and the background colour elsewhere."""
-        height, width = self.size_px
-        for y in range(0, height, BAND_PX):
-            rows = slice(y, min(y + BAND_PX, height))
-            x = torch.from_numpy(planes.before("x")[:, rows])
-            rgb = self.normalisation.to_uint8(x).numpy().transpose(1, 2, 0)
-            drawn = self.drawn[rows, slice(0, width)]
+
+        def finished(window: Window) -> np.ndarray:
+            return np.where(self.drawn[window], planes.before("x")[(slice(None), *window)], self.background_x)
+
+        section, pixels = self.section, Drawn(self.plan, *self.size_px)
+        found = self.space.bands(finished, self.drawn.any, self.canvas, self.side, section.batch, self.device)
+        for y, rgb in found:
+            drawn = pixels[slice(y, y + len(rgb)), slice(0, self.size_px[1])]
             yield y, np.where(drawn[..., None], rgb, np.array(self.background, np.uint8))
 
     def finish(self, planes: Planes, out: Path, **facts) -> None:

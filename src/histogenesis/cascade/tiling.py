@@ -56,10 +56,13 @@ def grid_shift(height: int, width: int, tile_px: int, align: int, *key: int | st
 
 
 class Drawn:
-    """Which pixels of a level are drawn: the tissue plan of level 0, looked up at this level's scale."""
+    """Which pixels of a level are drawn: the tissue plan of level 0, looked up at this level's scale.
 
-    def __init__(self, plan: np.ndarray | None, height: int, width: int):
-        self.plan, self.height, self.width = plan, height, width
+    factor: px of the level to each place of a window; it is drawn where any of them is.
+    """
+
+    def __init__(self, plan: np.ndarray | None, height: int, width: int, factor: int = 1):
+        self.plan, self.height, self.width, self.factor = plan, height, width, factor
         if plan is not None:
             self.rows = np.arange(height) * plan.shape[0] // height
             self.columns = np.arange(width) * plan.shape[1] // width
@@ -69,13 +72,20 @@ class Drawn:
         rows, columns = window
         if self.plan is None:
             return np.ones((rows.stop - rows.start, columns.stop - columns.start), bool)
-        return self.plan[np.ix_(self.rows[rows], self.columns[columns])]
+        f, height, width = self.factor, rows.stop - rows.start, columns.stop - columns.start
+        rows, columns = (
+            axis[f * part.start : f * part.stop] for axis, part in ((self.rows, rows), (self.columns, columns))
+        )
+        return self.plan[np.ix_(rows, columns)].reshape(height, f, width, f).any(axis=(1, 3))
 
     def any(self, window: tuple[slice, slice]) -> bool:
         """Whether something of a window is drawn, without looking at each of its pixels."""
         if self.plan is None:
             return True
-        rows, columns = (axis[[part.start, part.stop - 1]] for axis, part in zip((self.rows, self.columns), window))
+        f = self.factor
+        rows, columns = (
+            axis[[f * part.start, f * part.stop - 1]] for axis, part in zip((self.rows, self.columns), window)
+        )
         return bool(self.plan[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].any())
 
     @property

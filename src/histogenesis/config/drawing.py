@@ -34,8 +34,6 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
-    label: str | None = Field(None, description="the class that a model with the condition `label` is told")
-    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
     guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -114,6 +114,37 @@ def check_steps(sampler: Sampler, model: Model) -> None:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 
+def check_latent(level: Level, model: Model) -> None:
+    """Raises ValueError where a level cannot be drawn in a latent space; the message lacks the model's name."""
+    draws = f"draws in the latent space of {model.autoencoder!r}"
+    finished = "it holds finished pixels, and a latent depends on pixels around it that are not finished"
+    for there, what, why in (
+        (level.joining.kind == "inpaint", "`joining: inpaint`", finished),
+        (level.cascade, "`cascade`", "its networks hand on pixels inside a tile"),
+        (level.white, "`white`", finished),
+    ):
+        if there:
+            raise ValueError(
+                f"{draws}, which {what} cannot: {why}. Use `joining: grid-shift`, `average` or `independent`, without"
+                " `cascade` and `white`, or a model of pixels"
+            )
+    if level.constraint.kind == "null-space":
+        raise ValueError(
+            f"{draws}, where the average of pixels that `null-space` holds means nothing: use `lowres`, `context` or `none`,"
+            " or a model of pixels"
+        )
+    if level.sampler.threshold:
+        raise ValueError(f"{draws}: a threshold keeps pictures in their range, and latents have none; leave it out")
+    height, width = level.size_px or (0, 0)
+    for name, length in (("height", height), ("width", width), ("stride_px", level.stride_px)):
+        over = length % model.latent_px
+        if over:
+            raise ValueError(
+                f"{draws}, {model.latent_px} px to a latent: {name} {length} is not a multiple of {model.latent_px}; use"
+                f" {length - over} or {length - over + model.latent_px}"
+            )
+
+
 def check_network(
     level: Level, n: int, model: Model, mpps: list[float], context_ratio: float | None, ratio: float | None
 ) -> None:
@@ -124,6 +155,8 @@ def check_network(
     """
     network, networks = level.networks[n], level.networks
     check_steps(network.sampler, model)
+    if model.autoencoder:
+        check_latent(level, model)
     if network.tile_px % model.size_multiple_px:
         raise ValueError(
             f"takes multiples of {model.size_multiple_px} px: tile_px {network.tile_px} is not a multiple of"

@@ -193,7 +193,9 @@ class Model(Section):
         " view",
     )
     autoencoder: Name | None = Field(
-        None, description="draw in the latent space of this model (network `vq-f4`); default: pictures themselves"
+        None,
+        description="draw in the latent space of this model (network `vq-f4`), samples and levels alike; default: pictures"
+        " themselves",
     )
     label_dropout: Fraction = Field(
         0.1, description="share of samples that are not told their label, for classifier-free guidance"
@@ -212,8 +214,8 @@ class Model(Section):
             raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
         if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
             raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
-        if self.autoencoder and ({"lowres", "context"} & set(self.conditions) or self.training.crop_px):
-            raise ValueError("a model that draws in a latent space is told no pictures, and sees whole patches")
+        if self.autoencoder and self.training.crop_px:
+            raise ValueError("training.crop_px: a model that draws in a latent space sees whole patches; leave it out")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         if len(set(self.conditions)) != len(self.conditions):
@@ -243,7 +245,12 @@ class Model(Section):
         if self.network.kind == "edsr":
             return 2
         halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
-        return 2 ** (halvings + 2 * bool(self.autoencoder))
+        return self.latent_px * 2**halvings
+
+    @property
+    def latent_px(self) -> int:
+        """Px of a picture, along each side, to one of what the network draws."""
+        return 4 if self.autoencoder else 1
 
 
 class WinnerModel(Section):

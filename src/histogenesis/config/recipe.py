@@ -98,14 +98,11 @@ class Recipe(Section):
         if (level.label or level.guidance) and not told:
             raise ValueError(f"{where}: no model of it is told the class; add `label` to its `conditions`")
         ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
+        level = level.model_copy(update={"size_px": self.synthetic.size_px(k)})
         for n, network in enumerate(level.networks):
             model = self.trained_models.get(network.model)
             if model is None:  # taken from elsewhere: the step that takes it looks
                 continue
-            if model.autoencoder:
-                raise ValueError(
-                    f"{where}: model {network.model!r} draws in a latent space, which only `samples` can yet"
-                )
             if "label" in model.conditions:
                 self._check_label(where, True, level.guidance, model)
             patches = self.patches[model.patches]
@@ -168,6 +165,11 @@ class Recipe(Section):
     def compared_with(self, samples: str) -> str:
         """The patch set whose held-out patches samples are compared with."""
         return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+
+    def latent_px(self, model: str) -> int:
+        """Px of a picture to one of what a model draws; 1 for one that is taken from elsewhere, which only its files tell."""
+        section = self.trained_models.get(model)
+        return section.latent_px if section else 1
 
     def _is_autoencoder(self, name: str) -> bool:
         model = self.models.get(name)

@@ -53,7 +53,11 @@ class NoNoise:
 
 
 class LatentDenoiser(Denoiser):
-    """D(z; sigma, ...) in the latent space of a trained autoencoder, which is kept with the weights and does not learn."""
+    """D(z; sigma, ...) in the latent space of a trained autoencoder, which is kept with the weights and does not learn.
+
+    Pictures that are a condition are encoded too, and concatenated (Rombach et al. 2022, section 3.3). The noise on `lowres`
+    is part of the picture that is encoded, so that training and drawing make it as for any other model.
+    """
 
     def __init__(
         self,
@@ -72,8 +76,9 @@ class LatentDenoiser(Denoiser):
 
     @torch.no_grad()
     def to_latent(self, pictures_bchw: Tensor) -> Tensor:
-        """Pictures in [-1, 1] -> latents of the spread that the objective wants."""
-        return self.first_stage.network.encode(pictures_bchw).float() * self.scale
+        """Pictures in [-1, 1], concatenated or one alone -> latents of the spread that the objective wants, likewise."""
+        encode = self.first_stage.network.encode
+        return torch.cat([encode(picture).float() for picture in pictures_bchw.split(3, dim=1)], dim=1) * self.scale
 
     @torch.no_grad()
     def to_uint8(self, x: Tensor) -> Tensor:
@@ -83,7 +88,8 @@ class LatentDenoiser(Denoiser):
         """As for pictures; the noise is the first rows and columns of what the pictures would get."""
         z = self.to_latent(batch.image)
         noise = batch.noise[:, : z.shape[1], : z.shape[2], : z.shape[3]]
-        return super().sample_loss(batch._replace(image=z, noise=noise), dropout)
+        seen = None if batch.seen is None else self.to_latent(batch.seen)
+        return super().sample_loss(batch._replace(image=z, noise=noise, seen=seen), dropout)
 
     def kept(self) -> dict[str, Tensor]:
         """Weights that are saved with those that were learnt."""

@@ -84,6 +84,10 @@ class Denoiser(nn.Module):
         self.precision = "fp32"
         self.channels, self.factor = 3, 1  # of what it draws, and px of a picture to each of its own
 
+    def to_latent(self, pictures_bchw: Tensor) -> Tensor:
+        """Pictures (3 channels each) as it draws and sees them: as they are."""
+        return pictures_bchw
+
     def to_uint8(self, x: Tensor) -> Tensor:
         """What it has drawn as a picture: uint8 (B, 3, H, W)."""
         return self.normalisation.to_uint8(x)
@@ -104,8 +108,8 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Estimate the clean images from x = image + sigma * noise; float32, model units.
 
-        `seen_bchw`: the pictures that are a condition, 3 channels each; `seen_noise_b`: the noise (0 to 1) of `lowres`;
-        `label_b`: rows of `classes`, negative for none.
+        `seen_bchw`: the pictures that are a condition, with the channels of x each; `seen_noise_b`: the noise (0 to 1) of
+        `lowres`; `label_b`: rows of `classes`, negative for none.
         """
         scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
         with torch.autocast(x_bchw.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -129,7 +133,7 @@ def build_network(section: ModelSection, patch_px: int, classes: int = 0, image_
     network, conditions = section.network, section.conditions
     told = {
         "resolution": "mpp" in conditions,
-        "seen_channels": 3 * len(pictures_of(conditions)),
+        "seen_channels": image_channels * len(pictures_of(conditions)),
         "seen_noise": "lowres" in conditions,
         "classes": classes,
         "image_channels": image_channels,

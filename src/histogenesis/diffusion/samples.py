@@ -34,6 +34,8 @@ def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[f
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
         told = {name: value.to(device) for name, value in told_of(checks, mpp, n, px, options.seed).items()}
+        if "seen_bchw" in told:
+            told["seen_bchw"] = denoiser.to_latent(told["seen_bchw"])
         denoise = guided(denoiser, label)
 
         def estimate(x, sigma, mpp=mpp, told=told, denoise=denoise):
@@ -45,7 +47,7 @@ def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[f
 
 
 def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
-    """The pictures beside n held-out patches (their top left px): the denoiser's keywords."""
+    """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
     if not checks.pictures:
         return {}
     seen, told = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))], {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from histogenesis.cascade.canvas import Level as LevelFile
 from histogenesis.cascade.draw import Drawing
+from histogenesis.cascade.space import Pixels
 from histogenesis.cascade.tilewise import Painter, TileDrawing
 from histogenesis.cascade.tiling import Drawn, shifted_grid
 from histogenesis.cascade.upscalers import UPSCALERS, LearnedUpscaler
@@ -21,11 +22,19 @@ ANY = Normalisation([0.0, 0.0, 0.0], 1.0, 1.0)  # counting tiles needs no units
 MAKING = ("draw_level", "draw_wave", "upscale_level")  # the steps that make levels, and not what is made of them
 
 
+class Counted(Pixels):
+    """A space of which only the size matters."""
+
+    def __init__(self, factor: int):
+        self.factor = factor
+
+
 def tiles_of(
     recipe: Recipe, k: int, slide: str, plan: np.ndarray, above: Path | None = None
 ) -> Iterator[tuple[int, int]]:
     """Side in px of the tiles that a network evaluates for level k of a slide, and how often: (side, evaluations), ...
 
+    Px are the picture's, also where the network sees latents; that an autoencoder decodes them once is not counted.
     above: the finished level above; where it is not given, white tiles count like others.
     """
     level: Level | UpscaledLevel = recipe.synthetic.levels[k]
@@ -34,10 +43,11 @@ def tiles_of(
         yield from _one_by_one(level, recipe, k, slide, used, above)
     elif level.kind == "draw":
         learned = _any_levels(level.sampler)
+        counted = {"plan": used, "learned": learned, "space": Counted(recipe.latent_px(level.model))}
         with LevelFile(above) if above else nullcontext() as seen:
-            drawing = Drawing(level, size_px, k, recipe.seed, slide, None, ANY, above=seen, plan=used, learned=learned)
+            drawing = Drawing(level, size_px, k, recipe.seed, slide, None, ANY, above=seen, **counted)
         for stage in range(len(drawing.stages)):
-            yield from ((tile.size, 1) for tile in drawing.tiles(stage))
+            yield from ((level.tile_px, 1) for _ in drawing.tiles(stage))
     elif UPSCALERS[level.method.kind] is LearnedUpscaler:
         side, drawn = level.tile_px, Drawn(used, *size_px)
         grid = shifted_grid(*(max(n, side) for n in size_px), side, 0, 0)
