@@ -8,6 +8,8 @@ from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, Posi
 
 from histogenesis.config.base import Fraction, Name, Section, by_kind
 
+SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
 
 class Network(Section):
     """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
@@ -55,8 +57,18 @@ class EfficientUNet(Section):
         return self
 
 
+class PublishedVQ(Section):
+    """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
+
+    path: str = Field(min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors")
+    sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
+
+
 class VQF4(Section):
-    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw."""
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw.
+
+    The network is diffusers.VQModel.
+    """
 
     kind: Literal["vq-f4"]
     channels: PositiveInt = 128
@@ -64,6 +76,10 @@ class VQF4(Section):
     blocks: PositiveInt = Field(2, description="residual blocks per resolution")
     codes: PositiveInt = 8192
     code_channels: Annotated[int, Field(ge=1, le=3)] = 3
+    attention: bool = Field(True, description="self-attention in the middle, as the original has it")
+    weights: PublishedVQ | None = Field(
+        None, description="start from these; with `training.steps: 1`, use them as they are"
+    )
 
 
 class EDSR(Section):
@@ -104,11 +120,33 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
+class Perceptual(Section):
+    """Squared distance of a fixed network's features (VGG's: LPIPS, Zhang et al. 2018). This project ships no weights."""
+
+    file: str = Field(
+        min_length=1,
+        description="TorchScript: pictures (B, 3, H, W) in 0..255 to features; vgg16.pt of StyleGAN2-ADA gives LPIPS",
+    )
+    sha256: SHA256
+    weight: PositiveFloat = 1.0
+
+
+class Adversarial(Section):
+    """A patch discriminator with hinge loss and VQGAN's adaptive weight (Esser et al. 2021, eqs. 6 and 7)."""
+
+    weight: PositiveFloat = Field(0.8, description="times the adaptive weight")
+    start_step: int = Field(0, ge=0, description="before this step there is none")
+    channels: PositiveInt = Field(64, description="of the discriminator's first layer; each next has twice as many")
+    layers: PositiveInt = Field(3, description="how often the discriminator halves the picture")
+
+
 class Autoencoding(Section):
     """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
 
     kind: Literal["autoencoder"]
     commitment: PositiveFloat = 0.25
+    perceptual: Perceptual | None = None
+    adversarial: Adversarial | None = None
 
     @property
     def sigma_data(self) -> None:
@@ -212,6 +250,8 @@ class Model(Section):
             raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
         if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
             raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        if getattr(self.objective, "adversarial", None) and (self.training.gpus > 1 or self.training.micro_batch):
+            raise ValueError("objective.adversarial sees the whole batch at once: leave `gpus` and `micro_batch` out")
         if self.autoencoder and ({"lowres", "context"} & set(self.conditions) or self.training.crop_px):
             raise ValueError("a model that draws in a latent space is told no pictures, and sees whole patches")
         if self.network.kind == "edsr" and self.conditions:
