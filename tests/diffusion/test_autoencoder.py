@@ -13,6 +13,7 @@ from histogenesis.diffusion.model import Normalisation, build_model, load_model,
 from histogenesis.diffusion.training import Trainer, validation_loss
 from histogenesis.diffusion.vq import VQF4, WEIGHTS
 from histogenesis.errors import BadInput
+from histogenesis.metrics.reconstruction import measure, perceptual_distance, reconstruct
 
 NETWORK = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 32}
 ADVERSARIAL = {"start_step": 4, "channels": 4, "layers": 2}
@@ -166,6 +167,20 @@ def test_a_training_with_a_perceptual_loss_is_resumed_to_the_same_weights(tmp_pa
     assert not torch.equal(
         wanted["weights/model.decoder.conv_out.weight"], other["weights/model.decoder.conv_out.weight"]
     )
+
+
+def test_the_reconstruction_is_measured_also_by_the_perceptual_distance(tmp_path):
+    torch.manual_seed(0)
+    images, patients = Patches().read(range(4)), np.arange(4).astype(str)
+    without = build_model(section(), 16, UNIT).eval()
+    made, codes = reconstruct(without, images)
+    assert perceptual_distance(without, images, made) is None
+    assert "perceptual" not in measure(images, made, codes, 32, patients)
+    model = build_model(section(perceptual=scripted(Plain(), tmp_path / "plain.pt")), 16, UNIT)
+    distance = perceptual_distance(model, images, made, batch=3)
+    wanted = ((images.astype(float) - made)[:, ::2, ::2] / 255) ** 2
+    assert distance == pytest.approx(wanted.sum(axis=(1, 2, 3)), rel=1e-4)
+    assert measure(images, made, codes, 32, patients, distance)["perceptual"]["value"] == pytest.approx(distance.mean())
 
 
 def test_published_weights_are_taken_and_checked(tmp_path):
