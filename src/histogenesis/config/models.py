@@ -57,6 +57,23 @@ class EfficientUNet(Section):
         return self
 
 
+class GuidedUNet(Section):
+    """The U-Net of guided diffusion (Dhariwal and Nichol 2021); diffusers.UNet2DModel, without dropout."""
+
+    kind: Literal["guided-unet"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 1, 2, 3, 4], min_length=1)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
+    head_channels: PositiveInt = Field(64, description="channels of each attention head; divides `channels`")
+
+    @model_validator(mode="after")
+    def whole_heads(self):
+        if self.channels % self.head_channels:
+            raise ValueError(f"head_channels {self.head_channels} does not divide channels {self.channels}")
+        return self
+
+
 class PublishedVQ(Section):
     """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
 
@@ -106,6 +123,9 @@ class Prediction(Section):
     schedule: Literal["cosine", "linear"] = "cosine"
     timesteps: Annotated[int, Field(ge=2)] = 1000
     min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
+    loss: Literal["mse", "huber"] = Field(
+        "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
+    )
 
     @property
     def sigma_data(self) -> None:
@@ -158,9 +178,10 @@ AnyNetwork = Annotated[
     Annotated[Network, Tag("ddpmpp")]
     | Annotated[EfficientUNet, Tag("efficient")]
     | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[GuidedUNet, Tag("guided-unet")]
     | Annotated[VQF4, Tag("vq-f4")]
     | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "efficient", "classic-unet", "vq-f4", "edsr"),
+    by_kind("ddpmpp", "efficient", "classic-unet", "guided-unet", "vq-f4", "edsr"),
 ]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
@@ -270,7 +291,9 @@ class Model(Section):
         network = self.network
         if network.kind == "classic-unet":
             return bool(network.attention_channels)
-        return network.kind in ("ddpmpp", "vq-f4") or (network.kind == "efficient" and any(network.attention))
+        return network.kind in ("ddpmpp", "guided-unet", "vq-f4") or (
+            network.kind == "efficient" and any(network.attention)
+        )
 
     @property
     def denoises(self) -> bool:
