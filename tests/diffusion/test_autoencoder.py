@@ -32,12 +32,12 @@ class Patches:
         return np.stack([np.random.default_rng(k).integers(60, 200, (16, 16, 3)) for k in indices]).astype(np.uint8)
 
 
-def section(steps=10, adversarial=ADVERSARIAL, perceptual=None, **training):
+def section(steps=10, adversarial=ADVERSARIAL, perceptual=None, weights=None, **training):
     training = {"steps": steps, "batch": 4, "lr": 2e-3, "precision": "fp32", "checkpoint_every": 3, **training}
     objective = {"kind": "autoencoder", "adversarial": adversarial, "perceptual": perceptual}
-    return Model.model_validate(
-        {"patches": "p", "conditions": [], "network": NETWORK, "objective": objective, "training": training}
-    )
+    network = {**NETWORK, "weights": weights}
+    values = {"patches": "p", "conditions": [], "network": network, "objective": objective, "training": training}
+    return Model.model_validate(values)
 
 
 def trainer(folder, **options):
@@ -205,6 +205,20 @@ def test_published_weights_are_taken_and_checked(tmp_path):
     (tmp_path / "vq" / WEIGHTS).rename(tmp_path / "vq" / "diffusion_pytorch_model.bin")
     with pytest.raises(BadInput, match=r"pickled weights .* are never loaded"):
         network.start_from(tmp_path / "vq", digest)
+
+
+def test_a_training_starts_from_published_weights_or_only_takes_them(tmp_path):
+    torch.manual_seed(5)
+    published = VQF4(8, [1, 1, 2], 1, 32, 3, True)
+    published.model.save_pretrained(tmp_path / "vq")
+    digest = sha256((tmp_path / "vq" / WEIGHTS).read_bytes()).hexdigest()
+    weights = {"path": str(tmp_path / "vq"), "sha256": digest}
+    t = trainer(tmp_path / "state", steps=1, lr=1e-9, weights=weights)
+    for name, w in published.named_parameters():
+        assert torch.equal(t.weights[name], w) and torch.equal(t.average[name], w)
+    t.run(None, None)
+    assert all(torch.allclose(t.average[name], w, atol=1e-7) for name, w in published.named_parameters())
+    assert trainer(tmp_path / "state", steps=2, weights=weights).step == 1, "a resumed one goes on from its own"
 
 
 def test_the_layout_is_that_of_vq_f4():

@@ -103,8 +103,6 @@ def main() -> None:
     normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
     torch.manual_seed(section.training.seed)
     model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
-    if getattr(section.network, "weights", None):
-        model.network.start_from(Path(section.network.weights.path), section.network.weights.sha256)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     seen = {
         "conditions": section.conditions,

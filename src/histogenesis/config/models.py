@@ -95,7 +95,7 @@ class VQF4(Section):
     code_channels: Annotated[int, Field(ge=1, le=3)] = 3
     attention: bool = Field(True, description="self-attention in the middle, as the original has it")
     weights: PublishedVQ | None = Field(
-        None, description="start from these; with `training.steps: 1`, use them as they are"
+        None, description="start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from histogenesis.config import Model as ModelSection
-from histogenesis.config import Training
 from histogenesis.diffusion.adversary import Adversary, PerceptualDistance
 from histogenesis.diffusion.model import Denoiser, Normalisation
 from histogenesis.diffusion.vq import FACTOR, VQF4
@@ -41,12 +41,18 @@ class Autoencoder(nn.Module):
     def to_uint8(self, x: Tensor) -> Tensor:
         return self.normalisation.to_uint8(x)
 
-    def begin_training(self, training: Training, device: str) -> Adversary | None:
-        """Get what it is judged by, which is no part of the model. Returns the network that learns in turn with it."""
+    def begin_training(self, section: ModelSection, device: str) -> Adversary | None:
+        """Take the weights it starts from, and what it is judged by, which is no part of the model.
+
+        Returns the network that learns in turn with it.
+        """
+        if section.network.weights:
+            self.network.start_from(Path(section.network.weights.path), section.network.weights.sha256)
         if self.section.perceptual:
             self.perceptual = PerceptualDistance(self.section.perceptual, device)
         if self.section.adversarial:
-            self.adversary = Adversary(self.section.adversarial, training.lr, training.betas, self.patch_px, device)
+            t = section.training
+            self.adversary = Adversary(self.section.adversarial, t.lr, t.betas, self.patch_px, device)
         return self.adversary
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:

@@ -44,13 +44,13 @@ class Trainer:
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision
+        # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
+        self.adversary = denoiser.begin_training(section, device) if hasattr(denoiser, "begin_training") else None
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
         kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
         self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
         self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
-        # What only training needs of a model: it may be judged by a network that learns in turn with it.
-        self.adversary = denoiser.begin_training(self.t, device) if hasattr(denoiser, "begin_training") else None
         if self.t.compile and device != "cpu":
             self.denoiser.network.compile()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
