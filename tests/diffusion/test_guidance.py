@@ -15,6 +15,7 @@ from histogenesis.interrupt import Stopped
 NETWORKS = [
     {"kind": "ddpmpp", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1},
     {"kind": "classic-unet", "channels": 4, "multipliers": [1, 2, 4], "attention_channels": [4, 16], "heads": 2},
+    {"kind": "guided-unet", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "head_channels": 4},
     {
         "kind": "efficient",
         "channels": 8,

@@ -45,7 +45,7 @@ class Patches:
 
 def test_the_quantiser_takes_the_nearest_code_and_its_gradient_goes_straight_through():
     torch.manual_seed(0)
-    network = VQF4(8, [1, 1, 2], 1, 32, 3)
+    network = VQF4(8, [1, 1, 2], 1, 32, 3, attention=True)
     torch.nn.init.normal_(network.codes.weight)
     z = torch.randn(2, 3, 4, 4)
     code, index = network.quantise(z)
@@ -54,8 +54,14 @@ def test_the_quantiser_takes_the_nearest_code_and_its_gradient_goes_straight_thr
     assert torch.equal(code, network.codes.weight[index].permute(0, 3, 1, 2))
     x = torch.randn(2, 3, 16, 16)
     assert network.encode(x).shape == (2, 3, 4, 4) and network.decode(network.encode(x)).shape == x.shape
-    (network.losses(x, 0.25).sum()).backward()
-    assert network.encoder[0].weight.grad.abs().sum() > 0 and network.codes.weight.grad.abs().sum() > 0
+    made, codebook = network.reconstruct(x, 0.25)
+    z, code = network.encode(x), network.quantise(network.encode(x))[0]
+    assert torch.allclose(codebook, 1.25 * (code - z).square().mean(dim=(1, 2, 3)))
+    assert torch.allclose(made, network.decode(z), atol=1e-5), "straight through changes gradients only"
+    made.sum().backward()
+    assert network.model.encoder.conv_in.weight.grad.abs().sum() > 0 and network.codes.weight.grad is None
+    network.reconstruct(x, 0.25)[1].sum().backward()
+    assert network.codes.weight.grad.abs().sum() > 0
     assert network.encode(torch.randn(1, 3, 20, 28)).shape == (1, 3, 5, 7), "any multiple of 4"
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.diffusion.model import Normalisation
+from histogenesis.config import Model
+from histogenesis.diffusion.batches import Batch
+from histogenesis.diffusion.model import Normalisation, build_model
 from histogenesis.diffusion.objectives import EDM
 
 edm = EDM(0.5, -1.2, 1.2)
@@ -53,3 +55,29 @@ def test_normalisation_round_trip():
     rgb = torch.arange(256, dtype=torch.uint8).repeat(3, 1)[:, None]
     normalisation = Normalisation([200.0, 150.0, 190.0], 45.0, 0.5)
     assert torch.equal(normalisation.to_uint8(normalisation.encode(rgb)), rgb)
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "x0"])
+def test_hubers_loss_is_that_of_the_networks_own_prediction(kind):
+    """Son's code: huber_loss(predicted noise, noise). Errors are on both sides of 1, where it bends."""
+    network = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0}
+    objective = {"kind": kind, "timesteps": 50, "loss": "huber"}
+    section = {"patches": "p", "conditions": [], "network": network, "objective": objective, "training": {"steps": 1}}
+    torch.manual_seed(0)
+    model = build_model(Model.model_validate(section), 16, Normalisation.unit())
+    said = 3 * torch.randn(4, 3, 16, 16)
+    model.network.forward = lambda *told: said
+    image, noise, sigma = (
+        torch.rand(4, 3, 16, 16) * 2 - 1,
+        torch.randn(4, 3, 16, 16),
+        torch.tensor([0.05, 0.5, 2.0, 9.0]),
+    )
+    batch = Batch(
+        image, noise, sigma, torch.full((4,), float("nan")), torch.zeros(4, dtype=torch.int32), None, None, None
+    )
+    s = sigma[:, None, None, None]
+    wanted = {"eps": noise, "v": (noise - s * image) / (1 + s**2).sqrt(), "x0": image}[kind]
+    own = torch.nn.functional.huber_loss(said, wanted, reduction="none").mean(dim=(1, 2, 3))
+    assert torch.allclose(model.sample_loss(batch, False), own, rtol=1e-3)
+    model.objective.loss = "mse"
+    assert torch.allclose(model.sample_loss(batch, False), ((said - wanted) ** 2).mean(dim=(1, 2, 3)), rtol=1e-3)

@@ -10,7 +10,7 @@ import torch
 from histogenesis.diffusion.model import load_model
 from histogenesis.errors import BadInput
 from histogenesis.metrics.evaluate import write_json
-from histogenesis.metrics.reconstruction import measure, reconstruct
+from histogenesis.metrics.reconstruction import measure, perceptual_distance, reconstruct
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.pictures import save_grid
 
@@ -34,7 +34,8 @@ def main() -> None:
         rows = torch.linspace(0, len(held_out) - 1, min(args.images, len(held_out))).round().long().numpy()
         images = held_out.read(rows)
         made, codes = reconstruct(model, images)
-        found = measure(images, made, codes, model.network.codes.num_embeddings, held_out.patient[rows])
+        perceptual = perceptual_distance(model, images, made)
+        found = measure(images, made, codes, model.network.codes.num_embeddings, held_out.patient[rows], perceptual)
     except BadInput as error:
         sys.exit(f"error: {error}")
     write_json(args.out, found)

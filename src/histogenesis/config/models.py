@@ -8,6 +8,8 @@ from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, Posi
 
 from histogenesis.config.base import Fraction, Name, Section, by_kind
 
+SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
 
 class Network(Section):
     """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
@@ -55,8 +57,35 @@ class EfficientUNet(Section):
         return self
 
 
+class GuidedUNet(Section):
+    """The U-Net of guided diffusion (Dhariwal and Nichol 2021); diffusers.UNet2DModel, without dropout."""
+
+    kind: Literal["guided-unet"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 1, 2, 3, 4], min_length=1)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
+    head_channels: PositiveInt = Field(64, description="channels of each attention head; divides `channels`")
+
+    @model_validator(mode="after")
+    def whole_heads(self):
+        if self.channels % self.head_channels:
+            raise ValueError(f"head_channels {self.head_channels} does not divide channels {self.channels}")
+        return self
+
+
+class PublishedVQ(Section):
+    """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
+
+    path: str = Field(min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors")
+    sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
+
+
 class VQF4(Section):
-    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw."""
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw.
+
+    The network is diffusers.VQModel.
+    """
 
     kind: Literal["vq-f4"]
     channels: PositiveInt = 128
@@ -64,6 +93,10 @@ class VQF4(Section):
     blocks: PositiveInt = Field(2, description="residual blocks per resolution")
     codes: PositiveInt = 8192
     code_channels: Annotated[int, Field(ge=1, le=3)] = 3
+    attention: bool = Field(True, description="self-attention in the middle, as the original has it")
+    weights: PublishedVQ | None = Field(
+        None, description="start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
+    )
 
 
 class EDSR(Section):
@@ -90,6 +123,9 @@ class Prediction(Section):
     schedule: Literal["cosine", "linear"] = "cosine"
     timesteps: Annotated[int, Field(ge=2)] = 1000
     min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
+    loss: Literal["mse", "huber"] = Field(
+        "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
+    )
 
     @property
     def sigma_data(self) -> None:
@@ -104,11 +140,33 @@ class SuperResolution(Section):
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
 
 
+class Perceptual(Section):
+    """Squared distance of a fixed network's features (VGG's: LPIPS, Zhang et al. 2018). This project ships no weights."""
+
+    file: str = Field(
+        min_length=1,
+        description="TorchScript: pictures (B, 3, H, W) in 0..255 to features; vgg16.pt of StyleGAN2-ADA gives LPIPS",
+    )
+    sha256: SHA256
+    weight: PositiveFloat = 1.0
+
+
+class Adversarial(Section):
+    """A patch discriminator with hinge loss and VQGAN's adaptive weight (Esser et al. 2021, eqs. 6 and 7)."""
+
+    weight: PositiveFloat = Field(0.8, description="times the adaptive weight")
+    start_step: int = Field(0, ge=0, description="before this step there is none")
+    channels: PositiveInt = Field(64, description="of the discriminator's first layer; each next has twice as many")
+    layers: PositiveInt = Field(3, description="how often the discriminator halves the picture")
+
+
 class Autoencoding(Section):
     """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
 
     kind: Literal["autoencoder"]
     commitment: PositiveFloat = 0.25
+    perceptual: Perceptual | None = None
+    adversarial: Adversarial | None = None
 
     @property
     def sigma_data(self) -> None:
@@ -120,9 +178,10 @@ AnyNetwork = Annotated[
     Annotated[Network, Tag("ddpmpp")]
     | Annotated[EfficientUNet, Tag("efficient")]
     | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[GuidedUNet, Tag("guided-unet")]
     | Annotated[VQF4, Tag("vq-f4")]
     | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "efficient", "classic-unet", "vq-f4", "edsr"),
+    by_kind("ddpmpp", "efficient", "classic-unet", "guided-unet", "vq-f4", "edsr"),
 ]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
@@ -216,6 +275,8 @@ class Model(Section):
             raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
         if self.autoencoder and self.training.crop_px:
             raise ValueError("training.crop_px: a model that draws in a latent space sees whole patches; leave it out")
+        if getattr(self.objective, "adversarial", None) and (self.training.gpus > 1 or self.training.micro_batch):
+            raise ValueError("objective.adversarial sees the whole batch at once: leave `gpus` and `micro_batch` out")
         if self.network.kind == "edsr" and self.conditions:
             raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         if len(set(self.conditions)) != len(self.conditions):
@@ -232,7 +293,9 @@ class Model(Section):
         network = self.network
         if network.kind == "classic-unet":
             return bool(network.attention_channels)
-        return network.kind in ("ddpmpp", "vq-f4") or (network.kind == "efficient" and any(network.attention))
+        return network.kind in ("ddpmpp", "guided-unet", "vq-f4") or (
+            network.kind == "efficient" and any(network.attention)
+        )
 
     @property
     def denoises(self) -> bool:

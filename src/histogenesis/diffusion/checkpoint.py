@@ -12,6 +12,24 @@ from torch import Tensor
 from histogenesis.errors import BadInput
 
 
+def adam(weights: dict[str, Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Adam whose state is there before its first step, so that a checkpoint can fill it."""
+    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=betas, fused=True)
+    for w in weights.values():
+        optimizer.state[w] = {
+            "step": torch.zeros((), device=w.device),
+            "exp_avg": torch.zeros_like(w),
+            "exp_avg_sq": torch.zeros_like(w),
+        }
+    return optimizer
+
+
+def fill_steps(optimizer: torch.optim.Adam, steps: int) -> None:
+    """After how many of its steps a checkpoint was written."""
+    for m in optimizer.state.values():
+        m["step"].fill_(steps)
+
+
 def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], facts: dict) -> None:
     """Write tensors as `group/name`, with the step and the digest of what they depend on."""
     path.parent.mkdir(parents=True, exist_ok=True)

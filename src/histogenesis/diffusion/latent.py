@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from histogenesis.config import Model as ModelSection
+from histogenesis.diffusion.adversary import Adversary, PerceptualDistance
 from histogenesis.diffusion.model import Denoiser, Normalisation
 from histogenesis.diffusion.vq import FACTOR, VQF4
 
@@ -25,8 +27,10 @@ class Autoencoder(nn.Module):
 
     def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
-        self.network = VQF4(**section.network.model_dump(exclude={"kind"}))
-        self.objective, self.commitment = NoNoise(), section.objective.commitment
+        self.network = VQF4(**section.network.model_dump(exclude={"kind", "weights"}))
+        self.objective, self.section, self.patch_px = NoNoise(), section.objective, patch_px
+        self.perceptual: PerceptualDistance | None = None
+        self.adversary: Adversary | None = None
         self.normalisation, self.precision = normalisation, "fp32"
 
     def forward(self, x_bchw: Tensor) -> Tensor:
@@ -37,10 +41,32 @@ class Autoencoder(nn.Module):
     def to_uint8(self, x: Tensor) -> Tensor:
         return self.normalisation.to_uint8(x)
 
+    def begin_training(self, section: ModelSection, device: str) -> Adversary | None:
+        """Take the weights it starts from, and what it is judged by, which is no part of the model.
+
+        Returns the network that learns in turn with it.
+        """
+        if section.network.weights:
+            self.network.start_from(Path(section.network.weights.path), section.network.weights.sha256)
+        if self.section.perceptual:
+            self.perceptual = PerceptualDistance(self.section.perceptual, device)
+        if self.section.adversarial:
+            t = section.training
+            self.adversary = Adversary(self.section.adversarial, t.lr, t.betas, self.patch_px, device)
+        return self.adversary
+
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """Of each sample; shape (B,)."""
         with torch.autocast(batch.image.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network.losses(batch.image, self.commitment).float()
+            made, codebook = self.network.reconstruct(batch.image, self.section.commitment)
+        loss = (made - batch.image).abs().mean(dim=(1, 2, 3))
+        if self.perceptual:
+            loss = loss + self.section.perceptual.weight * self.perceptual(made, batch.image)
+        if self.adversary and self.training:
+            judged = self.adversary.loss(batch.image, made, loss.mean(), self.network.last_weight)
+            # Its gradient, but not its value, which has no least: a loss that rises without end must stay a sign of divergence.
+            loss = loss + (judged - judged.detach())
+        return loss + codebook
 
 
 class NoNoise:

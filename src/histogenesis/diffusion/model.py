@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, huber_loss
 
 from histogenesis.config import Level, UpscaledLevel
 from histogenesis.config import Model as ModelSection
@@ -21,6 +21,7 @@ from histogenesis.diffusion.classic_unet import ClassicUNet
 from histogenesis.diffusion.conditions import STEPS_TOLD, pictures_of
 from histogenesis.diffusion.edsr import EDSR
 from histogenesis.diffusion.efficient import EfficientUNet
+from histogenesis.diffusion.guided_unet import GuidedUNet
 from histogenesis.diffusion.networks import DDPMpp
 from histogenesis.diffusion.objectives import SuperResolution, make_objective
 from histogenesis.errors import BadInput
@@ -121,11 +122,19 @@ class Denoiser(nn.Module):
         return scalings.skip * x_bchw + scalings.out * f.float()
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
-        """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7); shape (B,)."""
+        """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7), or Huber's loss; shape (B,)."""
         noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
         key = batch.dropout_key if dropout else None
         denoised = self(noisy, batch.sigma, batch.mpp, key, batch.seen, batch.seen_noise, batch.label)
-        return self.objective.weight(batch.sigma) * ((denoised - batch.image) ** 2).mean(dim=(1, 2, 3))
+        weight, error = self.objective.weight(batch.sigma), denoised - batch.image
+        if self.objective.loss == "mse":
+            return weight * (error**2).mean(dim=(1, 2, 3))
+        # Huber's loss bends at 1, so it wants the error of what the network itself predicts: that of D is `out` times as large.
+        out = self.objective.scalings(batch.sigma[:, None, None, None]).out
+        own = error / out
+        return (
+            weight * out.flatten() ** 2 * huber_loss(own, torch.zeros_like(own), reduction="none").mean(dim=(1, 2, 3))
+        )
 
 
 def build_network(section: ModelSection, patch_px: int, classes: int = 0, image_channels: int = 3) -> nn.Module:
@@ -143,6 +152,8 @@ def build_network(section: ModelSection, patch_px: int, classes: int = 0, image_
         return EfficientUNet(**options, **told)
     if network.kind == "classic-unet":
         return ClassicUNet(**options, **told)
+    if network.kind == "guided-unet":
+        return GuidedUNet(image_px=patch_px, **options, **told)
     return DDPMpp(image_px=patch_px, **options, **told)
 
 

@@ -27,6 +27,7 @@ class EDM:
     """Karras et al. 2022, table 1; Harb et al. 2024, supplement eqs. 24-27."""
 
     sigmas = None  # it learns every noise level
+    loss = "mse"
 
     def __init__(self, sigma_data: float, p_mean: float, p_std: float):
         self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
@@ -56,8 +57,8 @@ class Prediction:
     step t (of 1000; between two steps of the schedule it is interpolated in ln sigma).
     """
 
-    def __init__(self, kind: str, schedule: str, timesteps: int, min_snr: float | None):
-        self.kind, self.min_snr = kind, min_snr
+    def __init__(self, kind: str, schedule: str, timesteps: int, min_snr: float | None, loss: str = "mse"):
+        self.kind, self.min_snr, self.loss = kind, min_snr, loss
         self.sigmas = schedule_sigmas(schedule, timesteps)
         self.log_sigma = torch.tensor(self.sigmas, dtype=torch.float64).log()
 
@@ -111,7 +112,7 @@ def make_objective(section: AnyObjective) -> EDM | Prediction | SuperResolution:
         return EDM(section.sigma_data, section.p_mean, section.p_std)
     if section.kind == "super-resolution":
         return SuperResolution()
-    return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr)
+    return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr, section.loss)
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from histogenesis.config import Model as ModelSection
 from histogenesis.diffusion.batches import Batch, Batches
-from histogenesis.diffusion.checkpoint import load_checkpoint, save_checkpoint
+from histogenesis.diffusion.checkpoint import adam, fill_steps, load_checkpoint, save_checkpoint
 from histogenesis.diffusion.model import Denoiser, Upscaler
 from histogenesis.errors import BadInput
 from histogenesis.interrupt import Stopped, StopRequest
@@ -30,7 +30,7 @@ class Diverged(BadInput):
 
 
 class Trainer:
-    """Holds what changes while training: weights, their moving average, Adam's moments, the step."""
+    """Holds what changes while training: weights, their moving average, Adam's moments, the step, and an adversary if any."""
 
     def __init__(
         self,
@@ -44,17 +44,13 @@ class Trainer:
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision
+        # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
+        self.adversary = denoiser.begin_training(section, device) if hasattr(denoiser, "begin_training") else None
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
         kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
         self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
-        self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.t.lr, betas=self.t.betas, fused=True)
-        for w in self.weights.values():  # Adam makes its state at its first step; a checkpoint fills it before that
-            self.optimizer.state[w] = {
-                "step": torch.zeros((), device=w.device),
-                "exp_avg": torch.zeros_like(w),
-                "exp_avg_sq": torch.zeros_like(w),
-            }
+        self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
         if self.t.compile and device != "cpu":
             self.denoiser.network.compile()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -88,6 +84,8 @@ class Trainer:
         self._check(loss, float(norm))
         self.optimizer.param_groups[0]["lr"] = self.learning_rate()
         self.optimizer.step()
+        if self.adversary:
+            self.adversary.learn(self.learning_rate())
         self._update_average()
         self.step += 1
         return loss
@@ -144,7 +142,8 @@ class Trainer:
     def _groups(self) -> dict[str, dict[str, Tensor]]:
         moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
         buffers = {"buffers": self.buffers} if self.buffers else {}
-        return buffers | {
+        adversary = self.adversary.groups() if self.adversary else {}
+        return (buffers | adversary) | {
             "weights": self.weights,
             "average": self.average,
             "first": {name: m["exp_avg"] for name, m in moments.items()},
@@ -162,8 +161,9 @@ class Trainer:
         if found:
             self.step, facts = found
             self.best, self.running = facts["best"] or math.inf, facts["running"]
-            for m in self.optimizer.state.values():
-                m["step"].fill_(self.step)
+            fill_steps(self.optimizer, self.step)
+            if self.adversary:
+                self.adversary.resume(self.step)
         if self.rank == 0:
             log = self.state / "train.jsonl"
             lines = log.read_text().splitlines() if log.exists() else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from histogenesis.diffusion.adversary import PerceptualDistance
 from histogenesis.errors import BadInput
 from histogenesis.metrics.intervals import FEWEST_GROUPS, t_interval
 from histogenesis.metrics.ssim import ssim
@@ -23,8 +24,31 @@ def reconstruct(model, images: np.ndarray, batch: int = 16) -> tuple[np.ndarray,
     return np.concatenate(made), np.concatenate(codes)
 
 
-def measure(images: np.ndarray, made: np.ndarray, codes: np.ndarray, known: int, patients: np.ndarray) -> dict:
-    """PSNR (dB), SSIM and mean absolute error (grey steps of 255), each with Student's 95 % interval; codes in use of all.
+@torch.inference_mode()
+def perceptual_distance(model, images: np.ndarray, made: np.ndarray, batch: int = 16) -> np.ndarray | None:
+    """Of each picture to its reconstruction, by the file that the model learnt with (VGG's: LPIPS); None without one."""
+    if not model.section.perceptual:
+        return None
+    device = next(model.parameters()).device
+    distance = PerceptualDistance(model.section.perceptual, str(device))
+
+    def pixels(some):
+        return torch.from_numpy(np.ascontiguousarray(some.transpose(0, 3, 1, 2))).to(device).float() / 127.5 - 1
+
+    parts = [distance(pixels(images[i : i + batch]), pixels(made[i : i + batch])) for i in range(0, len(images), batch)]
+    return torch.cat(parts).double().cpu().numpy()
+
+
+def measure(
+    images: np.ndarray,
+    made: np.ndarray,
+    codes: np.ndarray,
+    known: int,
+    patients: np.ndarray,
+    perceptual: np.ndarray | None = None,
+) -> dict:
+    """PSNR (dB), SSIM, mean absolute error (grey steps of 255) and, where given, the perceptual distance, each with Student's
+    95 % interval; codes in use of all.
 
     Intervals are over patients' means where there are 6 or more patients, otherwise over patches. Raises BadInput for fewer
     than two patches.
@@ -38,6 +62,8 @@ def measure(images: np.ndarray, made: np.ndarray, codes: np.ndarray, known: int,
         "ssim": np.array([ssim(a, b) for a, b in zip(images, made)]),
         "l1": np.abs(difference).mean(axis=(1, 2, 3)),
     }
+    if perceptual is not None:
+        each["perceptual"] = perceptual
     names, which = np.unique(patients, return_inverse=True)
     over = "patients" if len(names) >= FEWEST_GROUPS else "patches"
     found: dict = {"patches": len(images), "interval": f"Student's, over {over}"}
