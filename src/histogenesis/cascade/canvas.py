@@ -2,12 +2,15 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
 
+from histogenesis.cascade.tiling import Drawn
+from histogenesis.config import AnyLevel
 from histogenesis.errors import BadInput
 
 BAND_PX = 256
@@ -113,6 +116,33 @@ def write_level(path: Path, bands, height: int, width: int, facts: dict) -> None
         part.unlink(missing_ok=True)
         raise OSError(error.errno, f"{path}: could not be written ({error}); is the disk full?") from error
     os.replace(part, path)
+
+
+class Made(Protocol):
+    """What makes a level: a drawing or an upscaling. background: RGB."""
+
+    section: AnyLevel
+    size_px: tuple[int, int]
+    k: int
+    slide: str
+    seed: int
+    background: tuple[int, int, int]
+    drawn: Drawn
+
+
+def write_made(path: Path, made: Made, bands: Iterable[tuple[int, np.ndarray]], **facts) -> None:
+    """write_level, with what every level of a synthetic slide says of itself."""
+    common = {
+        "mpp": made.section.mpp,
+        "level": made.k,
+        "slide": made.slide,
+        "seed": made.seed,
+        "model": made.section.model or "",
+        "background": np.array(made.background, np.uint8),
+        "drawn": made.drawn.share,
+        "synthetic": True,
+    }
+    write_level(path, bands, *made.size_px, common | facts)
 
 
 class Level:

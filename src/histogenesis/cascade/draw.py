@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from histogenesis.cascade.canvas import BAND_PX, Level, Planes, write_level
+from histogenesis.cascade.canvas import BAND_PX, Level, Planes, write_made
 from histogenesis.cascade.constraints import project
 from histogenesis.cascade.sight import Sight, seen_pictures
 from histogenesis.cascade.space import Latents, Pixels, Window, enlarged
@@ -264,15 +264,4 @@ class Drawing:
 
     def finish(self, planes: Planes, out: Path, **facts) -> None:
         """Write level{k}.h5."""
-        facts = {
-            "mpp": self.section.mpp,
-            "level": self.k,
-            "slide": self.slide,
-            "seed": self.seed,
-            "model": self.section.model,
-            "background": np.array(self.background, np.uint8),
-            "drawn": self.drawn.share,
-            "synthetic": True,
-            **facts,
-        }
-        write_level(out, self.bands(planes), *self.size_px, facts)
+        write_made(out, self, self.bands(planes), **facts)

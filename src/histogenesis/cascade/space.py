@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from histogenesis.cascade.canvas import BAND_PX
 from histogenesis.diffusion.latent import LatentDenoiser
@@ -67,7 +68,7 @@ class Latents:
         rows, columns = (_faded(n, side, f) for n in size)
         weight_y, weight_x = _total(rows, height * f, f), _total(columns, width * f, f)
         total = np.zeros((side * f, width * f, 3), np.float32)
-        for y, following in pairwise([*rows, height]):
+        for y, following in tqdm(pairwise([*rows, height]), "decoding", len(rows), unit="row", mininterval=2):
             asked = [x for x in columns if wanted((slice(y, y + side), slice(x, x + side)))]
             for some in (asked[i : i + batch] for i in range(0, len(asked), batch)):
                 z = np.stack([read((slice(y, y + side), slice(x, x + side))) for x in some])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
-from histogenesis.cascade.canvas import Level, write_level
+from histogenesis.cascade.canvas import Level, write_made
 from histogenesis.cascade.constraints import project
 from histogenesis.cascade.inpaint import sample_held
 from histogenesis.cascade.sight import Sight, seen_pictures, tensor
@@ -279,15 +279,4 @@ class TileDrawing:
 
     def finish(self, folder: Path, out: Path, **facts) -> None:
         """Write level{k}.h5."""
-        facts = {
-            "mpp": self.section.mpp,
-            "level": self.k,
-            "slide": self.slide,
-            "seed": self.seed,
-            "model": self.section.model,
-            "background": np.array(self.background, np.uint8),
-            "drawn": self.drawn.share,
-            "synthetic": True,
-            **facts,
-        }
-        write_level(out, self.bands(folder), *self.size_px, facts)
+        write_made(out, self, self.bands(folder), **facts)

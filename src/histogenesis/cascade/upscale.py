@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from histogenesis.cascade.canvas import Level, write_level
+from histogenesis.cascade.canvas import Level, write_made
 from histogenesis.cascade.tiling import Drawn
 from histogenesis.cascade.upscalers import FACTOR, Upscaler
 from histogenesis.config import UpscaledLevel
@@ -64,16 +64,4 @@ class Upscaling:
 
     def run(self, out: Path, **facts) -> None:
         """Write level{k}.h5."""
-        facts = {
-            "mpp": self.section.mpp,
-            "level": self.k,
-            "slide": self.slide,
-            "seed": self.seed,
-            "model": self.section.model or "",
-            "method": self.section.method.kind,
-            "background": np.array(self.background, np.uint8),
-            "drawn": self.drawn.share,
-            "synthetic": True,
-            **facts,
-        }
-        write_level(out, self.bands(), *self.size_px, facts)
+        write_made(out, self, self.bands(), method=self.section.method.kind, **facts)
