@@ -70,8 +70,8 @@ def test_bicubic_is_the_bicubic_of_an_image_library():
 
 
 def test_divergence_is_minus_the_adjoint_of_the_gradient():
-    u, p = torch.randn(1, 3, 9, 7, dtype=torch.float64), torch.randn(2, 1, 3, 9, 7)
-    assert float((gradient(u) * p).sum()) == pytest.approx(-float((u * divergence(p)).sum()), rel=1e-5)
+    u, p = (torch.randn(*pair, 3, 9, 7, dtype=torch.float64) for pair in ((1,), (2, 1)))
+    assert float((gradient(u) * p).sum()) == pytest.approx(-float((u * divergence(p)).sum()), abs=1e-4)
 
 
 def test_tv_l1_lowers_its_energy_and_meets_the_level_above():
