@@ -117,7 +117,9 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
     assert all(row["seeds"] == "2" and float(row["low"]) < float(row["high"]) for row in kid)
     arms = {row["metric"] for row in rows if row["metric"].startswith("accuracy")}
     assert arms == {f"accuracy, trained on {arm}" for arm in ("real", "generated", "real + generated")}
-    assert sum(row["metric"] == "class recognised" for row in rows) == 3, "of each set of samples: two of main, and latent"
+    assert sum(row["metric"] == "class recognised" for row in rows) == 3, (
+        "of each set of samples: two of main, and latent"
+    )
     utility = json.loads((results / "evaluation/samples/main_sampler-ddpm_seed-1/utility.json").read_text())
     assert utility["classes"] == ["normal", "tumour"] and len(utility["arms"]["real"]["accuracy"]) == 2
     splits = (results / "patches/tiles/splits.tsv").read_text().splitlines()[1:]
