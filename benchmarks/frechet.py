@@ -8,7 +8,7 @@ import time
 import numpy as np
 import scipy.linalg
 
-from histogenesis.metrics.frechet import frechet_distance
+from histogenesis.metrics.distances.frechet import frechet_distance
 
 
 def by_sqrtm(m1, s1, m2, s2):

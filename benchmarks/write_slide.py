@@ -18,14 +18,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from histogenesis.config import Phantom, SlideFile
-from histogenesis.slides.phantom_render import Painter
+from histogenesis.phantom.render import Painter
+from histogenesis.recipe import Phantom, SlideFile
 from histogenesis.slides.pyramid import encode_tile, level_sizes, tiles_of
 
 WRITE = """
 import json, sys, time
 from pathlib import Path
-from histogenesis.config import SlideFile
+from histogenesis.recipe import SlideFile
 from histogenesis.slides.write import write_slide
 canvas, out, options, threads = sys.argv[1:]
 def peak_kib():  # ru_maxrss would be that of the parent, from before exec

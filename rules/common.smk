@@ -12,11 +12,11 @@ from pathlib import Path
 HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "src"))
 
-from histogenesis.config import RecipeError, canonical, parse_recipe
-from histogenesis.config.data import LABELLED
-from histogenesis.errors import BadInput
+from histogenesis.recipe import RecipeError, canonical, parse_recipe
+from histogenesis.recipe.data import LABELLED
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.sources import source_files
-from histogenesis.provenance import code_digest, content_digests, environment_digest
+from histogenesis.provenance.digests import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 
 
@@ -112,7 +112,7 @@ def user_files():
 # Content decides, cached by path, size and mtime: a touched slide reruns nothing, a changed one does.
 USER_FILES = user_files()
 CONTENTS = content_digests(chain.from_iterable(USER_FILES.values()), Path(".histogenesis/digests.json"))
-# A run that was handed on without its slides says what they held (histogenesis/crate/share.py).
+# A run that was handed on without its slides says what they held (histogenesis/provenance/share.py).
 HANDED_ON = Path(RUN, "contents.json")
 HANDED_ON = json.loads(HANDED_ON.read_text()) if HANDED_ON.exists() else {}
 

@@ -5,7 +5,7 @@ import signal
 import snakemake.jobs
 
 # SLURM's warning before the time limit reaches every process of a job. It is meant for the scripts, which save their state
-# and requeue the job (histogenesis/interrupt.py); it must not end Snakemake, or the shell, which inherits this.
+# and requeue the job (histogenesis/core/interrupt.py); it must not end Snakemake, or the shell, which inherits this.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 

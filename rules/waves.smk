@@ -2,7 +2,7 @@
 
 import functools
 
-from histogenesis.cascade.waves import waves
+from histogenesis.canvas.waves import waves
 
 
 def level_section(k):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from packaging.utils import canonicalize_name
 
-from histogenesis.provenance import code_closure
+from histogenesis.provenance.digests import code_closure
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVS = ROOT / "envs"

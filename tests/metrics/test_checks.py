@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.metrics.checks import as_rgb, check_apart, check_features, check_pair
 
 RNG = np.random.default_rng(1)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from histogenesis.metrics.copies import Windows, align
-from histogenesis.metrics.memorisation import audit_pieces
+from histogenesis.metrics.memorisation.audit import audit_pieces
+from histogenesis.metrics.memorisation.copies import Windows, align
 from histogenesis.slides.read import open_slide
 
 SIZE, MPP = 32, 2

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics import cross_scale
-from histogenesis.metrics.coherence import LevelTiles, block_px, measure_coherence
-from histogenesis.metrics.cross_scale import area_weights, cross_scale_error, pooled
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence import cross_scale
+from histogenesis.metrics.coherence.coherence import LevelTiles, block_px, measure_coherence
+from histogenesis.metrics.coherence.cross_scale import area_weights, cross_scale_error, pooled
 
 
 def noise(seed, height, width):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics import features
-from histogenesis.metrics.encoders import INCEPTION_SHA256, Encoder, load
-from histogenesis.metrics.features import ImageSet
-from histogenesis.metrics.intervals import subsample_interval
-from histogenesis.metrics.kernel import mmd2, polynomial
-from histogenesis.metrics.learned import load_encoder, save_encoder, train_encoder
-from histogenesis.metrics.resize import pil_float, tf1_bilinear
-from histogenesis.metrics.stain_statistics import stain_statistics
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.intervals import subsample_interval
+from histogenesis.metrics.distances.kernel import mmd2, polynomial
+from histogenesis.metrics.encoders import features
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.metrics.encoders.learned import load_encoder, save_encoder, train_encoder
+from histogenesis.metrics.encoders.registry import INCEPTION_SHA256, Encoder, load
+from histogenesis.metrics.encoders.resize import pil_float, tf1_bilinear
+from histogenesis.metrics.encoders.stain_statistics import stain_statistics
 
 RNG = np.random.default_rng(2)
 NOISE = RNG.integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from histogenesis.config import Evaluation
-from histogenesis.metrics.coherence import LevelTiles
-from histogenesis.metrics.crops import CanvasSource
-from histogenesis.metrics.encoders import load
-from histogenesis.metrics.feature_seams import canvas_pairs, seam_metrics, seam_pairs
+from histogenesis.evaluation.crops import CanvasSource
+from histogenesis.metrics.coherence.coherence import LevelTiles
+from histogenesis.metrics.coherence.feature_seams import canvas_pairs, seam_metrics, seam_pairs
+from histogenesis.metrics.encoders.registry import load
+from histogenesis.recipe import Evaluation
 
 TILES = LevelTiles(tile_px=32, joining={"kind": "independent"}, constraint={"kind": "none"})
 OPTIONS = Evaluation(images=200, repeats=20)

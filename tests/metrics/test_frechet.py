@@ -10,8 +10,8 @@ import scipy.linalg
 import torch
 
 import histogenesis.metrics
-from histogenesis.errors import BadInput
-from histogenesis.metrics.frechet import fid, fid_infinity, fid_warning, frechet_distance
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning, frechet_distance
 
 RNG = np.random.default_rng(7)
 
@@ -106,7 +106,7 @@ def test_bad_moments_are_named():
 
 def test_public_name_is_lazy():
     assert histogenesis.metrics.frechet_distance is frechet_distance
-    code = "import sys, histogenesis.metrics.seams; print('histogenesis.metrics.frechet' in sys.modules)"
+    code = "import sys, histogenesis.metrics.coherence.seams; print('histogenesis.metrics.distances.frechet' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
     with pytest.raises(AttributeError):
         _ = histogenesis.metrics.no_such_name

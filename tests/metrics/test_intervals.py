@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.frechet import fid
-from histogenesis.metrics.intervals import binomial_interval, subsample_interval, t_interval
-from histogenesis.metrics.kernel import mmd2, polynomial
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.frechet import fid
+from histogenesis.metrics.distances.intervals import binomial_interval, subsample_interval, t_interval
+from histogenesis.metrics.distances.kernel import mmd2, polynomial
 
 
 def coverage(draw, truth, statistic, runs, groups=None):

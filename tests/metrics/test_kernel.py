@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.kernel import cmmd, gaussian, kid, mmd2, polynomial
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.kernel import cmmd, gaussian, kid, mmd2, polynomial
 
 RNG = np.random.default_rng(3)
 

@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.manifold import manifold
-from histogenesis.metrics.neighbours import nearest, squared_radii
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.manifold import manifold
+from histogenesis.metrics.distances.neighbours import nearest, squared_radii
 
 RNG = np.random.default_rng(11)
 

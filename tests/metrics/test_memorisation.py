@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.memorisation import audit
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.memorisation.audit import audit
 
 D = 16
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.config import Evaluation, Model
-from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.model import Denoiser
-from histogenesis.diffusion.samplers import sample, stages
-from histogenesis.diffusion.training import Trainer, averaged
-from histogenesis.metrics.evaluate_copies import audit_pixels
-from histogenesis.metrics.features import ImageSet
-from histogenesis.metrics.sets import Sets
+from histogenesis.evaluation.evaluate_copies import audit_pixels
+from histogenesis.evaluation.sets import Sets
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.models.batches import Batches, normalisation_of
+from histogenesis.models.model import Denoiser
+from histogenesis.models.training import Trainer, averaged
+from histogenesis.recipe import Evaluation, Model
+from histogenesis.sampling.solvers import sample, stages
 from histogenesis.slides.read import open_slide
 
 SIZE, MPP, DRAWN, STEPS = 16, 2.0, 64, 1000

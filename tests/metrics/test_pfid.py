@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.crops import CanvasSource, Place, SlideSource, coarsest_mpp, read_places, tissue_crops
-from histogenesis.metrics.encoders import load
-from histogenesis.metrics.features import FeatureSet
-from histogenesis.metrics.frechet import fid
-from histogenesis.metrics.pfid import (
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.crops import CanvasSource, Place, SlideSource, coarsest_mpp, read_places, tissue_crops
+from histogenesis.metrics.distances.frechet import fid
+from histogenesis.metrics.distances.pfid import (
     any_resolution_places,
     crop_fid,
     fixed_places,
     pfid_any_resolution,
     pfid_urcdm,
 )
+from histogenesis.metrics.encoders.features import FeatureSet
+from histogenesis.metrics.encoders.registry import load
 
 
 def write_canvas(folder, finest, mpps=(4.0, 2.0, 1.0), slide="synthetic_001"):

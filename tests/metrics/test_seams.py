@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from histogenesis.metrics import seams, strips
-from histogenesis.metrics.seams import gradient_profiles, seam_score, tile_lines
+from histogenesis.metrics.coherence import seams, strips
+from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 
 TILE = 64
 
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_score():
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_lines_of_overlapping_tiles_lie_where_another_tile_begins_to_decide(order, count):
-    from histogenesis.cascade.waves import waves
+    from histogenesis.canvas.waves import waves
 
     side = 16 + 12 * (count - 1)
     cores = [tile.core[1] for wave in waves(side, side, 16, 12, order) for tile in wave.values()]

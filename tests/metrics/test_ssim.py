@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.ssim import bernoulli_nll, paired_scores, ssim
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.distances.ssim import bernoulli_nll, paired_scores, ssim
 
 RNG = np.random.default_rng(5)
 

@@ -7,13 +7,13 @@ import h5py
 import numpy as np
 import pytest
 
-from histogenesis.config import PatchSet, Phantom, Tissue
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.cut import cut_slide
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.splits import write_splits
 from histogenesis.patches.views import read_context, read_padded, white_share
-from histogenesis.slides.phantom import make_phantom
+from histogenesis.phantom.slide import make_phantom
+from histogenesis.recipe import PatchSet, Phantom, Tissue
 from histogenesis.slides.read import area_average, open_slide
 from histogenesis.slides.table import SlideRow, register
 from histogenesis.tissue.files import load_tissue, segment_slide

@@ -11,9 +11,9 @@ import openslide
 import pytest
 from PIL import Image
 
-from histogenesis.config import PatchSet, Tissue
 from histogenesis.patches.cut import cut_slide
 from histogenesis.patches.store import read_texts
+from histogenesis.recipe import PatchSet, Tissue
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, register
 from histogenesis.tissue.files import segment_slide

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histogenesis.config import LabelledPatches, RecipeError, Split, parse_recipe
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.groups import split_groups
 from histogenesis.patches.labelled import picture_digest, read_labelled_set
 from histogenesis.patches.splits import write_splits
 from histogenesis.patches.store import read_texts
+from histogenesis.recipe import LabelledPatches, RecipeError, Split, parse_recipe
 
 
 def picture(seed: int, px: int = 12) -> np.ndarray:

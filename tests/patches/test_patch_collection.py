@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches import dataset
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.splits import write_splits

@@ -8,9 +8,9 @@ import pytest
 import shapely
 import tifffile
 
-from histogenesis.config import RegionPatches
 from histogenesis.patches.regions import cut_regions
 from histogenesis.patches.store import read_texts
+from histogenesis.recipe import RegionPatches
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, register
 

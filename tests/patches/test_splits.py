@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from histogenesis.config import Split
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.splits import read_splits, split_slides, write_splits
+from histogenesis.recipe import Split
 from histogenesis.slides.table import SlideRow
 
 

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from histogenesis.metrics.coherence import LevelTiles, measure_coherence
+from histogenesis.metrics.coherence.coherence import LevelTiles, measure_coherence
 from histogenesis.patches.store import Cut, write_store
 
 MPPS = [16.0, 8.0, 4.0]

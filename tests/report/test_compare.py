@@ -12,10 +12,10 @@ import yaml
 from made_up import MPPS
 from PIL import Image
 
-from histogenesis.cascade.canvas import write_level
-from histogenesis.config import load_recipe, parse_recipe
-from histogenesis.errors import BadInput
-from histogenesis.metrics.strips import read_plan
+from histogenesis.canvas.canvas import write_level
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence.strips import read_plan
+from histogenesis.recipe import load_recipe, parse_recipe
 from histogenesis.report import cost
 from histogenesis.report.compare import compare_runs, differences, method_of, read_arm, upper_bound
 from histogenesis.report.compare_page import write_comparison
@@ -102,7 +102,7 @@ def test_the_page_opens_alone_and_says_the_same(runs, tmp_path):
 def test_network_evaluations_are_those_of_the_drawing(runs):
     """Level 0: heun, 3 steps, 5 passes; levels 1, 2: 8 passes over the tiles of a fixed grid that hold tissue."""
     plan, recipe = read_plan(runs[0] / "synthetic/synthetic_001/plan.png"), load_recipe(runs[0] / "recipe.yaml")
-    from histogenesis.cascade.draw import Drawing
+    from histogenesis.canvas.draw import Drawing
 
     levels = recipe.synthetic.levels
     shifted = [Drawing(levels[0], (40, 56), 0, 1, "synthetic_001", None, cost.ANY).tiles(stage) for stage in range(5)]

@@ -17,7 +17,7 @@ import pytest
 from docutils.core import publish_doctree
 from PIL import Image
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.report.build import build_report
 from histogenesis.report.gather import gather
 from histogenesis.report.verdict import statements

@@ -8,7 +8,7 @@ import pytest
 import pyvips
 from small_slides import area_mean, write_tiff
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.slides.read import as_transient, open_slide
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from small_slides import write_tiff
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.slides import table
 from histogenesis.slides.table import SlideRow, open_record, read_table, register, rows_of, slide_path
 

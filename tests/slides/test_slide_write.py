@@ -15,8 +15,8 @@ import tifffile
 from pydantic import ValidationError
 from small_slides import area_mean
 
-from histogenesis.config import SlideFile
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.recipe import SlideFile
 from histogenesis.slides import write
 from histogenesis.slides.pyramid import Reducer, level_sizes
 from histogenesis.slides.read import open_slide

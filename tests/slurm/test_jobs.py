@@ -1,6 +1,6 @@
 """Jobs that end in every way there is, in one run of the real profile: which of them go on, which try again, which do not.
 
-The workflow is a small one of its own; it includes the repository's rules/retries.smk and uses histogenesis.interrupt.
+The workflow is a small one of its own; it includes the repository's rules/retries.smk and uses histogenesis.core.interrupt.
 """
 
 import time
@@ -41,7 +41,7 @@ rule endings:
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
-from histogenesis.interrupt import Stopped, StopRequest, end_stopped
+from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped
 
 kind, out = sys.argv[1], Path(sys.argv[2])
 state, units = Path(f"{kind}.state"), {"warned": 75, "overtime": 60}.get(kind, 12)

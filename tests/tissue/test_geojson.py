@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.tissue.geojson import geojson_to_mask, mask_polygons, mask_to_geojson, rasterise
 
 SQUARE = [[[10, 10], [50, 10], [50, 40], [10, 40], [10, 10]]]

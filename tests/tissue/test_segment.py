@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histogenesis.config import Phantom
-from histogenesis.slides.phantom import tissue_mask
-from histogenesis.slides.phantom_render import Painter
+from histogenesis.phantom.render import Painter
+from histogenesis.phantom.slide import tissue_mask
+from histogenesis.recipe import Phantom
 from histogenesis.slides.read import open_slide
 from histogenesis.tissue.fesi import background_of, fesi, near_seeds, opened
 from histogenesis.tissue.segment import resized, segment, segment_coarse

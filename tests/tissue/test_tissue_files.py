@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from histogenesis.config import Tissue, TissuePlan
+from histogenesis.recipe import Tissue, TissuePlan
 from histogenesis.slides.table import SlideRow, register
 from histogenesis.tissue.files import load_tissue, segment_slide
 from histogenesis.tissue.plan import find_plan, plan_tissue

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from histogenesis.config import Phantom
-from histogenesis.slides.phantom import make_phantom
+from histogenesis.phantom.slide import make_phantom
+from histogenesis.recipe import Phantom
 
 from .conftest import Run
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from histogenesis.cascade.upscalers import make_upscaler
-from histogenesis.config import Bicubic
+from histogenesis.canvas.upscalers import make_upscaler
+from histogenesis.recipe import Bicubic
 
 from .conftest import Run
 

@@ -110,17 +110,17 @@ CHANGES = {
         {},
     ),
     # --- code: a comment or a docstring is no change, since nothing that runs is
-    "a comment in a module": (module("diffusion/networks.py", append("# a remark")), {}),
-    "a docstring in a module": (module("metrics/kernel.py", replace('"""', '"""In other words: ')), {}),
+    "a comment in a module": (module("models/networks/ddpmpp.py", append("# a remark")), {}),
+    "a docstring in a module": (module("metrics/distances/kernel.py", replace('"""', '"""In other words: ')), {}),
     "a comment in a script": (source("workflow/scripts/draw_level.py", append("# a remark")), {}),
     "modules that only the command line uses": (module("__main__.py"), {}),
-    "module cascade/constraints": (module("cascade/constraints.py"), jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1)),
-    "module diffusion/networks": (module("diffusion/networks.py"), jobs(COARSE, REPORT, train_model=1)),
-    "module diffusion/training": (module("diffusion/training.py"), jobs(COARSE, REPORT, train_model=1)),
+    "module canvas/constraints": (module("canvas/constraints.py"), jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1)),
+    "module models/networks": (module("models/networks/ddpmpp.py"), jobs(COARSE, REPORT, train_model=1)),
+    "module models/training": (module("models/training.py"), jobs(COARSE, REPORT, train_model=1)),
     "module tissue/fesi": (module("tissue/fesi.py"), jobs(PATCHES, REPORT, segment_tissue=3, cut_patches=6)),
     "module patches/place": (module("patches/place.py"), jobs(PATCHES, REPORT, cut_patches=6)),
-    "module metrics/kernel": (module("metrics/kernel.py"), jobs(EVALUATED, REPORT)),
-    "module metrics/seams": (module("metrics/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
+    "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT)),
+    "module metrics/seams": (module("metrics/coherence/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
         module("report/template.html.j2"),
         jobs(REPORT, draw_contact_sheet=1),  # whose code lies in the same package
@@ -128,7 +128,7 @@ CHANGES = {
     "a script": (source("workflow/scripts/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "the recipe's classes: a key more": (
         module(
-            "config/evaluation.py",
+            "recipe/evaluation.py",
             replace("class Evaluation(Section):", "class Evaluation(Section):\n    more: int = 1\n"),
         ),
         jobs(RECIPE, EVALUATED),

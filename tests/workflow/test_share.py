@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from rocrate.rocrate import ROCrate
 
-from histogenesis.crate.verify import METADATA_FILE, verify
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.provenance.verify import METADATA_FILE, verify
 
 from .conftest import Run
 from .lab import Lab
@@ -131,7 +131,7 @@ def test_what_is_no_crate_is_said(tmp_path):
 
 def test_verifying_needs_no_torch(crates):
     code = (
-        "import sys; from histogenesis.crate.verify import verify; assert not verify(sys.argv[1])[0];"
+        "import sys; from histogenesis.provenance.verify import verify; assert not verify(sys.argv[1])[0];"
         " assert not {'torch', 'h5py', 'numpy', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(crates["public"])], check=True)
@@ -188,7 +188,7 @@ def test_each_file_says_how_it_was_made(finished_lab, crates, tmp_path):
         SLIDE,
         "results/lab/recipe.yaml",
         "code/envs/torch.yaml",
-        "code/src/histogenesis/cascade/draw.py",
+        "code/src/histogenesis/canvas/draw.py",
     ):
         assert len(crate.get(name)["sha256"]) == 64
     entities = {e["@id"]: e for e in json.loads((folder / METADATA_FILE).read_text())["@graph"]}

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis import config
+from histogenesis import recipe as config
 from histogenesis.patches.cut import cut_slide
 
 

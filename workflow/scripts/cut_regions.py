@@ -5,8 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.config import RegionPatches
 from histogenesis.patches.regions import cut_regions
+from histogenesis.recipe import RegionPatches
 from histogenesis.slides.table import slide_path
 
 

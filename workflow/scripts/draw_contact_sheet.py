@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.recipe import Evaluation
 from histogenesis.report.contact import draw_contact_sheet
 
 

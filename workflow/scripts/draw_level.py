@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from histogenesis.cascade.canvas import Level
-from histogenesis.cascade.draw import Drawing
-from histogenesis.cascade.space import space_of
-from histogenesis.cascade.tilewise import Painter, TileDrawing
-from histogenesis.config import Level as LevelSection
-from histogenesis.device import computed_on
-from histogenesis.diffusion.guidance import guided
-from histogenesis.diffusion.model import load_model
-from histogenesis.errors import BadInput
-from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
+from histogenesis.canvas.canvas import Level
+from histogenesis.canvas.draw import Drawing
+from histogenesis.canvas.space import space_of
+from histogenesis.canvas.tilewise import Painter, TileDrawing
+from histogenesis.core.device import computed_on
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
+from histogenesis.models.model import load_model
+from histogenesis.recipe import Level as LevelSection
+from histogenesis.sampling.guidance import guided
 
 
 def arguments() -> argparse.Namespace:

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histogenesis.config import Samples
-from histogenesis.device import computed_on
-from histogenesis.diffusion.model import load_model
-from histogenesis.diffusion.patches import draw_patches
-from histogenesis.errors import BadInput
-from histogenesis.interrupt import Stopped, StopRequest, end_stopped, hold
+from histogenesis.core.device import computed_on
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
+from histogenesis.models.model import load_model
 from histogenesis.patches.store import Cut, write_store
-from histogenesis.pictures import save_sheet
+from histogenesis.recipe import Samples
+from histogenesis.report.training_pictures import save_sheet
+from histogenesis.sampling.patches import draw_patches
 
 
 def arguments() -> argparse.Namespace:

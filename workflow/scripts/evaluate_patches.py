@@ -6,15 +6,15 @@ import json
 import sys
 from pathlib import Path
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
-from histogenesis.metrics.coherence import LevelTiles
-from histogenesis.metrics.collect import checked_splits, held_out_split, real_sources, synthetic_folders
-from histogenesis.metrics.crops import CanvasSource
-from histogenesis.metrics.evaluate import evaluate, write_metrics
-from histogenesis.metrics.evaluate_pfid import pfid_metrics
-from histogenesis.metrics.feature_seams import seam_metrics
-from histogenesis.metrics.job import collect, load_encoders
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.collect import checked_splits, held_out_split, real_sources, synthetic_folders
+from histogenesis.evaluation.crops import CanvasSource
+from histogenesis.evaluation.evaluate import evaluate, write_metrics
+from histogenesis.evaluation.evaluate_pfid import pfid_metrics
+from histogenesis.evaluation.job import collect, load_encoders
+from histogenesis.metrics.coherence.coherence import LevelTiles
+from histogenesis.metrics.coherence.feature_seams import seam_metrics
+from histogenesis.recipe import Evaluation
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
-from histogenesis.metrics.evaluate_samples import evaluate_samples
-from histogenesis.metrics.job import load_encoders
-from histogenesis.metrics.labelled_sets import collect
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.evaluate_samples import evaluate_samples
+from histogenesis.evaluation.job import load_encoders
+from histogenesis.evaluation.labelled_sets import collect
+from histogenesis.recipe import Evaluation
 
 
 def main() -> None:

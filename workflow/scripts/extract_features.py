@@ -5,10 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
-from histogenesis.metrics.features import cached
-from histogenesis.metrics.job import collect, encoder_names, load_encoders
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.job import collect, encoder_names, load_encoders
+from histogenesis.metrics.encoders.features import cached
+from histogenesis.recipe import Evaluation
 
 
 def main() -> None:

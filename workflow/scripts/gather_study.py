@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from histogenesis.config import Cell, Winner
-from histogenesis.errors import BadInput
-from histogenesis.metrics.evaluate import write_json
-from histogenesis.metrics.study_table import choose_winner, study_table, write_study
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.evaluate import write_json
+from histogenesis.evaluation.study_table import choose_winner, study_table, write_study
+from histogenesis.recipe import Cell, Winner
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.config import Phantom
-from histogenesis.errors import BadInput
-from histogenesis.slides.phantom import make_phantom
+from histogenesis.core.errors import BadInput
+from histogenesis.phantom.slide import make_phantom
+from histogenesis.recipe import Phantom
 from histogenesis.slides.pyramid import FULL
 
 

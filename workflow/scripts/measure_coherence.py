@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
-from histogenesis.metrics.coherence import LevelTiles, measure_coherence
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence.coherence import LevelTiles, measure_coherence
+from histogenesis.recipe import Evaluation
 
 
 def main():

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from histogenesis.diffusion.model import load_model
-from histogenesis.errors import BadInput
-from histogenesis.metrics.evaluate import write_json
-from histogenesis.metrics.reconstruction import measure, perceptual_distance, reconstruct
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.evaluate import write_json
+from histogenesis.evaluation.reconstruction import measure, perceptual_distance, reconstruct
+from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection
-from histogenesis.pictures import save_grid
+from histogenesis.report.training_pictures import save_grid
 
 SHOWN = 8
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.collect import held_out_split
-from histogenesis.metrics.labelled import read_labelled
-from histogenesis.metrics.labelled_sets import labelled, real_set, sample_set
-from histogenesis.metrics.utility import NETWORKS, Labelled, utility
-from histogenesis.metrics.utility_files import write_utility
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.collect import held_out_split
+from histogenesis.evaluation.labelled import read_labelled
+from histogenesis.evaluation.labelled_sets import labelled, real_set, sample_set
+from histogenesis.evaluation.utility import NETWORKS, Labelled, utility
+from histogenesis.evaluation.utility_files import write_utility
 from histogenesis.patches.splits import read_splits
 
 SET = "folder with a subfolder of images for each class, or a table (.csv, .tsv) with columns file, class and, for real"

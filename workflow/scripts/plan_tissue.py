@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis import config
+from histogenesis import recipe as config
 from histogenesis.tissue.plan import plan_tissue
 
 

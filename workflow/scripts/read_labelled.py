@@ -5,9 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.config import LabelledPatches
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.labelled import read_labelled_set
+from histogenesis.recipe import LabelledPatches
 from histogenesis.slides.table import slide_path
 
 

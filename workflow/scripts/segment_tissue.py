@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis import config
+from histogenesis import recipe as config
 from histogenesis.slides.table import slide_path
 from histogenesis.tissue.files import segment_slide
 

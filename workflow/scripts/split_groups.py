@@ -5,10 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.config import Split
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.groups import split_groups
 from histogenesis.patches.splits import write_splits
+from histogenesis.recipe import Split
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.splits import split_slides, write_splits
 from histogenesis.slides.table import rows_of
 

@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from histogenesis.config import SlideFile
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.recipe import SlideFile
 from histogenesis.slides.pyramid import FULL
 from histogenesis.slides.write import write_slide
 

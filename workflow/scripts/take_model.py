@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from histogenesis.config import AnyLevel
-from histogenesis.diffusion.model import check_fits, load_model
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.models.model import check_fits, load_model
+from histogenesis.recipe import AnyLevel
 
 FILES = ("model.safetensors", "model.json")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histogenesis.config import Evaluation
-from histogenesis.errors import BadInput
-from histogenesis.metrics.collect import real_set
-from histogenesis.metrics.learned import save_encoder, train_encoder
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.collect import real_set
+from histogenesis.metrics.encoders.learned import save_encoder, train_encoder
+from histogenesis.recipe import Evaluation
 
 
 def main() -> None:

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from histogenesis.config import Model, WinnerModel, canonical
-from histogenesis.device import computed_on
-from histogenesis.diffusion.batches import Batches, normalisation_of
-from histogenesis.diffusion.model import build_model, load_model, save_model
-from histogenesis.diffusion.samples import SAMPLES, from_noise, kinds
-from histogenesis.diffusion.training import Trainer, averaged, join_processes, validation_loss
-from histogenesis.diffusion.vq import latent_spread
-from histogenesis.errors import BadInput
-from histogenesis.interrupt import Stopped, end_stopped, hold
+from histogenesis.core.device import computed_on
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped, end_stopped, hold
+from histogenesis.models.batches import Batches, normalisation_of
+from histogenesis.models.model import build_model, load_model, save_model
+from histogenesis.models.networks.vq import latent_spread
+from histogenesis.models.samples import SAMPLES, from_noise, kinds
+from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
-from histogenesis.pictures import plot_losses, save_grid
+from histogenesis.recipe import Model, WinnerModel, canonical
+from histogenesis.report.training_pictures import plot_losses, save_grid
 
 # What may change without making another training: its length (it goes on), who shares the work, how often it reports.
 REPORTING = {

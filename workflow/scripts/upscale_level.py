@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from histogenesis.cascade.canvas import Level
-from histogenesis.cascade.upscale import Upscaling
-from histogenesis.cascade.upscalers import make_upscaler
-from histogenesis.config import UpscaledLevel
-from histogenesis.device import computed_on
-from histogenesis.errors import BadInput
+from histogenesis.canvas.canvas import Level
+from histogenesis.canvas.upscale import Upscaling
+from histogenesis.canvas.upscalers import make_upscaler
+from histogenesis.core.device import computed_on
+from histogenesis.core.errors import BadInput
+from histogenesis.recipe import UpscaledLevel
 
 
 def main() -> None:

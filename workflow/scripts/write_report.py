@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.report.build import build_report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 
 
 def check_features(features, name: str = "features", least: int = 2) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
 from histogenesis.patches.views import read_context, read_padded, white_share

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.splits import read_splits
 from histogenesis.patches.store import read_texts
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.splits import COLUMNS, draw_patients
 from histogenesis.patches.store import read_texts
 

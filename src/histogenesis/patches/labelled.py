@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.sources import Listed, list_camelyon, list_folder, list_kaggle
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.slides.read import area_average

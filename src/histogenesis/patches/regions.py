@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.cut import PICTURE_PX, show_places
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 
 IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 CAMELYON = "camelyonpatch_level_2_split"

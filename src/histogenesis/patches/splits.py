@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 
 if TYPE_CHECKING:
     from histogenesis.slides.table import SlideRow

@@ -13,9 +13,9 @@ from typing import Any
 
 import h5py
 
-from histogenesis.config import Recipe, RecipeError, parse_recipe
-from histogenesis.errors import BadInput
-from histogenesis.metrics.strips import read_plan
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence.strips import read_plan
+from histogenesis.recipe import Recipe, RecipeError, parse_recipe
 from histogenesis.report import cost
 from histogenesis.report.gather import Run, gather
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Table, Verdict, number_text
 from histogenesis.report.build import render
 from histogenesis.report.compare import Arm, compare_runs, differences, upper_bound, write_csv, write_json

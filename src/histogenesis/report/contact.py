@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from histogenesis.errors import BadInput
-from histogenesis.metrics.strips import open_levels, read_plan
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence.strips import open_levels, read_plan
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.report.pictures import INK, font, length_text, tissue_shares, with_scale_bar
 

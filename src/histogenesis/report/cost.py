@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from histogenesis.cascade.canvas import Level as LevelFile
-from histogenesis.cascade.draw import Drawing
-from histogenesis.cascade.space import Pixels
-from histogenesis.cascade.tilewise import Painter, TileDrawing
-from histogenesis.cascade.tiling import Drawn, shifted_grid
-from histogenesis.cascade.upscalers import UPSCALERS, LearnedUpscaler
-from histogenesis.config import Level, Recipe, Sampler, UpscaledLevel
-from histogenesis.diffusion.model import Normalisation
+from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.draw import Drawing
+from histogenesis.canvas.space import Pixels
+from histogenesis.canvas.tilewise import Painter, TileDrawing
+from histogenesis.canvas.tiling import Drawn, shifted_grid
+from histogenesis.canvas.upscalers import UPSCALERS, LearnedUpscaler
+from histogenesis.models.model import Normalisation
+from histogenesis.recipe import Level, Recipe, Sampler, UpscaledLevel
 from histogenesis.report.gather import Run
 
 ANY = Normalisation([0.0, 0.0, 0.0], 1.0, 1.0)  # counting tiles needs no units

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import yaml
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.splits import read_splits
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from histogenesis.provenance.versions import versions
 from histogenesis.report.blocks import Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
 from histogenesis.report.gather import Run, Slide
 from histogenesis.report.results import figure
-from histogenesis.versions import versions
 
 SHOWN_OVERLAYS = 12
 SHOWN_PLACES = 6

@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFile, ImageFont
 
-from histogenesis.metrics.cross_scale import pooled
-from histogenesis.metrics.strips import on_grid
+from histogenesis.metrics.coherence.cross_scale import pooled
+from histogenesis.metrics.coherence.strips import on_grid
 
 INK = (20, 24, 33)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 from histogenesis.slides.read import TIFF_MAGIC, ReadError, Slide
 
 COPY_AGAIN = "it was cut off, perhaps by an interrupted copy: copy it again from where it came from"

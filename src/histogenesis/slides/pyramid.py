@@ -23,7 +23,7 @@ import simplejpeg
 import tifffile
 from tqdm import tqdm
 
-from histogenesis.config import SlideFile
+from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:0": (2, 2)}

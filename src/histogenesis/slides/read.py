@@ -17,7 +17,7 @@ import numpy as np
 import openslide
 from scipy import sparse
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 
 BLOCK_PX = 2**23  # pixels of a level that are held at once while a region is averaged
 COARSEST_MPP = 100.0  # a light microscope's slide has no pixels wider than this

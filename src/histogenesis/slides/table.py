@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.slides.check import check_picture, check_tiff_complete, check_tiles, sha256_of
 from histogenesis.slides.read import COARSEST_MPP, FINEST_MPP, Slide, check_present, open_slide
 

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import simplejpeg
 
-from histogenesis.config import SlideFile
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
+from histogenesis.recipe import SlideFile
 from histogenesis.slides.pyramid import encode_tile, tiles_of, write_pyramid
 from histogenesis.slides.read import open_slide
 

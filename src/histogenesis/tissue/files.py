@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from histogenesis import config
-from histogenesis.errors import BadInput
+from histogenesis import recipe as config
+from histogenesis.core.errors import BadInput
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.geojson import geojson_to_mask, mask_to_geojson
 from histogenesis.tissue.segment import Segmentation, background_colour, segment

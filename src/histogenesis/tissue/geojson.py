@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from shapely.geometry import shape as geometry_of
 
-from histogenesis.errors import BadInput
+from histogenesis.core.errors import BadInput
 
 TISSUE = "Tissue"
 COLOUR = [0, 160, 0]

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from scipy import ndimage
 
-from histogenesis import config
+from histogenesis import recipe as config
 from histogenesis.tissue.files import overlay, write_png, write_text
 from histogenesis.tissue.segment import Segmentation, segment_coarse
 from histogenesis.tissue.stain import smooth_lab, stained

@@ -1,0 +1,112 @@
+"""What a tile is seen with of the level above: its own view at lower resolution, and a wider view about its centre."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from histogenesis.canvas.canvas import Level
+from histogenesis.canvas.tiling import Tile
+from histogenesis.core.noise import NoiseField
+from histogenesis.models.conditions import enlarge, noised
+from histogenesis.models.model import Normalisation
+
+
+@dataclass
+class Sight:
+    """Windows of the finished level above. `ratio`: px of this level per px of that one; `background`: its RGB colour."""
+
+    above: Level
+    ratio: tuple[float, float]
+    background: tuple[int, int, int]
+
+    def wider(self, tile: Tile) -> np.ndarray:
+        """As many px of the level above as the tile has, with the same centre (to the nearest px): uint8 (t, t, 3).
+
+        Where the view leaves the canvas it is background.
+        """
+        y, x = (
+            round((start + tile.size / 2) / ratio - tile.size / 2) for start, ratio in zip((tile.y, tile.x), self.ratio)
+        )
+        return self.padded(y, x, tile.size, tile.size)
+
+    def same(self, tile: Tile) -> np.ndarray:
+        """The tile's own part of the level above, at a whole-numbered ratio: uint8 (t / ratio, t / ratio, 3)."""
+        (y, x), side = (round(n / r) for n, r in zip((tile.y, tile.x), self.ratio)), round(tile.size / self.ratio[0])
+        return self.padded(y, x, side, side)
+
+    def enlarged(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of this level's canvas as the level above shows it, bilinear at any ratio: uint8 (h, w, 3)."""
+        axes, corner, side = [], [], []
+        for part, ratio, limit in zip((rows, columns), self.ratio, self.above.shape):
+            at = ((np.arange(part.start, part.stop) + 0.5) / ratio - 0.5).clip(0, limit - 1)
+            first = int(at[0])
+            corner.append(first)
+            side.append(min(int(at[-1]) + 2, limit) - first)
+            axes.append(at - first)
+        seen = self.above.window(*corner, *side).astype(np.float32)
+        for axis, at in enumerate(axes):
+            low = np.minimum(at.astype(int), seen.shape[axis] - 1)
+            high = np.minimum(low + 1, seen.shape[axis] - 1)
+            share = (at - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+            seen = seen.take(low, axis) * (1 - share) + seen.take(high, axis) * share
+        return np.floor(seen + 0.5).astype(np.uint8)
+
+    def under(self, tile: Tile) -> np.ndarray:
+        """All whole or partial px of the level above that lie under a tile: uint8 (h, w, 3), not empty."""
+        parts = []
+        for start, ratio, limit in zip((tile.y, tile.x), self.ratio, self.above.shape):
+            first = min(int(start / ratio), limit - 1)
+            parts.append((first, max(1, min(int(np.ceil((start + tile.size) / ratio)), limit) - first)))
+        (y, height), (x, width) = parts
+        return self.above.window(y, x, height, width)
+
+    def padded(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """A window that may leave the canvas: uint8 (height, width, 3)."""
+        out = np.empty((height, width, 3), np.uint8)
+        out[:] = self.background
+        limit_y, limit_x = self.above.shape
+        y0, x0, y1, x1 = max(y, 0), max(x, 0), min(y + height, limit_y), min(x + width, limit_x)
+        if y1 > y0 and x1 > x0:
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = self.above.window(y0, x0, y1 - y0, x1 - x0)
+        return out
+
+
+def tensor(pictures: list[np.ndarray], normalisation: Normalisation) -> Tensor:
+    """uint8 (h, w, 3) each -> model units (B, 3, h, w)."""
+    return normalisation.encode(torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy()))
+
+
+def seen_pictures(
+    sees: list[str],
+    tiles: list[Tile],
+    px: int,
+    sight: Sight | None,
+    normalisation: Normalisation,
+    noise: NoiseField,
+    lowres_noise: float,
+    smaller: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """What a network that sees these conditions (in the order of their channels) is given beside tiles of `px` px.
+
+    smaller: the tiles as the network before has drawn them, in this model's units; without it `lowres` is the level above.
+    Returns the denoiser's keywords.
+    """
+    told: dict[str, Tensor] = {}
+    pictures = []
+    for name in sees:
+        if name == "context":
+            wide = tensor([sight.wider(tile) for tile in tiles], normalisation)
+            pictures.append(avg_pool2d(wide, wide.shape[-1] // px))
+        else:
+            small = tensor([sight.same(tile) for tile in tiles], normalisation) if smaller is None else smaller
+            scale = tiles[0].size // px
+            grain = [noise.window(tile.y // scale, tile.x // scale, px, px) for tile in tiles]
+            level = torch.full((len(tiles),), lowres_noise)
+            pictures.append(noised(enlarge(small, px), level, torch.from_numpy(np.stack(grain))))
+            told["seen_noise_b"] = level
+    if pictures:
+        told["seen_bchw"] = torch.cat(pictures, dim=1)
+    return told

@@ -1,0 +1,72 @@
+"""Both patch FIDs of a run, with intervals and the floor: real training slides against held-out ones at the same places."""
+
+from __future__ import annotations
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.crops import Source, coarsest_mpp
+from histogenesis.metrics.distances.frechet import fid, fid_warning
+from histogenesis.metrics.distances.intervals import subsample_interval
+from histogenesis.metrics.distances.pfid import any_resolution_places, fixed_places, place_features
+from histogenesis.metrics.encoders.registry import Encoder
+from histogenesis.recipe import Evaluation
+
+
+def pfid_metrics(
+    encoders: list[Encoder],
+    train: list[Source],
+    held_out: list[Source],
+    generated: list[Source],
+    mpps: list[float],
+    size_px: int,
+    options: Evaluation,
+    seed: int,
+) -> list[dict]:
+    """Entries of metrics.json, `pfid_any_resolution` and `pfid_urcdm` by each encoder. mpps: the latter's magnifications.
+
+    The floor's places are those of the value, so all three sets of slides show the same scales and relative positions.
+    """
+    every = [*train, *held_out, *generated]
+    if not train or not held_out or not generated:
+        return []
+    finest, coarsest, n = max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), options.pfid_crops
+    fit = [m for m in mpps if finest <= m * (1 + 1e-6) and m <= coarsest]
+    resize = options.pfid_resize_px or size_px
+    ways = [
+        (
+            "pfid_any_resolution",
+            "random scales, same places",
+            None,
+            lambda: any_resolution_places(n, finest, coarsest, seed),
+        )
+    ]
+    if fit:
+        about = f"fixed at {', '.join(f'{m:g}' for m in fit)} mpp, {resize} px"
+        ways.append(("pfid_urcdm", about, resize, lambda: fixed_places(n, fit, seed)))
+    entries = []
+    for name, about, resize_px, places in ways:
+        try:
+            at = places()
+            found = [place_features(encoders, s, at, size_px, resize_px)[0] for s in (train, held_out, generated)]
+        except BadInput as error:
+            entries += [_entry(name, encoder, None, None, str(error)) for encoder in encoders]
+            continue
+        for encoder, floor, real, made in zip(encoders, *found):
+            value, against = _with_interval(real, made, options), _with_interval(real, floor, options)
+            note = f"{about}; whole slides, background included; crops of {size_px} px"
+            note = "; ".join(filter(None, (note, fid_warning(len(real), len(made), real.shape[1]))))
+            entries.append(_entry(name, encoder, value, against, note, len(real)))
+    return entries
+
+
+def _with_interval(real, other, options) -> tuple[float, float, float]:
+    value = fid(real, other)
+    low, high = subsample_interval(fid, [real, other], value, repeats=options.repeats)
+    return value, max(0.0, float(low[0])), float(high[0])
+
+
+def _entry(name, encoder, value, floor, note, n=0):
+    keys = ("value", "low", "high"), ("floor", "floor_low", "floor_high")
+    entry = {"name": name, "encoder": encoder.name, "mpp": None}
+    for names, found in zip(keys, (value, floor)):
+        entry |= dict(zip(names, found or (None, None, None)))
+    return entry | {"n_real": n, "n_generated": n, "better": "lower", "file": "", "note": note}

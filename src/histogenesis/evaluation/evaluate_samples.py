@@ -1,0 +1,123 @@
+"""The account of samples that a model drew: every metric for all classes together and for each, with interval and floor, the
+memorisation audit, and which of them are shown.
+
+The floor is that of real training patches against the same held-out ones, as everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.evaluate import DISTANCES, compare, write_json, write_metrics
+from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
+from histogenesis.evaluation.sets import FEWEST, Sets
+from histogenesis.metrics.distances.frechet import fid_warning
+from histogenesis.metrics.distances.neighbours import nearest
+from histogenesis.metrics.distances.ssim import paired_scores
+from histogenesis.metrics.encoders import features as store
+from histogenesis.metrics.encoders.registry import Encoder
+from histogenesis.recipe import Evaluation
+from histogenesis.report.training_pictures import save_sheet
+
+ALL = "all"
+
+
+def scopes(sets: Sets, images: int) -> dict[str, list[np.ndarray]]:
+    """Rows of train, held_out and generated for each class, equally many and spread evenly; `all` has those of all classes."""
+    found = {}
+    for label in sorted(set(sets.generated.label.tolist())):
+        rows = [np.flatnonzero(s.label == label) for s in sets]
+        n = min(images, *map(len, rows))
+        found[label] = [r[np.linspace(0, len(r) - 1, n).round().astype(int)] if n else r[:0] for r in rows]
+    together = {ALL: [np.concatenate(parts) for parts in zip(*found.values())]}
+    return together | (found if len(found) > 1 else {})
+
+
+def evaluate_samples(sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1) -> dict:
+    """Write metrics.json and .csv, memorisation.json, closest_pairs.png, shown.png and .json, features/ under `out`.
+
+    Returns {"metrics": [...], "memorisation": {...}}.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = scopes(sets, options.images)
+    entries, audits = [], {}
+    for encoder in encoders:
+        folder = f"features/{encoder.name}"
+        features = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
+        for label, parts in rows.items():
+            entries += encoder_entries(encoder.name, label, features, parts, sets, options, seed)
+        audits[encoder.name] = audit_encoder(encoder, sets, features, options)
+    for label, parts in rows.items():
+        entries += pixel_entries(label, parts, sets, options, seed)
+    audits[PIECES] = audit_pixels(sets, options)
+    found = {**overall(audits), "note": sets.note, "encoders": audits}
+    write_json(out / "memorisation.json", found)
+    draw_pairs(out / "closest_pairs.png", sets, audits)
+    show(out, sets, features, encoders[-1].name, options.shown)
+    write_metrics(out, entries)
+    return {"metrics": entries, "memorisation": found}
+
+
+def encoder_entries(name: str, label: str, features, rows, sets: Sets, options: Evaluation, seed: int) -> list[dict]:
+    """Distances, precision and recall of one class (or all), by one encoder."""
+    train, held_out, generated = rows
+    if len(held_out) < FEWEST:
+        why = f"too few patches ({len(held_out)} of each kind; at least {FEWEST} are needed)"
+        return [entry("fid", name, label, None, None, 0, why)]
+    real = features[1].features[held_out]
+    patients = [s.patient[r] for s, r in zip(sets, rows)]
+    made = compare(real, features[2].features[generated], [patients[1], None], options, seed)
+    floor = compare(real, features[0].features[train], [patients[1], patients[0]], options, seed)
+    found = []
+    for metric in made:
+        note = fid_warning(len(held_out), len(generated), real.shape[1]) if metric.startswith("fid") else ""
+        found.append(entry(metric, name, label, made[metric], floor[metric], len(held_out), note or ""))
+    return found
+
+
+def pixel_entries(label: str, rows, sets: Sets, options: Evaluation, seed: int) -> list[dict]:
+    """SSIM and likelihood of random pairs over splits of the held-out set (Son 2023, section 3.1)."""
+    train, held_out, generated = rows
+    try:
+        pairs = [
+            paired_scores(sets.held_out.images[held_out], s.images[r], options.splits, 500, seed)
+            for s, r in ((sets.generated, generated), (sets.train, train))
+        ]
+    except BadInput as error:
+        return [entry(metric, "pixels", label, None, None, 0, str(error)) for metric in ("ssim", "likelihood")]
+    values = [{k: (v["value"], v["low"], v["high"]) for k, v in found.items()} for found in pairs]
+    note = f"Student's interval over {options.splits} splits of random pairs"
+    return [entry(m, "pixels", label, values[0][m], values[1][m], pairs[0][m]["pairs"], note) for m in values[0]]
+
+
+def entry(metric: str, encoder: str, label: str, made, floor, n: int, note: str) -> dict:
+    """One row of metrics.json; made and floor: (value, low, high), or None where nothing could be measured."""
+    blank = (None, None, None)
+    better = "lower" if metric in (*DISTANCES, "likelihood") else "higher"
+    about = {"name": metric, "encoder": encoder, "class": label}
+    about |= dict(zip(("value", "low", "high"), made or blank))
+    about |= dict(zip(("floor", "floor_low", "floor_high"), floor or blank))
+    return about | {"n": n, "better": better, "note": note}
+
+
+def show(out: Path, sets: Sets, features, encoder: str, many: int) -> None:
+    """shown.png: of each class so many samples at even ranks of their distance to the nearest held-out patch of that class, the
+    nearest first. Nobody chooses: the rule shows the best, the worst and what lies between. shown.json names them."""
+    chosen = []
+    for label in sorted(set(sets.generated.label.tolist())):
+        made, real = (np.flatnonzero(s.label == label) for s in (sets.generated, sets.held_out))
+        if len(real):
+            far, _ = nearest(features[2].features[made], features[1].features[real])
+            made = made[np.argsort(far, kind="stable")]
+        picked = made[np.linspace(0, len(made) - 1, min(many, len(made))).round().astype(int)]
+        chosen += [{"class": label, "sample": int(k)} for k in picked]
+    rows = [one["sample"] for one in chosen]
+    save_sheet(out / "unfinished.shown.png", sets.generated.images[rows], [one["class"] for one in chosen])
+    os.replace(out / "unfinished.shown.png", out / "shown.png")
+    rule = f"even ranks of the distance to the nearest held-out patch of the class, by {encoder}, the nearest first"
+    write_json(out / "shown.json", {"rule": rule, "shown": chosen})

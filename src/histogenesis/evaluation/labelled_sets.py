@@ -1,0 +1,71 @@
+"""The image sets of an evaluation of samples: real patches of a patch set, and patches that a model drew, with classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.collect import checked_splits, held_out_split
+from histogenesis.evaluation.sets import Sets
+from histogenesis.evaluation.utility import Labelled
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.patches.dataset import PatchCollection
+from histogenesis.patches.store import read_texts
+
+UNKNOWN_MPP = 0.0  # in these sets alone: all three are of one mpp, known or not, and are compared with each other
+
+
+def sample_set(path: str | Path) -> ImageSet:
+    """All patches of a file that draw_samples.py wrote. Each is a unit of its own: `patient` numbers them."""
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(f"{path}: no such samples; draw them first")
+    with h5py.File(path, "r") as file:
+        images, mpp, label = file["imgs"][:], file["mpp"][:], read_texts(file, "label")
+        name = str(file.attrs["slide"])
+    n = len(images)
+    return ImageSet("generated", images, _known(mpp), np.full(n, name), np.arange(n).astype(str), label=label)
+
+
+def real_set(
+    patches: str | Path, splits_tsv: str | Path, split: str, mpp: float, classes: list[str], each: int, seed: int
+) -> ImageSet:
+    """At most `each` patches of every class (all classes if none is named) at `mpp`, chosen by the seed."""
+    collection = PatchCollection(Path(patches), Path(splits_tsv), split, classes or None)
+    there, rng = _known(collection.mpp), np.random.default_rng([seed, sum(split.encode())])
+    label = collection.label if classes else np.full(len(collection), "")
+    rows = []
+    for one in classes or [""]:
+        found = np.flatnonzero((label == one) & np.isclose(there, mpp))
+        rows.append(np.sort(rng.choice(found, min(each, len(found)), replace=False)))
+    rows = np.concatenate(rows)
+    name = "train" if split == "train" else "held_out"
+    slide, patient = collection.slide[rows].astype(str), collection.patient[rows].astype(str)
+    return ImageSet(name, collection.read(rows), there[rows], slide, patient, len(collection), label[rows])
+
+
+def collect(patches: Path, splits: Path, samples: Path, images: int, train_images: int, seed: int) -> Sets:
+    """Training and held-out patches of the samples' mpp and classes, and the samples."""
+    rows = checked_splits(splits)
+    made = sample_set(samples)
+    classes = sorted(set(made.label) - {""})
+    mpp = float(made.mpp[0])
+    train = real_set(patches, splits, "train", mpp, classes, train_images, seed)
+    held_out = real_set(patches, splits, held_out_split(rows), mpp, classes, images, seed)
+    if not len(train) or not len(held_out):
+        raise BadInput(
+            f"{patches}: no real patches at {mpp:g} mpp to compare {samples} with; give `compare` another set"
+        )
+    return Sets(train, held_out, made)
+
+
+def labelled(images: ImageSet) -> Labelled:
+    """For the utility experiment."""
+    return Labelled(images.images, images.label, images.patient)
+
+
+def _known(mpp: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.asarray(mpp, np.float64), nan=UNKNOWN_MPP)

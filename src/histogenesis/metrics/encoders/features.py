@@ -1,0 +1,165 @@
+"""Feature sets: computed once, kept as HDF5, and taken again only when encoder and images are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.checks import as_rgb, check_features
+from histogenesis.metrics.encoders.registry import Encoder
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one size with where they are from; `mpp` float64, `slide` and `patient` str, all (n,).
+
+    They may be a sample: `of` how many (0: these are all). `label`: the class of each, where there are classes.
+    """
+
+    name: str
+    images: np.ndarray
+    mpp: np.ndarray
+    slide: np.ndarray
+    patient: np.ndarray
+    of: int = 0
+    label: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, rows) -> ImageSet:
+        label = None if self.label is None else self.label[rows]
+        return ImageSet(
+            self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of, label
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """features (n, d) float32; digests (n,) of the images; encoder and the sha256 of its weights."""
+
+    name: str
+    features: np.ndarray
+    encoder: str
+    weights: str
+    digests: np.ndarray
+    mpp: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    slide: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
+    patient: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
+
+    def __len__(self):
+        return len(self.features)
+
+
+def image_digests(images: np.ndarray) -> np.ndarray:
+    """A digest of each image's size and pixels, as 32 hexadecimal digits, (n,)."""
+    size = str(images.shape[1:]).encode()
+    return np.array(
+        [hashlib.blake2b(size + np.ascontiguousarray(i).tobytes(), digest_size=16).hexdigest() for i in images],
+        dtype="S32",
+    )
+
+
+def encode(encoder: Encoder, images, batch: int = BATCH, progress: bool = False) -> np.ndarray:
+    """(n, d) float32. Every batch is padded to the same shape, so that a feature does not depend on its neighbours.
+
+    Grey and alpha images are made RGB. Raises BadInput for mixed sizes and for features that are not finite.
+    """
+    images = as_rgb(images)
+    if not len(images):
+        raise BadInput("there are no images to encode: cut or draw some patches first")
+    parts = []
+    for start in tqdm(range(0, len(images), batch), desc=encoder.name, unit="batch", disable=not progress):
+        part = images[start : start + batch]
+        short = batch - len(part)
+        if short:
+            part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
+        parts.append(np.asarray(encoder.encode(part))[: batch - short])
+    features = np.concatenate(parts).astype(np.float32)
+    check_features(features, f"{encoder.name}: features", least=1)
+    return features
+
+
+def encode_views(encoder: Encoder, images, batch: int = BATCH) -> np.ndarray:
+    """(8, n, d): the features of each image in its eight orientations; the first is the image as it is."""
+    images = as_rgb(images)
+    turned = [np.rot90(images, turn, axes=(1, 2)) for turn in range(4)]
+    if images.shape[1] != images.shape[2]:
+        turned = turned[::2]
+    return np.stack([encode(encoder, np.ascontiguousarray(v), batch) for t in turned for v in (t, t[:, :, ::-1])])
+
+
+def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, progress: bool = False) -> FeatureSet:
+    """The features of `images`, from `path` where it holds just these, computed and written there otherwise."""
+    path = Path(path)
+    digests = image_digests(images.images)
+    if path.is_file():
+        try:
+            old = load(path)
+        except BadInput:
+            old = None  # cut off or of another kind: made anew
+        if (
+            old
+            and (old.encoder, old.weights) == (encoder.name, encoder.weights)
+            and np.array_equal(old.digests, digests)
+        ):
+            return old
+    features = encode(encoder, images.images, batch, progress)
+    made = FeatureSet(
+        images.name, features, encoder.name, encoder.weights, digests, images.mpp, images.slide, images.patient
+    )
+    save(path, made)
+    return made
+
+
+def save(path: Path, features: FeatureSet) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with h5py.File(temporary, "w", track_order=False) as file:
+        file["features"] = np.asarray(features.features, np.float32)
+        file["digests"] = features.digests
+        file["mpp"] = np.asarray(features.mpp, np.float64)
+        for name in ("slide", "patient"):
+            file[name] = np.asarray(getattr(features, name)).astype("S")
+        file.attrs.update({"set": features.name, "encoder": features.encoder, "weights_sha256": features.weights})
+        if torch := sys.modules.get("torch"):  # an encoder that is a network; statistics of stain need none
+            from histogenesis.core.device import computed_on
+
+            file.attrs.update(computed_on("cuda" if torch.cuda.is_available() else "cpu"))
+    os.replace(temporary, path)
+
+
+def load(path: Path) -> FeatureSet:
+    """Raises BadInput for a file that holds no feature set."""
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return FeatureSet(
+                str(file.attrs["set"]),
+                file["features"][:],
+                str(file.attrs["encoder"]),
+                str(file.attrs["weights_sha256"]),
+                file["digests"][:],
+                file["mpp"][:],
+                file["slide"][:].astype(str),
+                file["patient"][:].astype(str),
+            )
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such feature file; extract the features first") from None
+    except (KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # a true I/O error, which may pass
+            raise
+        raise BadInput(
+            f"{path} is not a feature file ({error}): delete it, and the features are extracted anew"
+        ) from None

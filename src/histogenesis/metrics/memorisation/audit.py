@@ -1,0 +1,243 @@
+"""Does the model copy its training patches? Two audits, each with a test whose error rate is known: of whole patches by their
+nearest neighbours in feature space, and of pieces of patches by the search of copies.py.
+
+For each generated patch the nearest training patch is found, and the same for each held-out real patch, which no model
+has seen. A model that draws new patches is as far from the training patches as held-out ones are. "Too close" is
+nearer than all but 1 % of the held-out ones, measured twice:
+
+- absolute: the distance itself;
+- relative: the distance over that of the found training patch to its own nearest training patch, so that plain background
+  (where everything is near everything) is no alarm. The share of patches with a ratio over 1 is AuthPct (Alaa et al. 2022).
+
+The number of generated patches under the k-th smallest held-out value is beta-binomial if both are alike, whatever the
+distribution of distances: that gives an exact p-value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.stats import betabinom
+
+from histogenesis.core.errors import BadInput
+from histogenesis.metrics.checks import check_features
+from histogenesis.metrics.distances.intervals import binomial_interval
+from histogenesis.metrics.distances.neighbours import nearest
+
+
+@dataclass(frozen=True)
+class TooClose:
+    """The share of generated patches below `threshold`, its binomial interval, and how likely an honest model has more."""
+
+    threshold: float
+    fraction: float
+    low: float
+    high: float
+    expected: float  # of an honest model
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated patch, its nearest training patch, their distance, and the ratio to that training patch's own."""
+
+    generated: int
+    train: int
+    distance: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    verdict: str  # "copies", "suspect", "clear" or "too few"
+    sentence: str
+    absolute: TooClose
+    relative: TooClose
+    authpct: float  # per cent
+    authpct_low: float
+    authpct_high: float
+    authpct_held_out: float  # what authentic patches reach
+    n_train: int
+    n_held_out: int
+    n_generated: int
+    closest: list[Pair]  # the nearest first, by ratio
+    distances: dict[
+        str, list[float]
+    ]  # quantiles 0, 1, 5, 25, 50, 75, 95, 99, 100 % of held-out and generated distances
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
+
+
+def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8) -> Audit:
+    """Nearest-neighbour audit in feature space.
+
+    train (n, d). held_out and generated: (m, d), or (views, m, d) where each patch was encoded in several orientations: the
+    nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
+    20 patches of each kind. verdict: "copies" if both tests have p < alpha, "suspect" if one has, "too few" if not even
+    a model that copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an
+    honest model of few patients may then be "suspect" for having learnt their stain: look at the pairs.
+    """
+    train = check_features(train, "training patches", 20)
+    held_out, generated = _views(held_out, "held-out patches"), _views(generated, "generated patches")
+    for name, views in (("held-out", held_out), ("generated", generated)):
+        if views.shape[2] != train.shape[1]:
+            raise BadInput(
+                f"{name} features have {views.shape[2]} dimensions and training ones {train.shape[1]}: use one encoder for both"
+            )
+    own = np.maximum(nearest(train, train, but_itself=True)[0], 1e-12)
+    near_held, index_held = _nearest_view(held_out, train)
+    near, index = _nearest_view(generated, train)
+    ratio_held, ratio = near_held / own[index_held], near / own[index]
+    absolute, relative = (_too_close(h, g, percentile) for h, g in ((near_held, near), (ratio_held, ratio)))
+    authentic = int((ratio > 1).sum())
+    low, high = binomial_interval(authentic, len(ratio))
+    order = np.argsort(ratio, kind="stable")[:pairs]
+    verdict, sentence = _verdict(absolute, relative, alpha, len(near_held), len(near), percentile)
+    return Audit(
+        verdict,
+        sentence,
+        absolute,
+        relative,
+        100 * authentic / len(ratio),
+        100 * low,
+        100 * high,
+        100 * float((ratio_held > 1).mean()),
+        len(train),
+        len(near_held),
+        len(near),
+        [Pair(int(i), int(index[i]), float(near[i]), float(ratio[i])) for i in order],
+        {
+            "quantiles": list(QUANTILES),
+            "held_out": np.quantile(near_held, QUANTILES).tolist(),
+            "generated": np.quantile(near, QUANTILES).tolist(),
+        },
+    )
+
+
+def audit_pieces(
+    held_out, generated, searched: int, of: int, percentile: float = 1.0, alpha: float = 0.01, sure: float = 3.0
+) -> dict:
+    """Audit of pieces of patches: surprise (copies.Match) of each held-out and each generated patch's best match.
+
+    "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
+    10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has
+    a chance under 10^-sure; "too few" where even copying all could not be told. searched, of: how many training patches were
+    searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
+    Audit's, without the pairs.
+    """
+    held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
+    if min(len(held_out), len(generated)) < 20:
+        return {
+            "verdict": "too few",
+            "sentence": _too_few(len(held_out), len(generated), "patches that show something"),
+        }
+    found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
+    n, m, k = len(held_out), len(generated), _rank(len(held_out), percentile)
+    lone = int((generated > max(sure, held_out.max())).sum())
+    share = f"{100 * found.fraction:.1f} % of the generated patches"
+    expected = f"at most {100 * found.expected:.1f} %"
+    searched_text = f"{searched:,}" if searched >= of else f"{searched:,} of {of:,}"
+    if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha / 10:
+        verdict, sentence = "too few", _too_few(n, m)
+    elif found.p_value < alpha / 10:
+        verdict, sentence = (
+            "copies",
+            (
+                f"The model copies: {share} hold a piece of a training patch, shifted or turned or not, where an honest model"
+                f" has {expected} (p = {found.p_value:.1g})."
+            ),
+        )
+    elif found.p_value < alpha or lone:
+        verdict, sentence = (
+            "suspect",
+            (
+                f"{lone} of {m} generated patches hold a piece that chance would not put into a training patch in"
+                f" {10**sure:,.0f} trials ({share} are too close, p = {found.p_value:.2g}): look at the closest pairs."
+            ),
+        )
+    else:
+        verdict, sentence = (
+            "clear",
+            (
+                f"No piece of a training patch was found: {share} match one as no held-out patch should, where an honest model"
+                f" has {expected} (p = {found.p_value:.2g})."
+            ),
+        )
+    if searched < of:
+        sentence += f" Only {searched_text} training patches were searched: copies of the others are missed."
+    return {
+        "verdict": verdict,
+        "sentence": sentence,
+        "absolute": asdict(found),
+        "n_train": searched,
+        "n_train_all": of,
+        "n_held_out": n,
+        "n_generated": m,
+        "surprises": {
+            "quantiles": list(QUANTILES),
+            "held_out": np.quantile(held_out, QUANTILES).tolist(),
+            "generated": np.quantile(generated, QUANTILES).tolist(),
+        },
+    }
+
+
+def _views(features, name):
+    features = np.asarray(features)
+    views = features if features.ndim == 3 else features[None]
+    return np.stack([check_features(view, name, 20) for view in views])
+
+
+def _nearest_view(views, train):
+    found = [nearest(view, train) for view in views]
+    distances, indices = np.stack([d for d, _ in found]), np.stack([i for _, i in found])
+    best = distances.argmin(axis=0)
+    rows = np.arange(distances.shape[1])
+    return distances[best, rows], indices[best, rows]
+
+
+def _rank(n_held_out, percentile):
+    return max(1, int(n_held_out * percentile / 100))
+
+
+def _too_close(held_out, generated, percentile) -> TooClose:
+    n, m, k = len(held_out), len(generated), _rank(len(held_out), percentile)
+    threshold = float(np.sort(held_out)[k - 1])
+    hits = int((generated < threshold).sum())
+    low, high = binomial_interval(hits, m)
+    return TooClose(threshold, hits / m, low, high, k / (n + 1), float(betabinom.sf(hits - 1, m, k, n + 1 - k)))
+
+
+def _verdict(absolute, relative, alpha, n, m, percentile):
+    k = _rank(n, percentile)
+    if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha:
+        return "too few", _too_few(n, m)
+    found = [t for t in (absolute, relative) if t.p_value < alpha]
+    share = f"{100 * absolute.fraction:.1f} % of the generated patches"
+    expected = f"{100 * absolute.expected:.1f} %"
+    if len(found) == 2:
+        return "copies", (
+            f"The model copies: {share} are closer to a training patch than {100 - percentile:g} % of real held-out"
+            f" patches are, where an honest model has {expected} (p = {max(t.p_value for t in found):.1g})."
+        )
+    if found:
+        which = "in distance" if found[0] is absolute else "relative to how dense the training patches lie"
+        return "suspect", (
+            f"More generated patches than expected are close to training patches {which}, but not by both measures"
+            f" (p = {absolute.p_value:.2g} and {relative.p_value:.2g}): look at the closest pairs."
+        )
+    return "clear", (
+        f"No sign of copying: {share} are too close to a training patch, where an honest model has {expected}"
+        f" (p = {absolute.p_value:.2g} and {relative.p_value:.2g})."
+    )
+
+
+def _too_few(n, m, patches="patches"):
+    return (
+        f"{n} held-out and {m} generated {patches} are too few to tell a copy from chance: even a model that copies all"
+        " would not be caught. Hold out or draw more."
+    )

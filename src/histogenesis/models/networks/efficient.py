@@ -1,0 +1,106 @@
+"""The efficient U-Net of Saharia et al. 2022 (Imagen), appendix B.1 and figures A.27 to A.29.
+
+Each level has its own number of residual blocks, most of them where the picture is small; a level halves the picture before
+its blocks, and doubles it after them; skips join levels, not blocks, and are scaled by sqrt(1/2).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, silu
+
+from histogenesis.models.networks.ddpmpp import Block, Embedding, conv, embed_label, norm
+
+
+class EfficientUNet(nn.Module):
+    """F(x; c_noise, ...) for pictures (B, 3 + seen, H, W), H and W multiples of 2^levels (2^(levels - 1) if not `halve_first`).
+
+    multipliers, blocks, attention: one entry a level, from the finest on. With `halve_first` the first level halves too (the
+    form for 256 and 1024 px).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        multipliers: list[float],
+        blocks: list[int],
+        attention: list[bool],
+        heads: int,
+        dropout: float,
+        halve_first: bool,
+        resolution: bool,
+        seen_channels: int = 0,
+        seen_noise: bool = False,
+        image_channels: int = 3,
+        classes: int = 0,
+    ):
+        super().__init__()
+        widths = [round(channels * m) for m in multipliers]
+        width_embedding = 4 * channels
+        self.noise_embedding = Embedding(channels, width_embedding)
+        self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
+        self.seen_embedding = Embedding(channels, width_embedding) if seen_noise else None
+        self.label_embedding = nn.Embedding(classes + 1, width_embedding) if classes else None
+        layers = iter(range(10_000))  # each block's number: a part of its dropout key
+
+        def block(c_in, c_out, attends):
+            return Block(c_in, c_out, width_embedding, dropout, next(layers), heads if attends else 0, resample=None)
+
+        def run(c_in, c_out, count, attends):
+            """`count` blocks, of which the last has the self-attention, if there is one."""
+            return nn.ModuleList(
+                [block(c_in if n == 0 else c_out, c_out, attends and n == count - 1) for n in range(count)]
+            )
+
+        self.first = conv(image_channels + seen_channels, channels)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        c = channels
+        for level, width in enumerate(widths):
+            halves = level > 0 or halve_first
+            resize = nn.Conv2d(c, width, 3, stride=2, padding=1) if halves else conv(c, width)
+            self.down.append(nn.ModuleList([resize, run(width, width, blocks[level], attention[level])]))
+            c = width
+        self.middle = nn.ModuleList([block(c, c, attention[-1]), block(c, c, False)])
+        for level in reversed(range(len(widths))):
+            width, after = widths[level], widths[level - 1] if level else channels
+            joined = run(c + width, width, blocks[level], attention[level])
+            self.up.append(nn.ModuleList([joined, conv(width, after)]))
+            c = after
+        self.halves = [level > 0 or halve_first for level in range(len(widths))]
+        self.last_norm = norm(2 * channels)
+        self.last = conv(2 * channels, image_channels, gain=1e-5)
+
+    def forward(
+        self,
+        x_bchw: Tensor,
+        c_noise_b: Tensor,
+        mpp_b: Tensor | None = None,
+        dropout_key_b: Tensor | None = None,
+        seen_noise_b: Tensor | None = None,
+        label_b: Tensor | None = None,
+    ) -> Tensor:
+        embedding = self.noise_embedding(c_noise_b)
+        if self.resolution_embedding is not None:
+            embedding = embedding + self.resolution_embedding(mpp_b)
+        if self.seen_embedding is not None:
+            embedding = embedding + self.seen_embedding(seen_noise_b)
+        if self.label_embedding is not None:
+            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
+        embedding = silu(embedding)
+
+        first = x = self.first(x_bchw)
+        skips = []
+        for resize, blocks in self.down:
+            x = resize(x)
+            for block in blocks:
+                x = block(x, embedding, dropout_key_b)
+            skips.append(x)
+        for block in self.middle:
+            x = block(x, embedding, dropout_key_b)
+        for (blocks, resize), halves in zip(self.up, reversed(self.halves)):
+            x = torch.cat([x, skips.pop() * math.sqrt(0.5)], dim=1)
+            for block in blocks:
+                x = block(x, embedding, dropout_key_b)
+            x = resize(interpolate(x, scale_factor=2.0) if halves else x)
+        return self.last(silu(self.last_norm(torch.cat([x, first * math.sqrt(0.5)], dim=1))))

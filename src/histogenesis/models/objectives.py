@@ -1,0 +1,123 @@
+"""What a network predicts and which noise levels it learns: each objective turns a network F into a denoiser D(x; sigma).
+
+Whatever the objective of a denoiser, D takes x = image + sigma * noise, so that every sampler works with every objective.
+SuperResolution is that of a baseline, which no sampler takes.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from histogenesis.models.schedules import schedule_sigmas
+from histogenesis.recipe import AnyObjective
+
+
+class Scalings(NamedTuple):
+    """D(x; sigma) = skip * x + out * F(into * x; noise)."""
+
+    skip: Tensor
+    out: Tensor
+    into: Tensor
+    noise: Tensor
+
+
+class EDM:
+    """Karras et al. 2022, table 1; Harb et al. 2024, supplement eqs. 24-27."""
+
+    sigmas = None  # it learns every noise level
+    loss = "mse"
+
+    def __init__(self, sigma_data: float, p_mean: float, p_std: float):
+        self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        total = sigma**2 + self.sigma_data**2
+        return Scalings(
+            skip=self.sigma_data**2 / total,
+            out=sigma * self.sigma_data / total.sqrt(),
+            into=1 / total.sqrt(),
+            noise=sigma.log() / 4,
+        )
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """lambda(sigma), eq. 27."""
+        return 1 / sigma**2 + 1 / self.sigma_data**2
+
+    def draw_sigma(self, normal: Tensor) -> Tensor:
+        """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2)."""
+        return torch.exp(normal * self.p_std + self.p_mean)
+
+
+class Prediction:
+    """The noise eps, the velocity v or the picture x0, at T noise levels: Ho et al. 2020; Salimans and Ho 2022, appendix D.
+
+    The network sees x_t = x / sqrt(1 + sigma^2), which has the variance of the schedule's forward process, and is told the
+    step t (of 1000; between two steps of the schedule it is interpolated in ln sigma).
+    """
+
+    def __init__(self, kind: str, schedule: str, timesteps: int, min_snr: float | None, loss: str = "mse"):
+        self.kind, self.min_snr, self.loss = kind, min_snr, loss
+        self.sigmas = schedule_sigmas(schedule, timesteps)
+        self.log_sigma = torch.tensor(self.sigmas, dtype=torch.float64).log()
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        total = 1 + sigma**2
+        one = torch.ones_like(sigma)
+        skip, out = {
+            "eps": (one, -sigma),
+            "v": (1 / total, -sigma / total.sqrt()),
+            "x0": (torch.zeros_like(sigma), one),
+        }[self.kind]
+        return Scalings(skip, out, 1 / total.sqrt(), 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype))
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """t (1 to T) at which the schedule has this noise; float64."""
+        table = self.log_sigma.to(sigma.device)
+        log_sigma = sigma.double().log().clamp(table[0], table[-1])
+        above = torch.searchsorted(table, log_sigma.contiguous()).clamp(1, len(table) - 1)
+        share = (log_sigma - table[above - 1]) / (table[above] - table[above - 1])
+        return above + share
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """What the squared error of D counts, so that the plain loss on eps, v or x0 results; signal-to-noise is 1 / sigma^2.
+
+        With `min_snr` the weight is min(1 / sigma^2, gamma) whatever is predicted (Hang et al. 2023, eq. 7 and section 3.4).
+        """
+        snr = 1 / sigma**2
+        if self.min_snr is not None:
+            return snr.clamp(max=self.min_snr)
+        return {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[self.kind]
+
+    def draw_sigma(self, normal: Tensor) -> Tensor:
+        """Standard normal numbers -> training noise levels: t is uniform among 1 to T."""
+        uniform = 0.5 * (1 + torch.erf(normal.double() / math.sqrt(2)))
+        t = (uniform * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
+        return torch.tensor(self.sigmas, dtype=torch.float64)[t].to(normal.dtype)
+
+
+class SuperResolution:
+    """The picture from its own average over 2 x 2 pixels: no noise, mean absolute error (Lim et al. 2017)."""
+
+    factor = 2
+
+    def draw_sigma(self, normal: Tensor) -> Tensor:
+        return torch.zeros_like(normal)
+
+
+def make_objective(section: AnyObjective) -> EDM | Prediction | SuperResolution:
+    """The objective of a recipe's section."""
+    if section.kind == "edm":
+        return EDM(section.sigma_data, section.p_mean, section.p_std)
+    if section.kind == "super-resolution":
+        return SuperResolution()
+    return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr, section.loss)
+
+
+def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
+    """`steps` noise levels from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5)."""
+    if steps == 1:
+        return [sigma_max, 0.0]
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return [(high + i / (steps - 1) * (low - high)) ** rho for i in range(steps)] + [0.0]

@@ -1,0 +1,82 @@
+"""What a model makes while it is trained: a row of pictures for each mpp, in model units, (n, 3, p, p)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from histogenesis.core.noise import normal
+from histogenesis.models.batches import Batches
+from histogenesis.models.conditions import noised
+from histogenesis.models.model import Denoiser, Upscaler
+from histogenesis.recipe import Model, Sampler, Threshold
+from histogenesis.sampling.guidance import guided
+from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.threshold import thresholded
+
+STEPS = 20
+LOWRES_NOISE = 0.2
+
+
+def kinds(denoiser: nn.Module, mpps: list[float]) -> list[tuple[float, str | None]]:
+    """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
+    return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
+
+
+def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
+    """What a denoiser draws, beside held-out pictures where it is told some."""
+    options, learned = section.training, denoiser.objective.sigmas
+    # A schedule's first noise levels are so high that estimates leave what pictures can be; the threshold keeps them there.
+    bounded = learned and not section.autoencoder
+    sampler = Sampler(kind="dpmpp-2m", steps=STEPS, threshold=Threshold() if bounded else None)
+    solver, n = stages(**sampler.solver, learned=learned), options.sample_images
+    px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
+    side = px // denoiser.factor
+    for mpp, label in kinds(denoiser, mpps):
+        told = {name: value.to(device) for name, value in told_of(checks, mpp, n, px, options.seed).items()}
+        if "seen_bchw" in told:
+            told["seen_bchw"] = denoiser.to_latent(told["seen_bchw"])
+        denoise = guided(denoiser, label)
+
+        def estimate(x, sigma, mpp=mpp, told=told, denoise=denoise):
+            return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
+
+        noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
+        rows.append(sample(estimate, noise, solver))
+    return rows
+
+
+def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
+    """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
+    if not checks.pictures:
+        return {}
+    seen, told = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))], {}
+    if "lowres" in checks.pictures:
+        told["seen_noise_b"] = torch.full((n,), LOWRES_NOISE)
+        noise = torch.from_numpy(normal(tuple(seen[0].shape), "lowres", seed))
+        seen[0] = noised(seen[0], told["seen_noise_b"], noise)
+    return told | {"seen_bchw": torch.cat(seen, dim=1)}
+
+
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int], list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+    there = np.unique(checks.patches.mpp)
+    found = checks.by_mpp[np.abs(there - mpp).argmin()]
+    chosen, turns = np.resize(found, n).tolist(), [0] * n
+    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
+
+
+def enlarged(upscaler: Upscaler, section: Model, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
+    """Held-out patches, made by an upscaler from their average over 2 x 2 px."""
+    made = [nearest(checks, mpp, section.training.sample_images)[0].to(device) for mpp in mpps]
+    return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in made]
+
+
+def reconstructed(
+    autoencoder: nn.Module, section: Model, checks: Batches, mpps: list[float], device: str
+) -> list[Tensor]:
+    """Held-out patches after an autoencoder."""
+    return [autoencoder(nearest(checks, mpp, section.training.sample_images)[0].to(device)) for mpp in mpps]
+
+
+SAMPLES = {"super-resolution": enlarged, "autoencoder": reconstructed}  # denoisers: from noise

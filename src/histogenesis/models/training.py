@@ -1,0 +1,286 @@
+"""Training: a function of (recipe, patches) and of the step alone.
+
+Which patches a step sees, how they are turned, their noise, sigma and dropout are all keyed by (seed, step, place in the
+global batch). So a training that was killed and resumed, or split over several processes, is the same training.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from tqdm import tqdm
+
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped, StopRequest
+from histogenesis.models.batches import Batch, Batches
+from histogenesis.models.checkpoint import adam, fill_steps, load_checkpoint, save_checkpoint
+from histogenesis.models.model import Denoiser, Upscaler
+from histogenesis.recipe import Model as ModelSection
+
+
+class Diverged(BadInput):
+    """The loss or its gradient is not a number, or the loss is far above its best."""
+
+
+class Trainer:
+    """Holds what changes while training: weights, their moving average, Adam's moments, the step, and an adversary if any."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser | Upscaler,
+        section: ModelSection,
+        batches: Batches,
+        state: Path,
+        digest: str,
+        device: str,
+    ):
+        self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
+        self.denoiser = denoiser.to(device).train()
+        self.denoiser.precision = self.t.precision
+        # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
+        self.adversary = denoiser.begin_training(section, device) if hasattr(denoiser, "begin_training") else None
+        self.weights = dict(self.denoiser.network.named_parameters())
+        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
+        kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
+        self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
+        self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
+        if self.t.compile and device != "cpu":
+            self.denoiser.network.compile()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if self.buffers and (self.world > 1 or self.t.micro_batch):
+            raise BadInput(
+                "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
+            )
+        self.step, self.best, self.running = 0, math.inf, None
+        self.stop: StopRequest | bool = False
+
+    # ------------------------------------------------------------------ one step
+
+    def micro_batches(self) -> list[range]:
+        """This process's shares of the global batch: a fixed cut, dealt out to the processes in turn."""
+        size = self.t.micro_batch or self.t.batch // math.gcd(self.t.batch, self.world)
+        shares = [range(i, i + size) for i in range(0, self.t.batch, size)]
+        return shares[self.rank :: self.world]
+
+    def train_step(self, shares: list[Batch]) -> float:
+        """One optimiser step; returns the loss of the whole global batch."""
+        total = torch.zeros((), device=self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in shares:
+            loss = self.denoiser.sample_loss(batch.to(self.device), True).sum() / self.t.batch
+            loss.backward()
+            total += loss.detach()
+        if self.world > 1:
+            self._sum_over_processes(total)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.t.clip_gradient or math.inf)
+        loss = float(total)
+        self._check(loss, float(norm))
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate()
+        self.optimizer.step()
+        if self.adversary:
+            self.adversary.learn(self.learning_rate())
+        self._update_average()
+        self.step += 1
+        return loss
+
+    def learning_rate(self) -> float:
+        """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024); or falls to
+        `cosine_to` on a half cosine over all steps."""
+        rise = min(1.0, (self.step + 1) / self.t.warmup_steps) if self.t.warmup_steps else 1.0
+        decay = math.sqrt(max(1.0, self.step / self.t.decay_after_steps)) if self.t.decay_after_steps else 1.0
+        lr = self.t.lr * rise / decay
+        if self.t.cosine_to is None:
+            return lr
+        return self.t.cosine_to + (lr - self.t.cosine_to) * (1 + math.cos(math.pi * self.step / self.t.steps)) / 2
+
+    def _sum_over_processes(self, total: Tensor) -> None:
+        gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights.values()]
+        flat = torch.cat([total.reshape(1), *(g.reshape(-1) for g in gradients)])
+        dist.all_reduce(flat)
+        total.copy_(flat[0])
+        parts = flat[1:].split([g.numel() for g in gradients])
+        for w, part in zip(self.weights.values(), parts):
+            w.grad = part.reshape(w.shape).clone()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Moving average with a half-life in images, shorter at the start (Karras et al. 2022, ema_rampup)."""
+        seen = (self.step + 1) * self.t.batch
+        half_life = (
+            min(self.t.ema_half_life_images, seen * self.t.ema_rampup)
+            if self.t.ema_rampup
+            else (self.t.ema_half_life_images)
+        )
+        keep = 0.5 ** (self.t.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
+
+    def _check(self, loss: float, gradient_norm: float) -> None:
+        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+            wrong = f"the gradient's norm is {gradient_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+            raise Diverged(
+                f"step {self.step}: {wrong}. The last good state is kept in {self.state}; lower training.lr, or"
+                " set training.clip_gradient: 1 or training.precision: fp32, and run again"
+            )
+        self.running = loss if self.running is None else 0.98 * self.running + 0.02 * loss
+        if self.step >= 20:
+            self.best = min(self.best, self.running)
+            if self.running > self.t.diverged_at * self.best:
+                raise Diverged(
+                    f"step {self.step}: the running loss {self.running:.3g} is over {self.t.diverged_at:g} times its best"
+                    f" ({self.best:.3g}). The last good state is kept in {self.state}; lower training.lr and run again"
+                )
+
+    # ------------------------------------------------------------------ state
+
+    def _groups(self) -> dict[str, dict[str, Tensor]]:
+        moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
+        buffers = {"buffers": self.buffers} if self.buffers else {}
+        adversary = self.adversary.groups() if self.adversary else {}
+        return (buffers | adversary) | {
+            "weights": self.weights,
+            "average": self.average,
+            "first": {name: m["exp_avg"] for name, m in moments.items()},
+            "second": {name: m["exp_avg_sq"] for name, m in moments.items()},
+        }
+
+    def save(self) -> None:
+        if self.rank == 0:
+            facts = {"best": self.best if math.isfinite(self.best) else None, "running": self.running}
+            save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), facts)
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one; lines of the log that lie after it are dropped."""
+        found = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
+        if found:
+            self.step, facts = found
+            self.best, self.running = facts["best"] or math.inf, facts["running"]
+            fill_steps(self.optimizer, self.step)
+            if self.adversary:
+                self.adversary.resume(self.step)
+        if self.rank == 0:
+            log = self.state / "train.jsonl"
+            lines = log.read_text().splitlines() if log.exists() else []
+            kept = [line for line in lines if _step_of(line) <= self.step]
+            self.state.mkdir(parents=True, exist_ok=True)
+            log.write_text("".join(line + "\n" for line in kept))
+
+    def log(self, **values) -> None:
+        if self.rank == 0:
+            with open(self.state / "train.jsonl", "a") as file:
+                file.write(json.dumps(values) + "\n")
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self, validate: Callable[[], float] | None, draw_samples: Callable[[int], None] | None) -> None:
+        """Train to `training.steps`; raises Stopped after a SIGTERM or SIGUSR1, with the state saved."""
+        self.stop = StopRequest()
+        bar = tqdm(total=self.t.steps, initial=self.step, unit="step", disable=self.rank > 0, mininterval=2)
+        since, losses = time.monotonic(), []
+        for shares in self._prefetched():
+            losses.append(self.train_step(shares))
+            bar.update()
+            last = self.step == self.t.steps
+            if self.step % self.t.log_every == 0 or last:
+                loss = sum(losses) / len(losses)
+                bar.set_postfix(loss=f"{loss:.4f}")
+                images = self.step * self.t.batch
+                seconds = round(time.monotonic() - since, 3)
+                self.log(step=self.step, images=images, loss=loss, lr=self.learning_rate(), seconds=seconds)
+                since, losses = time.monotonic(), []
+            if validate and (self.step % self.t.validate_every == 0 or last):
+                self.log(step=self.step, validation_loss=validate())
+            if draw_samples and self.rank == 0 and (self.step % self.t.sample_every == 0 or last):
+                draw_samples(self.step)
+            stopping = self._stop_everywhere()
+            if self.step % self.t.checkpoint_every == 0 or last or stopping:
+                self.save()
+            if stopping and not last:
+                raise Stopped(f"step {self.step}: stopped on request, state saved in {self.state}")
+        bar.close()
+
+    def _prefetched(self) -> Iterator[list[Batch]]:
+        """This process's shares of each step; for a GPU, read one step ahead by a thread.
+
+        On a CPU that thread would take turns with those of the network, which wait for each other: half the speed.
+        """
+        shares = self.micro_batches()
+
+        def read(step):
+            return [self.batches.read(step, share) for share in shares]
+
+        if self.device == "cpu":
+            yield from map(read, range(self.step, self.t.steps))
+            return
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(read, self.step)
+            for step in range(self.step, self.t.steps):
+                now, ahead = ahead.result(), reader.submit(read, step + 1)
+                yield now
+
+    def _stop_everywhere(self) -> bool:
+        if self.world == 1:
+            return bool(self.stop)
+        flag = torch.tensor(float(bool(self.stop)), device=self.device)
+        dist.all_reduce(flag)
+        return bool(flag > 0)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return math.inf  # a line that a kill cut off
+
+
+@torch.no_grad()
+def validation_loss(trainer: Trainer, held_out: Batches, images: int) -> float:
+    """The loss of the averaged weights on held-out patches: always the same patches, noise and sigmas."""
+    size = trainer.t.micro_batch or trainer.t.batch
+    with averaged(trainer):
+        losses = [
+            trainer.denoiser.sample_loss(
+                held_out.read(0, range(i, min(i + size, images))).to(trainer.device), dropout=False
+            )
+            for i in range(0, images, size)
+        ]
+    return float(torch.cat(losses).mean())
+
+
+class averaged:
+    """Within this block the network has the averaged weights, and no dropout."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def __enter__(self):
+        self._swap()
+        self.trainer.denoiser.eval()
+
+    def __exit__(self, *error):
+        self._swap()
+        self.trainer.denoiser.train()
+
+    @torch.no_grad()
+    def _swap(self):
+        for name, w in self.trainer.weights.items():
+            kept = w.detach().clone()
+            w.copy_(self.trainer.average[name])
+            self.trainer.average[name].copy_(kept)
+
+
+def join_processes() -> str:
+    """Under torchrun, join the other processes; returns this process's device."""
+    gpu = torch.cuda.is_available()
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        dist.init_process_group("nccl" if gpu else "gloo")
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if gpu:
+        torch.cuda.set_device(local)
+    return f"cuda:{local}" if gpu else "cpu"

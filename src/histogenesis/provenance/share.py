@@ -1,0 +1,301 @@
+"""A run as one file that can be handed on: results, what they came from, the code, and a checksum of everything.
+
+The file is a Workflow Run RO-Crate (https://w3id.org/ro/wfrun/provenance/0.5), zipped. Unpacked, it is a folder in which
+Snakemake finds nothing to do: Snakemake's notes lie beside the results, and the files keep their times. Pictures of real
+tissue, and what a model made directly of them, are left out unless asked for.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from histogenesis.core.errors import BadInput
+from histogenesis.provenance.devices import devices_of
+from histogenesis.provenance.digests import code_digest, environment_digest
+from histogenesis.provenance.graph import graph, text_of
+from histogenesis.provenance.records import Job, jobs_of
+from histogenesis.provenance.verify import METADATA_FILE
+from histogenesis.provenance.versions import git_state, versions
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "profiles", "slurm", "pyproject.toml"]
+TEXT = {".json", ".jsonl", ".yaml", ".tsv", ".geojson", ".html", ".txt", ".md", ""}
+
+README = """# {run}: a run of histogenesis, with what it was made from
+
+    PYTHONPATH=code/src python3 -m histogenesis verify .
+    snakemake --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
+
+The first checks every file; it needs tqdm, and neither a GPU nor PyTorch. The second, in this folder, says that nothing is
+to be done (add `--dry-run`, and it only says so). Delete a level, `results/{run}/synthetic/*/level*.h5`, and it is drawn
+again from the same weights: the same pixels on the same kind of device. `code/` is the workflow as it was run, and
+`ro-crate-metadata.json` says of each file which job made it, from what, and how.
+{rest}"""
+WITHOUT = """
+Left out are pictures of real tissue and what was computed from single patches ({count} files; their checksums are in the
+metadata). The report was made again without them. A step that needs them needs the slides: ask for a file that does not, as in
+
+    snakemake results/{run}/{wanted} --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
+"""
+
+
+@dataclass
+class Contents:
+    """What goes into a crate: name in the crate -> file here, or bytes. `left_out` are files that stay here."""
+
+    files: dict[str, Path | bytes] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)  # ns, where it is not the file's own
+    left_out: dict[str, Path] = field(default_factory=dict)
+
+    def add(self, name: str, content: Path | bytes, time_ns: int) -> None:
+        self.files[name], self.times[name] = content, time_ns
+
+
+def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
+    """Write the crate of results/{run} to `out` (.zip); returns the sha256 of its metadata, which stands for all of it.
+
+    Raises BadInput for a run that is not finished or was made by other code, and where a file names this machine.
+    """
+    run_dir, run = Path(os.path.abspath(run_dir)), Path(run_dir).resolve().name
+    project = run_dir.parent.parent
+    jobs = jobs_of(project, run)
+    check_code(jobs)
+    contents = Contents()
+    made_up = no_real_slides(run_dir)
+    for job in jobs:
+        for name in job.outputs:
+            real = not made_up and not with_real_tissue and shows_real_tissue(name, run, job, run_dir)
+            for path in files_in(project / name):
+                inside = path.relative_to(project).as_posix()
+                if real:
+                    contents.left_out[inside] = path
+                else:
+                    contents.add(inside, path, path.stat().st_mtime_ns)
+        for record in job.records:
+            contents.add(record.as_posix(), tidy(project / record), (project / record).stat().st_mtime_ns)
+    report = f"results/{run}/report.html"
+    if report in contents.left_out:
+        contents.add(report, report_without(contents, project, run), contents.left_out.pop(report).stat().st_mtime_ns)
+    newest = max(contents.times.values())
+    brought = {name: digest for job in jobs for name, digest in job.contents.items()}
+    contents.add(f"results/{run}/contents.json", text_of(brought), newest)
+    for path in code_files():
+        contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
+    recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
+    add_slide_table(contents, project, recipe["slides"]["table"])
+    if recipe.get("synthetic"):
+        wanted = f"synthetic/{recipe['synthetic']['prefix']}_001.tif"
+    else:
+        wanted = f"samples/{next(iter(recipe['samples']))}/samples.h5"
+    rest = WITHOUT.format(count=len(contents.left_out), run=run, wanted=wanted)
+    readme = README.format(run=run, rest=rest if contents.left_out else "")
+    contents.add("README.md", readme.encode(), newest)
+    check_names_nobody(contents, project)
+    facts = {**git_state(REPOSITORY), "versions": versions(), "brought": brought}
+    devices = devices_of(jobs, project, REPOSITORY)
+    return write_zip(contents, out, lambda files, left_out: graph(run, jobs, files, left_out, facts, devices))
+
+
+# ------------------------------------------------------------------------------------------------------------ what
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file, or the files of a folder; none where there is nothing (a step's by-product that somebody deleted)."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    return [path] if path.is_file() else []
+
+
+def no_real_slides(run_dir: Path) -> bool:
+    """True when all slides are phantoms of the run, and no patches are from elsewhere."""
+    records = [json.loads(path.read_text()) for path in run_dir.glob("slides/*.json")]
+    return not list(run_dir.glob("patches/*/splits.tsv")) and all(
+        record["path"].startswith("run:") for record in records
+    )
+
+
+def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
+    """Whether an output holds pixels of a patient's slide, or was computed from single patches of it."""
+    name = name.removeprefix(f"results/{run}/")
+    if match := re.fullmatch(r"patches/[^/]+/(.+)\.(h5|png)|tissue/([^/]+)/overlay\.png", name):
+        record = run_dir / "slides" / f"{match[1] or match[3]}.json"
+        if not record.exists():  # labelled patches, which no slide of the run gave
+            return True
+        record = json.loads(record.read_text())
+        return not record["path"].startswith("run:")
+    if re.fullmatch(
+        r"models/[^/]+/samples\.png", name
+    ):  # an upscaler's are held-out patches, made small and large again
+        return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
+    mixed = r"report\.html|evaluation/reconstruction/.+\.png"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
+    return re.fullmatch(mixed, name) is not None
+
+
+def tidy(record: Path) -> bytes:
+    """Snakemake's note of an output, without the number that a cluster gave its job."""
+    return text_of({**json.loads(record.read_text()), "external_jobid": None})
+
+
+def report_without(contents: Contents, project: Path, run: str) -> bytes:
+    """The report, made again from what goes into the crate (and from the run's times)."""
+    from histogenesis.report.build import build_report
+
+    stage = {name: path for name, path in contents.files.items() if isinstance(path, Path)}
+    stage |= {path.relative_to(project).as_posix(): path for path in files_in(project / f"results/{run}/benchmarks")}
+    with tempfile.TemporaryDirectory(dir=project) as folder:  # no symbolic links: the report would name where they lead
+        for name, path in stage.items():
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, Path(folder, name))
+            except OSError:  # a file system without links
+                shutil.copyfile(path, Path(folder, name))
+        report = Path(folder, "results", run, "report.html")
+        build_report(report.parent, report)
+        return report.read_bytes()
+
+
+def code_files() -> list[Path]:
+    """The workflow's files: what git knows or would add; without git, all but caches."""
+    found = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "ls-files", "-coz", "--exclude-standard", *CODE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if git_state(REPOSITORY)["commit"] and found.returncode == 0:
+        paths = [REPOSITORY / name for name in found.stdout.split("\0") if name]
+    else:
+        paths = [path for part in CODE for path in files_in(REPOSITORY / part)]
+    skip = re.compile(r"__pycache__|\.egg-info|\.snakemake")
+    return sorted(path for path in paths if path.is_file() and not skip.search(path.relative_to(REPOSITORY).as_posix()))
+
+
+def add_slide_table(contents: Contents, project: Path, table: str | None) -> None:
+    """The slide table, where the recipe looks for it. One that comes with the workflow is there already."""
+    if not table or (not (project / table).exists() and (REPOSITORY / table).exists()):
+        return
+    name = os.path.normpath(table)
+    if os.path.isabs(name) or name.startswith(".."):
+        raise BadInput(
+            f"{table}: the slide table lies outside of the project; move it in, and set slides.table to match"
+        )
+    contents.add(name, project / name, (project / name).stat().st_mtime_ns)
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+
+
+def check_code(jobs: list[Job]) -> None:
+    """Raise BadInput unless this checkout is what made the run: another one would make it anew."""
+    now: dict[str, str] = {}
+    environments = {environment_digest(path.stem, REPOSITORY) for path in REPOSITORY.glob("envs/*.yaml")}
+    old = set()
+    for job in jobs:
+        if job.script and job.script not in now:
+            script = REPOSITORY / "workflow/scripts" / job.script
+            now[job.script] = code_digest(script, REPOSITORY) if script.exists() else "none"
+        if job.told("code") != now.get(job.script) or job.told("env") not in environments | {None}:
+            old.add(job.rule)
+    if old:
+        raise BadInput(
+            f"{', '.join(sorted(old))}: made by other code, or in another environment, than this checkout has. Check out"
+            " the commit that the run was made with, or bring the run up to date (snakemake), then share it"
+        )
+
+
+def check_names_nobody(contents: Contents, project: Path) -> None:
+    """Raise BadInput when a text would carry a path of this machine, its name, or its user's."""
+    folders = {str(project), str(Path.home()), str(REPOSITORY), os.environ.get("HISTOGENESIS_SLIDE_ROOT", "")}
+    words = [re.escape(folder) + r"(?=[/\"'\s<,]|$)" for folder in folders if os.path.isabs(folder) and len(folder) > 1]
+    names = {name for name in (socket.gethostname(), user()) if len(name) > 3 and name not in COMMON}
+    pattern = re.compile("|".join(words + [rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names]))
+    for name, content in contents.files.items():
+        if Path(name).suffix not in TEXT or name.startswith("code/"):
+            continue
+        text = content.decode() if isinstance(content, bytes) else content.read_text(errors="replace")
+        if match := pattern.search(text):
+            raise BadInput(
+                f"{name}: holds {match[0]!r}, which names this machine or its user. Paths in the recipe and the slide table"
+                " must be relative (slides.root and HISTOGENESIS_SLIDE_ROOT say where slides are); then run it again"
+            )
+
+
+COMMON = {"root", "user", "users", "slide", "slides", "localhost", "debian", "ubuntu", "runner"}
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def write_zip(contents: Contents, out: Path, describe) -> str:
+    """Write the files, oldest first (so that a tool that does not keep times keeps their order), then the metadata."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    described = {}
+    size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in contents.files.values())
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc=out.name, disable=size < 1 << 28)
+    try:
+        with zipfile.ZipFile(part, "w") as file, bar:
+            for name in sorted(contents.files, key=lambda name: (contents.times[name], name)):
+                described[name] = add_file(file, name, contents.files[name], contents.times[name], bar.update)
+            left_out = {name: digest_of(path) for name, path in sorted(contents.left_out.items())}
+            metadata = describe(described, left_out)
+            add_file(file, METADATA_FILE, metadata, max(contents.times.values()))
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    return hashlib.sha256(metadata).hexdigest()
+
+
+def add_file(file: zipfile.ZipFile, name: str, content: Path | bytes, time_ns: int, advance=lambda n: None) -> dict:
+    """Add one file with its time (to the second, in UTC); returns its sha256 and size."""
+    seconds = time_ns // 10**9
+    info = zipfile.ZipInfo(name, max((1980, 1, 1, 0, 0, 0), datetime.fromtimestamp(seconds, UTC).timetuple()[:6]))
+    info.extra = struct.pack("<HHBl", 0x5455, 5, 1, seconds)  # a zip's own times know no time zone
+    info.external_attr = 0o644 << 16
+    info.compress_type = zipfile.ZIP_DEFLATED if Path(name).suffix in TEXT | {".py", ".smk"} else zipfile.ZIP_STORED
+    digest, size = hashlib.sha256(), 0
+    with file.open(info, "w", force_zip64=True) as target:
+        for block in blocks_of(content):
+            target.write(block)
+            digest.update(block)
+            size += len(block)
+            advance(len(block))
+    return {"sha256": digest.hexdigest(), "contentSize": size}
+
+
+def blocks_of(content: Path | bytes):
+    if isinstance(content, bytes):
+        yield content
+        return
+    with open(content, "rb") as file:
+        while block := file.read(1 << 22):
+            yield block
+
+
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

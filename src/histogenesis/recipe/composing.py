@@ -1,0 +1,132 @@
+"""What a level is composed of: sampler, constraint and joining. Independent choices; a paper is one combination of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from histogenesis.recipe.base import Fraction, Section
+
+
+class Threshold(Section):
+    """Estimates of the clean image are kept within what a picture can be, at every evaluation (Saharia et al. 2022)."""
+
+    kind: Literal["static", "dynamic"] = "dynamic"
+    percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
+
+
+class EpsilonScaling(Section):
+    """The predicted noise is divided by k t + b, t counting the sampler's steps down to 1 (Ning et al. 2024)."""
+
+    k: float = 0.0
+    b: PositiveFloat = Field(1.0, description="1 (with k = 0) changes nothing")
+
+
+class Sampler(Section):
+    """Which solver, over which noise levels."""
+
+    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = "heun"
+    steps: PositiveInt = 18
+    levels: Literal["karras", "schedule"] | None = Field(
+        None,
+        description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: the latter for"
+        " `ddim` and `ddpm`, if the model has one",
+    )
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
+    rho: PositiveFloat = 7.0
+    eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
+    variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
+    epsilon_scaling: EpsilonScaling | None = None
+    threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
+
+    @property
+    def on_schedule(self) -> bool:
+        """Whether a model's own steps are taken, if it has any."""
+        return self.levels == "schedule" or (self.levels is None and self.kind in ("ddim", "ddpm"))
+
+    @property
+    def solver(self) -> dict:
+        """What diffusion.samplers.stages takes."""
+        return self.model_dump(exclude={"threshold", "epsilon_scaling"})
+
+    @model_validator(mode="after")
+    def belong_together(self):
+        for key, kind in (("eta", "ddim"), ("variance", "ddpm")):
+            if getattr(self, key) is not None and self.kind != kind:
+                raise ValueError(f"`{key}` belongs to `kind: {kind}`, not to `{self.kind}`; leave it out")
+        return self
+
+
+class Relaxation(Section):
+    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two."""
+
+    steps: int | None = Field(None, ge=0, description="the last r sampler steps run free; 0 is DDNM")
+    sigma: float | None = Field(None, ge=0, description="steps at or below this noise level run free")
+
+    @model_validator(mode="after")
+    def one(self):
+        if (self.steps is None) == (self.sigma is None):
+            raise ValueError("relaxation: give either `steps` or `sigma`")
+        return self
+
+
+class NoConstraint(Section):
+    kind: Literal["none"] = "none"
+
+
+class NullSpace(Section):
+    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
+
+    kind: Literal["null-space"] = "null-space"
+    relaxation: Relaxation = Relaxation(steps=0)
+
+
+class LowRes(Section):
+    """The model sees the level above, enlarged: a model with the condition `lowres`."""
+
+    kind: Literal["lowres"]
+
+
+class Context(Section):
+    """The model sees a wider view of the level above about its tile: a model with the condition `context` (URCDM)."""
+
+    kind: Literal["context"]
+
+
+class GridShift(Section):
+    """The tile grid moves at every sampler step, so that no border stays in one place (Harb et al.)."""
+
+    kind: Literal["grid-shift"] = "grid-shift"
+
+
+class Independent(Section):
+    """Tiles that do not see each other: the baseline that shows what a joining is for."""
+
+    kind: Literal["independent"] = "independent"
+
+
+class Average(Section):
+    """Tiles overlap, and where they do their estimates are averaged at every step (MultiDiffusion, Bar-Tal et al. 2023)."""
+
+    kind: Literal["average"]
+    stride_px: PositiveInt = Field(description="from one tile to the next: at least half a tile")
+
+
+class Inpaint(Section):
+    """Each tile is drawn to its end; what it shares with finished ones is held meanwhile (URCDM; RePaint)."""
+
+    kind: Literal["inpaint"]
+    stride_px: PositiveInt = Field(description="from one tile to the next: at least half a tile")
+    resample: PositiveInt = Field(
+        1, description="r of RePaint (Lugmayr et al. 2022): every step is taken so often, with noise added in between"
+    )
+    order: Literal["raster", "checkerboard"] = Field(
+        "raster", description="diagonal by diagonal from the top left, as the paper; or four colours, each all at once"
+    )
+    jobs: PositiveInt = Field(1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same")
+
+
+Constraint = Annotated[NoConstraint | NullSpace | LowRes | Context, Field(discriminator="kind")]
+Joining = Annotated[GridShift | Independent | Average | Inpaint, Field(discriminator="kind")]

@@ -1,0 +1,199 @@
+"""Synthetic slides: their levels, and how each is drawn."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
+
+from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Sampler
+from histogenesis.recipe.fitting import check_drawing
+
+
+class Smaller(Section):
+    """A network of a cascade inside a tile: it draws the whole tile in fewer pixels."""
+
+    model: Name
+    tile_px: PositiveInt
+    sampler: Sampler = Sampler()
+
+
+class Level(Section):
+    """One resolution of a synthetic slide; level 0 is the coarsest. Drawn by a model, from noise."""
+
+    kind: Literal["draw"] = "draw"
+    mpp: Mpp
+    size_px: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="height, width of the canvas; default: that of the level above times the ratio of the mpps"
+    )
+    model: Name
+    tile_px: PositiveInt
+    batch: PositiveInt = Field(8, description="tiles per network evaluation: part of the recipe, as it rounds")
+    constraint: Constraint = NoConstraint()
+    joining: Joining = GridShift()
+    sampler: Sampler = Sampler()
+    label: str | None = Field(None, description="the class that models with the condition `label` are told")
+    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    cascade: list[Smaller] = Field(
+        [],
+        description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
+    )
+    lowres_noise: Fraction = Field(0.2, description="noise on the low-resolution pictures that networks see")
+    white: White | None = Field(
+        None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
+    )
+
+    @property
+    def networks(self) -> list[Smaller]:
+        """The networks that draw a tile, from the smallest to the one that decides."""
+        return [*self.cascade, Smaller(model=self.model, tile_px=self.tile_px, sampler=self.sampler)]
+
+    @property
+    def models(self) -> list[str]:
+        return [network.model for network in self.networks]
+
+    @property
+    def tile_by_tile(self) -> bool:
+        """Whether each tile is drawn to its end before its neighbours, and not all of them step by step."""
+        return self.joining.kind == "inpaint" or bool(self.cascade) or self.white is not None
+
+    @property
+    def stride_px(self) -> int:
+        """From one tile to the next."""
+        return getattr(self.joining, "stride_px", self.tile_px)
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know."""
+        return {
+            "tile_px": self.tile_px,
+            "joining": self.joining.model_dump(mode="json", exclude={"jobs"}),
+            "constraint": self.constraint.model_dump(mode="json"),
+        }
+
+
+class Bicubic(Section):
+    """Interpolation by cubic convolution (Keys 1981)."""
+
+    kind: Literal["bicubic"]
+
+
+class TVL1(Section):
+    """TV-L1 super-resolution: least total variation among pictures whose average pooling is near the level above."""
+
+    kind: Literal["tv-l1"]
+    fidelity: PositiveFloat = Field(
+        2.5, description="lambda, per pixel of this level: from 2 on, even a single pixel of the level above survives"
+    )
+    iterations: PositiveInt = Field(200, description="of the primal-dual method (Chambolle and Pock 2011)")
+
+
+class Learned(Section):
+    """A model with the objective `super-resolution`."""
+
+    kind: Literal["edsr"]
+    model: Name
+
+
+class UpscaledLevel(Section):
+    """A level made from the one above by a baseline, without noise: what drawing it with a model is compared with."""
+
+    kind: Literal["upscale"]
+    mpp: Mpp
+    size_px: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="height, width; default: twice the level above"
+    )
+    method: Annotated[Bicubic | TVL1 | Learned, Field(discriminator="kind")]
+    tile_px: Annotated[int, Field(ge=16, multiple_of=2)] = Field(
+        512, description="px of this level that are made at once, each tile with a margin, so that no seam shows"
+    )
+
+    @property
+    def model(self) -> str | None:
+        return getattr(self.method, "model", None)
+
+    @property
+    def models(self) -> list[str]:
+        return [self.model] if self.model else []
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know."""
+        return {"tile_px": self.tile_px, "joining": {"kind": "margin"}, "constraint": {"kind": self.method.kind}}
+
+
+AnyLevel = Annotated[
+    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")], by_kind("draw", "upscale")
+]
+
+
+class TissuePlan(Section):
+    """Which part of level 0 is refined: tissue of z_0, found by FESI on an upsampled picture."""
+
+    method: Literal["fesi", "fesi-improved", "otsu", "all"] = "fesi"
+    mpp: Mpp | None = Field(None, description="resolution of the segmentation; default: level 0's mpp over 4")
+    margin_px: int = Field(2, ge=0, description="the tissue of the plan is grown by so many level 0 pixels")
+
+
+class SlideFile(Section):
+    """The pyramidal TIFF."""
+
+    tile_px: Annotated[int, Field(gt=0, multiple_of=16, description="as TIFF wants it")] = 512
+    quality: Annotated[int, Field(ge=1, le=100)] = 89
+    subsampling: Literal["4:4:4", "4:2:0"] = "4:4:4"
+
+
+class Synthetic(Section):
+    """The synthetic slides, and the levels that each is drawn through."""
+
+    slides: PositiveInt = Field(1, description="how many")
+    prefix: Name = "synthetic"
+    levels: list[AnyLevel] = Field(min_length=1)
+    plan: TissuePlan = TissuePlan()
+    file: SlideFile = SlideFile()
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{self.prefix}_{i + 1:03d}" for i in range(self.slides)]
+
+    @model_validator(mode="after")
+    def ladder(self):
+        if self.levels[0].kind == "upscale":
+            raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
+        if self.levels[0].size_px is None:
+            raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
+        if self.levels[0].constraint.kind != "none":
+            raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
+        for k, level in enumerate(self.levels):
+            where = f"levels[{k}]"
+            doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
+            if k and level.mpp >= self.levels[k - 1].mpp:
+                raise ValueError(
+                    f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"
+                )
+            if doubling in ("upscale", "null-space"):
+                if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
+                    raise ValueError(
+                        f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                        f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
+                    )
+                if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
+                    raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
+            if level.kind == "draw":
+                check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
+        return self
+
+    def size_px(self, k: int) -> tuple[int, int]:
+        """Height and width in px of level k's canvas."""
+        if self.levels[k].size_px:
+            return self.levels[k].size_px
+        ratio = self.levels[k - 1].mpp / self.levels[k].mpp
+        height, width = (n * ratio for n in self.size_px(k - 1))
+        if abs(height - round(height)) > 1e-6 or abs(width - round(width)) > 1e-6:
+            raise ValueError(
+                f"levels[{k}]: the canvas would be {height:g} x {width:g} px: give size_px, or another mpp"
+            )
+        return round(height), round(width)

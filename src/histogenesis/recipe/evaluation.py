@@ -1,0 +1,68 @@
+"""The account of how real, how coherent and how copied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from histogenesis.recipe.base import Name, Section
+
+
+class EncoderFile(Section):
+    """A published encoder, from a file of the user's: TorchScript, or a folder of the transformers library."""
+
+    name: Name = Field(
+        description="inception, dinov2, phikon, uni, virchow2, h-optimus-0, ...; see metrics/encoders/registry.py"
+    )
+    file: str
+    sha256: str | None = Field(None, description="checked where given; Inception's is known")
+
+
+class Utility(Section):
+    """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
+
+    network: Literal["resnet50", "small"] = "resnet50"
+    seeds: PositiveInt = Field(5, description="trainings of each arm; the interval is over these")
+    steps: PositiveInt = Field(1000, description="of each training, the same in every arm")
+    batch: PositiveInt = 64
+    lr: PositiveFloat = 1e-3
+
+
+class Evaluation(Section):
+    """The account of how real, how coherent and how copied."""
+
+    patches: Name | None = Field(
+        None, description="the patch set to compare with; default: the one that the finest level's model learned from"
+    )
+    contact_sheet: PositiveInt = Field(8, description="patches in a row of the contact sheet, real above synthetic")
+    seam_shifts: PositiveInt = Field(200, description="random lines that the tile lines are compared with")
+    encoders: list[Literal["stain-statistics", "learned"] | EncoderFile] = Field(
+        ["stain-statistics", "learned"],
+        min_length=2,
+        description="never one alone: a number must not hang on one encoder",
+    )
+    encoder_steps: PositiveInt = Field(
+        300, description="training of `learned`, the encoder made of the run's own patches"
+    )
+    images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
+    train_images: PositiveInt = Field(
+        1000, description="at most so many training patches at each mpp, for the copies' audit"
+    )
+    neighbours: PositiveInt = Field(5, description="k of precision, recall, density, coverage")
+    repeats: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")
+    splits: Annotated[int, Field(ge=2)] = Field(5, description="parts of the held-out set, for SSIM and likelihood")
+    copy_percentile: Annotated[float, Field(gt=0, lt=50)] = Field(
+        1.0, description="a patch is too close to the training set if fewer per cent of held-out ones are"
+    )
+    copy_views: bool = Field(True, description="look for turned and mirrored copies too (eight times the encoding)")
+    shown: PositiveInt = Field(
+        16,
+        description="samples of each class that are shown: at even ranks of their distance to the nearest held-out patch",
+    )
+    utility: Utility | None = Field(None, description="for samples of two or more classes; default: not measured")
+    pfid_crops: int = Field(200, ge=0, description="crops of each patch FID, where real slides can be read; 0: none")
+    pfid_px: PositiveInt | None = Field(None, description="size of those crops; default: the patches' own size")
+    pfid_resize_px: PositiveInt | None = Field(
+        None, description="what URCDM's patch FID resizes crops to (the paper: 1024); default: not at all"
+    )

@@ -1,0 +1,189 @@
+"""Which combinations of cascade, constraint and joining make sense; the others are refused with the reason."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from histogenesis.recipe.composing import Sampler
+    from histogenesis.recipe.drawing import Level
+    from histogenesis.recipe.models import Model
+
+
+def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int] | None) -> None:
+    """Raises ValueError, which names the place in the recipe, the reason and the remedy.
+
+    size_px, above_px: height and width of this level's canvas and of that above.
+    """
+    relaxation = getattr(level.constraint, "relaxation", None)
+    if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
+        raise ValueError(
+            f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
+            f" {level.sampler.steps - 1}"
+        )
+    if min(size_px) < level.tile_px:
+        raise ValueError(
+            f"{where}: the canvas {size_px[0]} x {size_px[1]} px is smaller than one tile of {level.tile_px} px"
+        )
+    if level.white is not None and above_px is None:
+        raise ValueError(f"{where}: nothing lies above it that could be white; leave `white` out")
+    check_tile_by_tile(where, level)
+    check_cascade(where, level)
+    if level.constraint.kind == "lowres":
+        check_ratio(where, level, size_px, above_px)
+    if level.joining.kind in ("inpaint", "average"):
+        check_stride(where, level, size_px)
+
+
+def check_tile_by_tile(where: str, level: Level) -> None:
+    """Joinings that let tiles agree at every step know no finished tile."""
+    if level.joining.kind in ("inpaint", "independent"):
+        return
+    for key, why in (
+        ("cascade", "a cascade draws each tile to its end before the next network begins"),
+        ("white", "a white tile is finished from the start"),
+    ):
+        if getattr(level, key):
+            raise ValueError(
+                f"{where}: `{level.joining.kind}` lets tiles agree at every sampler step, but {why}: use `joining: inpaint` or"
+                f" `independent`, or leave `{key}` out"
+            )
+
+
+def check_cascade(where: str, level: Level) -> None:
+    """Sizes rise and divide the tile; what enlarges is the cascade, and not the level above."""
+    if not level.cascade:
+        return
+    sizes = [network.tile_px for network in level.networks]
+    for smaller, larger in pairwise(sizes):
+        if larger <= smaller or larger % smaller:
+            raise ValueError(f"{where}: the cascade's tiles of {sizes} px must each be a multiple of the one before")
+    if level.constraint.kind in ("lowres", "null-space"):
+        raise ValueError(
+            f"{where}: the cascade's first network draws the whole tile anew, so `{level.constraint.kind}` would tie only the"
+            " last one to the level above: use `context` or `none`, or draw this level without a cascade"
+        )
+
+
+def check_ratio(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int]) -> None:
+    """`lowres` enlarges by a whole number, and tiles hold whole pixels of the level above."""
+    ratio = size_px[1] // above_px[1]
+    if ratio < 2 or size_px != (ratio * above_px[0], ratio * above_px[1]):
+        raise ValueError(
+            f"{where}: `lowres` wants a canvas that is 2, 3, ... times that of the level above;"
+            f" {above_px[0]} x {above_px[1]} -> {size_px[0]} x {size_px[1]} px is not. Use `context` for other ratios"
+        )
+    for name, length in (("tile_px", level.tile_px), ("stride_px", level.stride_px)):
+        if length % ratio:
+            raise ValueError(f"{where}: {name} {length} is not a multiple of {ratio}, the ratio to the level above")
+
+
+def check_stride(where: str, level: Level, size_px: tuple[int, int]) -> None:
+    """Tiles overlap, at most two along each side, and end where the canvas ends."""
+    tile, stride = level.tile_px, level.stride_px
+    if not tile / 2 <= stride < tile:
+        raise ValueError(
+            f"{where}: stride_px {stride} must be at least half of tile_px {tile}, and less than it: tiles overlap with their"
+            " next neighbours only"
+        )
+    for name, side in zip(("height", "width"), size_px):
+        over = (side - tile) % stride
+        if over:
+            raise ValueError(
+                f"{where}: tiles of {tile} px every {stride} px do not end at a {name} of {side} px; make it {side - over} or"
+                f" {side - over + stride}"
+            )
+    steps = [tile // network.tile_px for network in level.cascade]
+    if level.constraint.kind == "null-space":
+        steps.append(2)
+    for step in steps:
+        if stride % step or (tile - stride) % step:
+            raise ValueError(
+                f"{where}: stride_px {stride} is not a multiple of {step}, so tiles would split a coarser pixel"
+            )
+
+
+def check_steps(sampler: Sampler, model: Model) -> None:
+    """Raises ValueError where a sampler wants a schedule that a model has not learned; the message lacks the model's name."""
+    learned = getattr(model.objective, "timesteps", None)
+    if learned is None and sampler.levels == "schedule":
+        raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
+    if learned and sampler.on_schedule and sampler.steps > learned:
+        raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
+
+
+def check_latent(level: Level, model: Model) -> None:
+    """Raises ValueError where a level cannot be drawn in a latent space; the message lacks the model's name."""
+    draws = f"draws in the latent space of {model.autoencoder!r}"
+    finished = "it holds finished pixels, and a latent depends on pixels around it that are not finished"
+    for there, what, why in (
+        (level.joining.kind == "inpaint", "`joining: inpaint`", finished),
+        (level.cascade, "`cascade`", "its networks hand on pixels inside a tile"),
+        (level.white, "`white`", finished),
+    ):
+        if there:
+            raise ValueError(
+                f"{draws}, which {what} cannot: {why}. Use `joining: grid-shift`, `average` or `independent`, without"
+                " `cascade` and `white`, or a model of pixels"
+            )
+    if level.constraint.kind == "null-space":
+        raise ValueError(
+            f"{draws}, where the average of pixels that `null-space` holds means nothing: use `lowres`, `context` or `none`,"
+            " or a model of pixels"
+        )
+    if level.sampler.threshold:
+        raise ValueError(f"{draws}: a threshold keeps pictures in their range, and latents have none; leave it out")
+    height, width = level.size_px or (0, 0)
+    for name, length in (("height", height), ("width", width), ("stride_px", level.stride_px)):
+        over = length % model.latent_px
+        if over:
+            raise ValueError(
+                f"{draws}, {model.latent_px} px to a latent: {name} {length} is not a multiple of {model.latent_px}; use"
+                f" {length - over} or {length - over + model.latent_px}"
+            )
+
+
+def check_network(
+    level: Level, n: int, model: Model, mpps: list[float], context_ratio: float | None, ratio: float | None
+) -> None:
+    """Raises ValueError where a model cannot be the n-th network that draws a level's tiles.
+
+    mpps, context_ratio: of the patches that it learned from; ratio: of the level above's mpp to this one's (None: level 0).
+    The message says what the model does, and lacks its name.
+    """
+    network, networks = level.networks[n], level.networks
+    check_steps(network.sampler, model)
+    if model.autoencoder:
+        check_latent(level, model)
+    if network.tile_px % model.size_multiple_px:
+        raise ValueError(
+            f"takes multiples of {model.size_multiple_px} px: tile_px {network.tile_px} is not a multiple of"
+            f" {model.size_multiple_px}"
+        )
+    mpp = level.mpp * level.tile_px / network.tile_px
+    if not any(math.isclose(mpp, one, rel_tol=1e-6) for one in mpps):
+        raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
+    factor = network.tile_px // networks[n - 1].tile_px if n else None
+    if level.constraint.kind == "lowres":
+        factor = round(ratio)
+    if model.lowres_factor != factor:
+        told = (
+            f"a picture at 1/{model.lowres_factor} of its resolution" if model.lowres_factor else "no smaller picture"
+        )
+        there = f"one at 1/{factor}" if factor else "none"
+        raise ValueError(f"has learned with {told} beside its own, but here there is {there}; set lowres_factor alike")
+    wide = level.constraint.kind == "context"
+    if wide != ("context" in model.conditions):
+        raise ValueError(
+            "does not see the context that the level's constraint shows; give it the condition `context`, or the level"
+            " `constraint: none`"
+            if wide
+            else "wants a context; give the level `constraint: context`"
+        )
+    if wide and not math.isclose(context_ratio, ratio, rel_tol=1e-3):
+        raise ValueError(
+            f"has learned with a view {context_ratio:g} times as wide, but the level above is {ratio:g} times as coarse; set"
+            " context_ratio to that"
+        )

@@ -1,0 +1,341 @@
+"""Models: network, objective, training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
+
+from histogenesis.recipe.base import Fraction, Name, Section, by_kind
+
+SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+class Network(Section):
+    """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
+
+    kind: Literal["ddpmpp"] = "ddpmpp"
+    channels: PositiveInt = 64
+    multipliers: list[PositiveFloat] = Field([0.5, 1, 1, 2, 2, 4, 4], min_length=1)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
+    heads: PositiveInt = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class ClassicUNet(Section):
+    """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
+
+    kind: Literal["classic-unet"]
+    channels: PositiveInt = 64
+    multipliers: list[PositiveInt] = Field([1, 2, 4, 8, 16], min_length=1)
+    attention_channels: list[PositiveInt] = Field(
+        [], description="feature maps with so many channels have self-attention"
+    )
+    heads: PositiveInt = 4
+
+
+class EfficientUNet(Section):
+    """The efficient U-Net of Imagen (Saharia et al. 2022); one entry a level, from the finest on."""
+
+    kind: Literal["efficient"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveFloat] = Field([1, 2, 4, 8], min_length=1)
+    blocks: list[PositiveInt] = Field([2, 2, 2, 2], description="residual blocks of each level")
+    attention: list[bool] = Field([False, False, False, True], description="whether a level has self-attention")
+    heads: PositiveInt = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    halve_first: bool = Field(False, description="the first level halves the picture too: for 256 and 1024 px")
+
+    @model_validator(mode="after")
+    def one_entry_a_level(self):
+        counts = {len(self.multipliers), len(self.blocks), len(self.attention)}
+        if len(counts) > 1:
+            raise ValueError(
+                "`multipliers`, `blocks` and `attention` have one entry a level each: make them equally long"
+            )
+        return self
+
+
+class GuidedUNet(Section):
+    """The U-Net of guided diffusion (Dhariwal and Nichol 2021); diffusers.UNet2DModel, without dropout."""
+
+    kind: Literal["guided-unet"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 1, 2, 3, 4], min_length=1)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
+    head_channels: PositiveInt = Field(64, description="channels of each attention head; divides `channels`")
+
+    @model_validator(mode="after")
+    def whole_heads(self):
+        if self.channels % self.head_channels:
+            raise ValueError(f"head_channels {self.head_channels} does not divide channels {self.channels}")
+        return self
+
+
+class PublishedVQ(Section):
+    """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
+
+    path: str = Field(min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors")
+    sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
+
+
+class VQF4(Section):
+    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw.
+
+    The network is diffusers.VQModel.
+    """
+
+    kind: Literal["vq-f4"]
+    channels: PositiveInt = 128
+    multipliers: list[PositiveInt] = Field([1, 2, 4], min_length=3, max_length=3)
+    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
+    codes: PositiveInt = 8192
+    code_channels: Annotated[int, Field(ge=1, le=3)] = 3
+    attention: bool = Field(True, description="self-attention in the middle, as the original has it")
+    weights: PublishedVQ | None = Field(
+        None, description="start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
+    )
+
+
+class EDSR(Section):
+    """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
+
+    kind: Literal["edsr"]
+    channels: PositiveInt = 64
+    blocks: PositiveInt = Field(16, description="residual blocks")
+
+
+class Objective(Section):
+    """What the network predicts, and which noise levels it learns."""
+
+    kind: Literal["edm"] = "edm"
+    sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
+    p_mean: float = -1.2
+    p_std: PositiveFloat = 1.2
+
+
+class Prediction(Section):
+    """The network predicts noise, velocity or picture, at T discrete steps of a schedule. Pictures are in [-1, 1]."""
+
+    kind: Literal["eps", "v", "x0"]
+    schedule: Literal["cosine", "linear"] = "cosine"
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
+    loss: Literal["mse", "huber"] = Field(
+        "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
+    )
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
+class SuperResolution(Section):
+    """The patch from its own average over 2 x 2 pixels: mean absolute error (Lim et al. 2017)."""
+
+    kind: Literal["super-resolution"]
+    sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
+
+
+class Perceptual(Section):
+    """Squared distance of a fixed network's features (VGG's: LPIPS, Zhang et al. 2018). This project ships no weights."""
+
+    file: str = Field(
+        min_length=1,
+        description="TorchScript: pictures (B, 3, H, W) in 0..255 to features; vgg16.pt of StyleGAN2-ADA gives LPIPS",
+    )
+    sha256: SHA256
+    weight: PositiveFloat = 1.0
+
+
+class Adversarial(Section):
+    """A patch discriminator with hinge loss and VQGAN's adaptive weight (Esser et al. 2021, eqs. 6 and 7)."""
+
+    weight: PositiveFloat = Field(0.8, description="times the adaptive weight")
+    start_step: int = Field(0, ge=0, description="before this step there is none")
+    channels: PositiveInt = Field(64, description="of the discriminator's first layer; each next has twice as many")
+    layers: PositiveInt = Field(3, description="how often the discriminator halves the picture")
+
+
+class Autoencoding(Section):
+    """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
+
+    kind: Literal["autoencoder"]
+    commitment: PositiveFloat = 0.25
+    perceptual: Perceptual | None = None
+    adversarial: Adversarial | None = None
+
+    @property
+    def sigma_data(self) -> None:
+        """Training images are not normalised by their own spread."""
+        return None
+
+
+AnyNetwork = Annotated[
+    Annotated[Network, Tag("ddpmpp")]
+    | Annotated[EfficientUNet, Tag("efficient")]
+    | Annotated[ClassicUNet, Tag("classic-unet")]
+    | Annotated[GuidedUNet, Tag("guided-unet")]
+    | Annotated[VQF4, Tag("vq-f4")]
+    | Annotated[EDSR, Tag("edsr")],
+    by_kind("ddpmpp", "efficient", "classic-unet", "guided-unet", "vq-f4", "edsr"),
+]
+AnyObjective = Annotated[
+    Annotated[Objective, Tag("edm")]
+    | Annotated[Prediction, Tag("eps")]
+    | Annotated[Prediction, Tag("v")]
+    | Annotated[Prediction, Tag("x0")]
+    | Annotated[Autoencoding, Tag("autoencoder")]
+    | Annotated[SuperResolution, Tag("super-resolution")],
+    by_kind("edm", "eps", "v", "x0", "autoencoder", "super-resolution"),
+]
+
+
+def _has(section: Any, key: str) -> bool:
+    return key in section if isinstance(section, dict) else hasattr(section, key)
+
+
+class Training(Section):
+    steps: PositiveInt
+    batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
+    micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
+    gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
+    lr: PositiveFloat = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = Field(0, ge=0)
+    decay_after_steps: PositiveInt | None = Field(
+        None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
+    )
+    cosine_to: NonNegativeFloat | None = Field(
+        None,
+        description="lr falls to this on a half cosine over all steps; another number of steps is another training",
+    )
+    clip_gradient: PositiveFloat | None = None
+    ema_half_life_images: PositiveFloat = 500_000
+    ema_rampup: Fraction = Field(0.05, description="half-life is at most this share of the images seen so far")
+    precision: Literal["fp32", "bf16"] = "bf16"
+    compile: bool = Field(True, description="torch.compile, on a GPU only")
+    augment: bool = Field(True, description="eight flips and rotations")
+    crop_px: PositiveInt | None = Field(
+        None, description="a random crop of each patch is learned from: for networks without attention"
+    )
+    seed: int = 1
+    checkpoint_every: PositiveInt = 500
+    log_every: PositiveInt = 50
+    validate_every: PositiveInt = 500
+    validation_images: PositiveInt = 64
+    sample_every: PositiveInt = 5000
+    sample_images: PositiveInt = Field(4, description="samples drawn for each mpp in a sample grid")
+    diverged_at: PositiveFloat = Field(100.0, description="a running loss this many times its best ends the training")
+
+    @model_validator(mode="after")
+    def micro(self):
+        if self.micro_batch and self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        if self.batch % (self.gpus * (self.micro_batch or 1)):
+            raise ValueError(f"batch {self.batch} cannot be shared evenly by {self.gpus} gpus; take a multiple")
+        return self
+
+
+class Model(Section):
+    """One trained denoiser (or, for a baseline, upscaler): network + objective + conditions + weights."""
+
+    patches: Name = Field(description="the patch set that it learns from")
+    network: AnyNetwork = Network()
+    objective: AnyObjective = Objective()
+    conditions: list[Literal["mpp", "label", "lowres", "context"]] = Field(
+        ["mpp"],
+        description="what the network is told: its mpp; its class; the same view at a lower resolution; the patch set's wider"
+        " view",
+    )
+    autoencoder: Name | None = Field(
+        None,
+        description="draw in the latent space of this model (network `vq-f4`), samples and levels alike; default: pictures"
+        " themselves",
+    )
+    label_dropout: Fraction = Field(
+        0.1, description="share of samples that are not told their label, for classifier-free guidance"
+    )
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
+    lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="how many times lower the resolution of the condition `lowres` is"
+    )
+    training: Training
+
+    @model_validator(mode="after")
+    def belong_together(self):
+        if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
+            raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
+        if (self.network.kind == "vq-f4") != (self.objective.kind == "autoencoder"):
+            raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
+        if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
+            raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        if self.autoencoder and self.training.crop_px:
+            raise ValueError("training.crop_px: a model that draws in a latent space sees whole patches; leave it out")
+        if getattr(self.objective, "adversarial", None) and (self.training.gpus > 1 or self.training.micro_batch):
+            raise ValueError("objective.adversarial sees the whole batch at once: leave `gpus` and `micro_batch` out")
+        if self.network.kind == "edsr" and self.conditions:
+            raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
+        if len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(f"conditions are listed twice: {self.conditions}")
+        if ("lowres" in self.conditions) != (self.lowres_factor is not None):
+            raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
+        if self.training.crop_px and self.attends:
+            raise ValueError("training.crop_px: a network with self-attention must see whole patches; leave it out")
+        return self
+
+    @property
+    def attends(self) -> bool:
+        """Whether what a pixel becomes may depend on the whole patch."""
+        network = self.network
+        if network.kind == "classic-unet":
+            return bool(network.attention_channels)
+        return network.kind in ("ddpmpp", "guided-unet", "vq-f4") or (
+            network.kind == "efficient" and any(network.attention)
+        )
+
+    @property
+    def denoises(self) -> bool:
+        """Whether samplers can draw with it."""
+        return self.objective.kind not in ("super-resolution", "autoencoder")
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Pictures that the network takes have a multiple of so many px as height and width."""
+        if self.network.kind == "edsr":
+            return 2
+        halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
+        return self.latent_px * 2**halvings
+
+    @property
+    def latent_px(self) -> int:
+        """Px of a picture, along each side, to one of what the network draws."""
+        return 4 if self.autoencoder else 1
+
+
+class WinnerModel(Section):
+    """A model like the best of the study (study.winner), trained anew: another class, another length."""
+
+    winner_of: Name = Field(description="the samples whose combinations compete, as study.winner says")
+    patches: Name = Field(description="the patch set that it learns from")
+    classes: list[str] | None = Field(None, description="learn from patches of these classes only")
+    training: dict[str, Any] = Field(default_factory=dict, description="what is other than in the winner's training")
+
+
+class TakenModel(Section):
+    """A model that another run has trained: its two files are copied, and nothing is trained."""
+
+    path: str = Field(
+        min_length=1, description="its folder, as in results/demo/models/shared; relative to the working directory"
+    )
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
+    Discriminator(
+        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
+    ),
+]

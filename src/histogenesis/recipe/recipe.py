@@ -1,0 +1,252 @@
+"""The whole recipe: what its sections say of each other, and how it is read and written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+
+from histogenesis.recipe.base import Name, RecipeError, Section
+from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
+from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
+from histogenesis.recipe.evaluation import Evaluation
+from histogenesis.recipe.fitting import check_network, check_steps
+from histogenesis.recipe.grid import expand
+from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
+from histogenesis.recipe.samples import Samples, Study
+
+
+class Recipe(Section):
+    """Everything that a run is."""
+
+    run: Name = Field(description="results are written to results/{run}/")
+    seed: int = 1
+    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    slides: Slides = Slides()
+    split: Split = Split()
+    tissue: Tissue = Tissue()
+    patches: dict[Name, AnyPatches]
+    models: dict[Name, AnyModel]
+    synthetic: Synthetic | None = None
+    samples: dict[Name, Samples] = Field(default_factory=dict)
+    study: Study | None = None
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def references(self):
+        if not self.synthetic and not self.samples:
+            raise ValueError("nothing is made: give `synthetic:` (slides), or `samples:` (patches)")
+        from_slides = self.synthetic or any(patches.from_slides for patches in self.patches.values())
+        if from_slides and not self.slides.table and not self.slides.phantoms:
+            raise ValueError("no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
+        for name, model in self.trained_models.items():
+            if model.patches not in self.patches:
+                raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
+            patches, deep = self.patches[model.patches], model.size_multiple_px
+            size = model.training.crop_px or patches.size_px
+            if size > patches.size_px:
+                raise ValueError(f"models.{name}: crop_px {size} is more than the patches' {patches.size_px} px")
+            if "context" in model.conditions and getattr(patches, "context_ratio", None) is None:
+                raise ValueError(
+                    f"models.{name}: the condition `context` needs patches with a wider view; set"
+                    f" patches.{model.patches}.context_ratio"
+                )
+            if model.lowres_factor and patches.size_px % model.lowres_factor:
+                raise ValueError(
+                    f"models.{name}: lowres_factor {model.lowres_factor} does not divide patches of {patches.size_px} px"
+                )
+            if size % deep:
+                raise ValueError(
+                    f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
+                    f" {size} px patches do not allow; use a multiple of {deep} px"
+                )
+            if "mpp" in model.conditions and not self.patches[model.patches].mpps:
+                raise ValueError(
+                    f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
+                    " set `conditions` without mpp"
+                )
+            if model.autoencoder and not self._is_autoencoder(model.autoencoder):
+                raise ValueError(f"models.{name}: {model.autoencoder!r} is no model with the network `vq-f4`")
+            if (model.classes or "label" in model.conditions) and not self.patches[model.patches].has_labels:
+                raise ValueError(f"models.{name}: it needs labels, and patch set {model.patches!r} has none")
+        for name, model in self.winner_models.items():
+            self._check_winner(name, model)
+        for name, samples in self.samples.items():
+            self._check_samples(f"samples.{name}", samples)
+        for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
+            self._check_models(f"synthetic.levels[{k}]", k, level)
+        if self.synthetic and self.compared_patches not in self.patches:
+            raise ValueError(
+                f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
+            )
+        return self
+
+    def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
+        for name in level.models:
+            if name not in self.models:
+                raise ValueError(f"{where}: no model {name!r}; there are {sorted(self.models)}")
+            model = self.trained_models.get(name)
+            if model and model.denoises == (level.kind == "upscale"):
+                wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
+                raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
+        if level.kind == "upscale":
+            return
+        told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
+        if (level.label or level.guidance) and not told:
+            raise ValueError(f"{where}: no model of it is told the class; add `label` to its `conditions`")
+        ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
+        level = level.model_copy(update={"size_px": self.synthetic.size_px(k)})
+        for n, network in enumerate(level.networks):
+            model = self.trained_models.get(network.model)
+            if model is None:  # taken from elsewhere: the step that takes it looks
+                continue
+            if "label" in model.conditions:
+                self._check_label(where, True, level.guidance, model)
+            patches = self.patches[model.patches]
+            try:
+                check_network(level, n, model, patches.mpps, getattr(patches, "context_ratio", None), ratio)
+            except ValueError as error:
+                hint = f"; change patches.{model.patches}.mpps" if "never sees" in str(error) else ""
+                raise ValueError(f"{where}: model {network.model!r} {error}{hint}") from None
+
+    @staticmethod
+    def _check_label(where: str, told: bool, guidance: float, model: Model) -> None:
+        if (told or guidance) and "label" not in model.conditions:
+            raise ValueError(f"{where}: its model is not told the class; add `label` to its `conditions`")
+        if guidance and not model.label_dropout:
+            raise ValueError(f"{where}: guidance needs a model that has also learnt without label: set `label_dropout`")
+
+    def _check_winner(self, name: str, model: WinnerModel) -> None:
+        if not (self.study and self.study.winner and self.study.winner.samples == model.winner_of):
+            raise ValueError(f"models.{name}: say in study.winner by what {model.winner_of!r} is judged")
+        if model.patches not in self.patches:
+            raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
+
+    def _check_samples(self, where: str, samples: Samples) -> None:
+        if samples.model not in self.models:
+            raise ValueError(f"{where}: no model {samples.model!r}; there are {sorted(self.models)}")
+        learnt, compared = self.patches_of(samples.model), self.patches.get(samples.compare or "")
+        if samples.compare and not compared:
+            raise ValueError(f"{where}: no patch set {samples.compare!r}; there are {sorted(self.patches)}")
+        if not (compared or learnt):
+            raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
+        size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
+        compared = compared or self.patches[learnt]
+        if compared.size_px != size:
+            raise ValueError(
+                f"{where}: patches of {size} px cannot be compared with those of {compared.size_px} px; give `compare:`, a"
+                f" patch set of {size} px"
+            )
+        model = self.trained_models.get(samples.model)
+        if not model:
+            return
+        if not model.denoises:
+            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
+        if model.autoencoder and samples.sampler.threshold:
+            raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
+        try:
+            check_steps(samples.sampler, model)
+        except ValueError as error:
+            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
+        if {"lowres", "context"} & set(model.conditions):
+            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
+        told = samples.classes is not None and samples.classes != model.classes
+        self._check_label(where, told, samples.guidance, model)
+        if size % model.size_multiple_px:
+            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
+
+    def patches_of(self, model: str) -> str | None:
+        """The patch set that a model learns from; None for one that another run has trained."""
+        return getattr(self.models[model], "patches", None)
+
+    def compared_with(self, samples: str) -> str:
+        """The patch set whose held-out patches samples are compared with."""
+        return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+
+    def latent_px(self, model: str) -> int:
+        """Px of a picture to one of what a model draws; 1 for one that is taken from elsewhere, which only its files tell."""
+        section = self.trained_models.get(model)
+        return section.latent_px if section else 1
+
+    def _is_autoencoder(self, name: str) -> bool:
+        model = self.models.get(name)
+        return isinstance(model, Model) and model.network.kind == "vq-f4"
+
+    @property
+    def autoencoders(self) -> list[str]:
+        return [name for name in self.models if self._is_autoencoder(name)]
+
+    def measures_utility(self, samples: str) -> bool:
+        """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
+        section = self.samples[samples]
+        model = self.models[section.model]
+        told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
+        one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
+        return self.evaluation.utility is not None and told and not one
+
+    @property
+    def winner_models(self) -> dict[str, WinnerModel]:
+        """Those that are trained as the best of the study was."""
+        return {name: model for name, model in self.models.items() if isinstance(model, WinnerModel)}
+
+    @property
+    def taken_models(self) -> dict[str, TakenModel]:
+        return {name: model for name, model in self.models.items() if isinstance(model, TakenModel)}
+
+    @property
+    def trained_models(self) -> dict[str, Model]:
+        """Those that this run trains as it says; the others are taken from other runs, or follow the study's winner."""
+        return {name: model for name, model in self.models.items() if isinstance(model, Model)}
+
+    @property
+    def compared_patches(self) -> str | None:
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
+        learned_from = finest.patches if finest else None
+        only = next(iter(self.patches)) if len(self.patches) == 1 else None
+        return self.evaluation.patches or learned_from or only
+
+
+def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check `values`, a study's grid carried out; raises RecipeError naming every wrong key, in one line each."""
+    try:
+        values = expand(values)
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = _key(problem, values) or "(whole recipe)"
+            what = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                what = "unknown key; see config/README.md for those that exist"
+            lines.append(f"  {where}: {what}")
+        raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from None
+
+
+def _key(problem: dict[str, Any], values: Any) -> str:
+    """Where in the recipe a problem lies, as its writer would say: without the kinds that pydantic adds to the path."""
+    parts = []
+    for part in problem["loc"]:
+        there = isinstance(part, int) or (isinstance(values, dict) and part in values)
+        if there or (problem["type"] == "missing" and part == problem["loc"][-1]):
+            parts.append(str(part))
+            values = values[part] if there and isinstance(values, dict | list) else None
+    return ".".join(parts)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from YAML."""
+    values = yaml.safe_load(Path(path).read_text())
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} is not a recipe: it holds no keys")
+    return parse_recipe(values, str(path))
+
+
+def canonical(value: Any) -> str:
+    """One string for a section: sorted keys, no spaces. What Snakemake compares, and what scripts read back."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

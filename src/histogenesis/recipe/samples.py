@@ -1,0 +1,64 @@
+"""Patches drawn by models, and studies: grids of a recipe's values, each combination with models and samples of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from histogenesis.recipe.base import Mpp, Name, Section
+from histogenesis.recipe.drawing import Sampler
+
+
+class Samples(Section):
+    """Patches drawn by one model, each from noise of its own, and compared with real ones that were held out."""
+
+    model: Name
+    images: PositiveInt = Field(256, description="how many; of each class, where the model is told one")
+    classes: list[str] | None = Field(None, description="classes to draw; default: all that the model has learnt")
+    guidance: NonNegativeFloat = Field(
+        0.0, description="w of classifier-free guidance, (1 + w) eps(x, c) - w eps(x); 0 is the conditional model"
+    )
+    mpp: Mpp | None = Field(None, description="default: the finest of the model's patch set")
+    size_px: PositiveInt | None = Field(
+        None, description="default: that of the model's patches; another size shows another field of view"
+    )
+    sampler: Sampler = Sampler()
+    batch: PositiveInt = Field(64, description="images per network evaluation: part of the recipe, as it rounds")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 1
+    compare: Name | None = Field(
+        None, description="the patch set whose held-out patches they are compared with; default: the model's"
+    )
+
+
+class Winner(Section):
+    """Which combination is best: the mean over seeds of one number decides, whatever the intervals say of it."""
+
+    metric: Literal["fid", "kid", "ssim", "likelihood", "coverage", "precision", "recall"] = "kid"
+    encoder: str = Field("learned", description="`pixels` for ssim and likelihood")
+    samples: Name = Field(description="the samples (of the grid) that are compared")
+
+
+class Cell(Section):
+    """One combination of a study's values with one seed. For each samples of the recipe: the variant that is drawn, its model,
+    and the name of the combination as far as it bears on them."""
+
+    values: dict[str, str]
+    seed: int
+    samples: dict[Name, Name]
+    models: dict[Name, Name]
+    names: dict[Name, str]
+
+
+class Study(Section):
+    """Values of the recipe that are varied, each combination with several seeds; see recipe/grid.py."""
+
+    grid: dict[str, list[Any] | dict[str, Any]] = Field(
+        default_factory=dict,
+        description="key of patches, models or samples (as models.ddpm.objective.schedule) -> its values, or names for them"
+        " ({none: [], self: [32]}); or a name of your own -> names -> several keys and values that change together",
+    )
+    seeds: PositiveInt = Field(1, description="trainings and samples of each combination; intervals are over these")
+    winner: Winner | None = None
+    cells: list[Cell] = Field(default_factory=list, description="what the grid stands for; filled in, not written")

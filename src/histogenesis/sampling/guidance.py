@@ -1,0 +1,52 @@
+"""What is made of a model's estimates before a sampler takes them: classifier-free guidance, and epsilon scaling.
+
+Both are affine in eps = (x - D) / sigma, so they are written for the estimate D of the clean image: any objective will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from histogenesis.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from histogenesis.models.model import Denoiser
+    from histogenesis.recipe import Sampler
+
+
+def guided(model: Denoiser, label: str | None = None, w: float = 0.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """D(x, sigma, mpp) of one class: (1 + w) D(x; c) - w D(x) (Ho and Salimans 2022, eq. 6, whose eps it is for D).
+
+    w = 0 is the conditional model itself, evaluated once. label None: the model without a class. Raises BadInput for a class
+    that the model has not learnt.
+    """
+    if label is None:
+        return model
+    if label not in model.classes:
+        there = ", ".join(model.classes) or "none: it was trained without the condition `label`"
+        raise BadInput(f"the model has not learnt class {label!r}; its classes are {there}")
+    index = model.classes.index(label)
+
+    def denoise(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+        of_class = torch.full((len(x_bchw),), index, device=x_bchw.device)
+        conditional = model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
+        if w == 0:
+            return conditional
+        return conditional + w * (conditional - model(x_bchw, sigma_b, mpp_b, **told))
+
+    return denoise
+
+
+def scaled(denoised: Tensor, x: Tensor, sampler: Sampler, step: int) -> Tensor:
+    """Epsilon scaling (Ning et al. 2024, ICLR, eq. 12): eps / lambda_t, lambda_t = k t + b; lambda_t = 1 changes nothing.
+
+    step: of the sampler, from 0; t counts the steps that are left, from `steps` down to 1.
+    """
+    if sampler.epsilon_scaling is None:
+        return denoised
+    scale = sampler.epsilon_scaling.k * (sampler.steps - step) + sampler.epsilon_scaling.b
+    return denoised if scale == 1 else x - (x - denoised) / scale

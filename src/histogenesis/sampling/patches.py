@@ -1,0 +1,80 @@
+"""Drawing patches: a model and a sampler in, pictures of each class out, batch by batch.
+
+A picture's noise is keyed by (seed, class, its number), so that the batch does not change it, models with one seed start from
+the same noise, and a drawing that was stopped goes on with the same pictures.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from histogenesis.core.interrupt import Stopped
+from histogenesis.core.noise import normal
+from histogenesis.models.model import Denoiser
+from histogenesis.recipe import Samples
+from histogenesis.sampling.guidance import guided, scaled
+from histogenesis.sampling.solvers import stages
+from histogenesis.sampling.threshold import thresholded
+
+
+@torch.inference_mode()
+def draw_batch(
+    model: Denoiser, section: Samples, label: str | None, numbers: range, size_px: int, mpp: float, device: str
+) -> np.ndarray:
+    """Pictures `numbers` of one class: uint8 (n, size_px, size_px, 3). The batch is padded to the recipe's."""
+    n, shape = section.batch, (model.channels, *(2 * [size_px // model.factor]))
+    keys = [*numbers, *[numbers[-1]] * (n - len(numbers))]
+    denoise = guided(model, label, section.guidance)
+    full = torch.ones(n, device=device)
+
+    def noise(step: int) -> torch.Tensor:
+        drawn = {k: normal(shape, "patches", section.seed, label or "", k, step) for k in numbers}
+        return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
+
+    plan = stages(**section.sampler.solver, learned=model.objective.sigmas)
+    x, memory = noise(0) * plan[0].sigma, None
+    for number, stage in enumerate(plan, start=1):
+        denoised = scaled(denoise(x, full * stage.sigma, full * mpp), x, section.sampler, stage.step)
+        denoised = thresholded(denoised, section.sampler.threshold, model.normalisation)
+        x, memory = stage.update(x, denoised, memory)
+        if stage.fresh:
+            x = x + stage.fresh * noise(number)
+    return model.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
+
+
+def draw_patches(
+    model: Denoiser,
+    section: Samples,
+    labels: list[str | None],
+    size_px: int,
+    mpp: float,
+    state: Path,
+    device: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[np.ndarray, list[str | None]]:
+    """`section.images` pictures of each label, uint8 (n, size_px, size_px, 3), and the label of each.
+
+    Each finished batch lies in `state`, so that a drawing goes on where it was stopped. Raises Stopped once stop() is true.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (k, label, range(first, min(first + section.batch, section.images)))
+        for k, label in enumerate(labels)
+        for first in range(0, section.images, section.batch)
+    ]
+    made = []
+    for k, label, numbers in tqdm(jobs, desc="patches", unit="batch", mininterval=2):
+        file = state / f"{k}-{numbers[0]:08d}.npy"
+        if not file.exists():
+            pictures = draw_batch(model, section, label, numbers, size_px, mpp, device)
+            with open(file.with_suffix(".part"), "wb") as part:
+                np.save(part, pictures)
+            os.replace(file.with_suffix(".part"), file)
+            if stop() and (k, label, numbers) != jobs[-1]:
+                raise Stopped(f"stopped on request, finished batches are in {state}")
+        made.append(np.load(file))
+    return np.concatenate(made), [label for _, label, numbers in jobs for _ in numbers]

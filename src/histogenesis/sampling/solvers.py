@@ -1,0 +1,198 @@
+"""Samplers: solvers of the ODE and of the SDE, written as lists of pointwise stages.
+
+A stage says at which noise level the denoiser is asked, and how the answer changes the pixels. Nothing in it looks at a
+neighbouring pixel, so one and the same sampler runs on a batch of patches in memory and on a canvas that is larger than
+memory, tile by tile; and a drawing can stop and go on between any two tiles.
+
+x is always image + sigma * noise. A model of the variance-preserving form (eps, v, x0) is such a denoiser too, so the steps of
+DDPM and DDIM are written in sigma: x = x_t / sqrt(alpha_bar_t), alpha_bar_t = 1 / (1 + sigma^2).
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+from histogenesis.models.objectives import karras_sigmas
+from histogenesis.models.schedules import spaced
+
+
+class Stage(NamedTuple):
+    """One network evaluation at noise level `sigma`, within sampler step `step`.
+
+    `update(x, denoised, memory)` gives the next x and memory; `remembers` says whether the next stage needs the latter.
+    Then noise of standard deviation `fresh` is added to x.
+    """
+
+    step: int
+    sigma: float
+    remembers: bool
+    update: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+    fresh: float = 0.0
+
+
+def stages(
+    kind: str,
+    steps: int,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    rho: float = 7.0,
+    eta: float | None = None,
+    variance: str | None = None,
+    levels: str | None = None,
+    learned: list[float] | None = None,
+) -> list[Stage]:
+    """The stages of sampler `kind`. `learned`: the noise levels sigma_1 to sigma_T of the model's schedule, if it has one.
+
+    Raises ValueError where the schedule has fewer steps than are asked for.
+    """
+    if levels is None:
+        levels = "schedule" if learned and kind in ON_SCHEDULE else "karras"
+    sigmas = noise_levels(steps, sigma_min, sigma_max, rho, levels, learned)
+    extra = {"ddim": {"eta": eta or 0.0}, "ddpm": {"variance": variance or "posterior"}}.get(kind, {})
+    return SAMPLERS[kind](sigmas, **extra)
+
+
+def noise_levels(
+    steps: int, sigma_min: float, sigma_max: float, rho: float, levels: str, learned: list[float] | None
+) -> list[float]:
+    """`steps` falling noise levels, then 0: of the model's own schedule, or those of Karras et al. within its reach."""
+    if levels == "karras":
+        reach = (max(sigma_min, learned[0]), min(sigma_max, learned[-1])) if learned else (sigma_min, sigma_max)
+        return karras_sigmas(steps, *reach, rho)
+    if learned is None:
+        raise ValueError("levels: schedule: the model was trained without one; use `levels: karras`")
+    return spaced(learned, steps)
+
+
+def sample(
+    denoise: Callable[[Tensor, float], Tensor],
+    noise_bchw: Tensor,
+    stage_list: list[Stage],
+    fresh_noise: Callable[[int], Tensor] | None = None,
+) -> Tensor:
+    """Draw images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
+
+    `fresh_noise(n)`: standard normal, for the n-th stage (1, 2, ...) of a sampler that adds some.
+    """
+    x, memory = noise_bchw * stage_list[0].sigma, None
+    for n, stage in enumerate(stage_list, start=1):
+        x, memory = stage.update(x, denoise(x, stage.sigma), memory)
+        if stage.fresh:
+            x = x + stage.fresh * fresh_noise(n)
+    return x
+
+
+def euler(sigmas: list[float]) -> list[Stage]:
+    """First order: x' = x + (s' - s) (x - D) / s."""
+
+    def step(s, s_next):
+        return lambda x, denoised, memory: (x + (s_next - s) / s * (x - denoised), None)
+
+    return [Stage(i, s, False, step(s, s_next)) for i, (s, s_next) in enumerate(pairwise(sigmas))]
+
+
+def heun(sigmas: list[float]) -> list[Stage]:
+    """Second order, Karras et al. 2022, algorithm 1: an Euler step, then the trapezoid; the last step to 0 is Euler's.
+
+    The first half of a step leaves x + (s' - s) d / 2 in memory, which is all that the second half needs of it.
+    """
+
+    def predict(s, s_next):
+        def update(x, denoised, memory):
+            slope = (x - denoised) / s
+            return x + (s_next - s) * slope, x + (s_next - s) / 2 * slope
+
+        return update
+
+    def correct(s, s_next):
+        return lambda x, denoised, memory: (memory + (s_next - s) / 2 / s_next * (x - denoised), None)
+
+    result = []
+    for i, (s, s_next) in enumerate(pairwise(sigmas)):
+        if s_next == 0:
+            result.append(euler([s, s_next])[0]._replace(step=i))
+        else:
+            result += [Stage(i, s, True, predict(s, s_next)), Stage(i, s_next, False, correct(s, s_next))]
+    return result
+
+
+def dpmpp_2m(sigmas: list[float]) -> list[Stage]:
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2 in its data-prediction form with lambda = -ln sigma.
+
+    Memory holds the previous estimate D. First and last step are of first order.
+    """
+
+    def step(s_before, s, s_next):
+        if s_next == 0:
+            return lambda x, denoised, memory: (denoised, None)
+        h = math.log(s / s_next)
+        share = 0.0 if s_before is None else h / (2 * math.log(s_before / s))
+
+        def update(x, denoised, memory):
+            estimate = denoised if memory is None else denoised + share * (denoised - memory)
+            return s_next / s * x - math.expm1(-h) * estimate, denoised
+
+        return update
+
+    before = [None, *sigmas]
+    return [Stage(i, s, s_next > 0, step(before[i], s, s_next)) for i, (s, s_next) in enumerate(pairwise(sigmas))]
+
+
+def ddim(sigmas: list[float], eta: float) -> list[Stage]:
+    """Song et al. 2021 (DDIM), eqs. 12 and 16: eta = 0 is deterministic, eta = 1 is DDPM with the posterior's variance.
+
+    In sigma: x' = D + sqrt(s'^2 - f^2) (x - D) / s + f z, f = eta s' sqrt(1 - s'^2 / s^2).
+    """
+
+    def stage(i, s, s_next):
+        fresh = eta * s_next * math.sqrt(1 - (s_next / s) ** 2)
+        kept = math.sqrt(s_next**2 - fresh**2) / s
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+
+    return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
+
+
+def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
+    """Ancestral sampling, Ho et al. 2020, algorithm 2, with the posterior's variance or with beta_t (their section 3.2).
+
+    Over fewer levels than the model has learned, beta_t is that of the step from one to the next (Nichol and Dhariwal 2021).
+    """
+
+    def stage(i, s, s_next):
+        posterior = s_next**2 * (1 - (s_next / s) ** 2)  # beta_tilde_t / alpha_bar_{t-1}
+        beta = (s**2 - s_next**2) * (1 + s_next**2) / (1 + s**2)  # beta_t / alpha_bar_{t-1}
+        fresh = math.sqrt({"posterior": posterior, "beta": beta}[variance]) if s_next else 0.0
+        kept = (s_next / s) ** 2
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+
+    return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
+
+
+# Steps that are even in t are wide in ln sigma towards the end: ancestral steps can do with that, second-order ones cannot.
+ON_SCHEDULE = ("ddim", "ddpm")
+SAMPLERS = {"euler": euler, "heun": heun, "dpmpp-2m": dpmpp_2m, "ddim": ddim, "ddpm": ddpm}
+
+
+def evaluations(kind: str, steps: int) -> int:
+    """Network evaluations per pixel (NFE)."""
+    return 2 * steps - 1 if kind == "heun" else steps
+
+
+def step_levels(stage_list: list[Stage]) -> list[float]:
+    """The noise level at which each sampler step begins, then 0."""
+    first = {stage.step: stage.sigma for stage in reversed(stage_list)}
+    return [*(first[step] for step in sorted(first)), 0.0]
+
+
+def release_sigma(sigmas: list[float], last_steps: int) -> float:
+    """The noise level at and below which steps run free, for "the last r steps run free".
+
+    Raises ValueError where r would free every step: then the level would not depend on the one above at all.
+    """
+    steps = len(sigmas) - 1
+    if last_steps >= steps:
+        raise ValueError(f"relaxation of {last_steps} steps frees all {steps} steps; use at most {steps - 1}")
+    return sigmas[steps - last_steps] if last_steps else 0.0

@@ -1,0 +1,247 @@
+"""Drawing a level: the constraint holds, order and interruption change nothing, a perfect denoiser leaves no seam."""
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.canvas import write_level
+from histogenesis.canvas.constraints import downsample
+from histogenesis.canvas.draw import Drawing
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped
+from histogenesis.models.model import Denoiser, Normalisation
+from histogenesis.recipe import Level, NoConstraint, NullSpace, Relaxation, Sampler
+
+NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
+
+
+def wiener(x, sigma, mpp):
+    """The perfect denoiser of white Gaussian data with standard deviation 0.5."""
+    return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
+
+
+def windowed(x, sigma, mpp):
+    """A denoiser that depends on the whole window, as a network does: what tiles see matters."""
+    return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True))
+
+
+def level(steps=6, kind="heun", r=0, joining="grid-shift", batch=3, null_space=True):
+    return Level.model_validate(
+        {
+            "mpp": 4,
+            "size_px": (64, 96),
+            "model": "m",
+            "tile_px": 16,
+            "batch": batch,
+            "constraint": (NullSpace(relaxation=Relaxation(steps=r)) if null_space else NoConstraint()).model_dump(),
+            "joining": {"kind": joining},
+            "sampler": Sampler(kind=kind, steps=steps).model_dump(),
+        }
+    )
+
+
+@pytest.fixture
+def above(tmp_path):
+    rows = np.random.default_rng(0).integers(90, 170, (32, 48, 3), dtype=np.uint8)
+    write_level(tmp_path / "above.h5", [(0, rows)], 32, 48, {"mpp": 8.0})
+    return LevelFile(tmp_path / "above.h5")
+
+
+def drawing(section, above=None, **kwargs):
+    values = {"denoise": windowed, "plan": None, "seed": 1, "slide": "s", "k": 1, **kwargs}
+    return Drawing(section, (64, 96), normalisation=NORMALISATION, above=above, **values)
+
+
+def pixels(d, folder, **kwargs):
+    return d.run(folder, "digest", **kwargs).before("x").copy()
+
+
+@pytest.mark.parametrize("kind", ["heun", "dpmpp-2m", "euler"])
+def test_without_relaxation_the_level_averages_back_to_the_one_above(tmp_path, above, kind):
+    d = drawing(level(kind=kind), above)
+    planes = d.run(tmp_path / "state", "digest")
+    x = torch.from_numpy(planes.before("x").copy())
+    back = downsample(NORMALISATION.decode(x)[None], 2)[0].permute(1, 2, 0).numpy()
+    assert np.abs(back - above.image[:]).max() < 1e-3, "before rounding and clipping"
+    d.finish(planes, tmp_path / "level1.h5")
+    drawn = LevelFile(tmp_path / "level1.h5").image[:].astype(float)
+    inside = (drawn > 0) & (drawn < 255)
+    inside = inside.reshape(32, 2, 48, 2, 3).all(axis=(1, 3))
+    back = drawn.reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
+    assert inside.mean() > 0.7
+    assert np.abs(back - above.image[:])[inside].max() <= 0.5, "uint8 rounding alone"
+
+
+def test_with_relaxation_it_may_not(tmp_path, above):
+    x = torch.from_numpy(pixels(drawing(level(r=3), above), tmp_path / "a"))
+    back = downsample(NORMALISATION.decode(x)[None], 2)[0].permute(1, 2, 0).numpy()
+    assert np.abs(back - above.image[:]).max() > 1
+
+
+def test_the_order_of_tiles_and_their_place_in_a_batch_change_nothing(tmp_path, above):
+    network = tiny_network()
+    first = pixels(drawing(level(), above, denoise=network), tmp_path / "a")
+    shuffled = drawing(level(), above, denoise=network)
+    rng, in_order = np.random.default_rng(3), shuffled.tiles
+    shuffled.tiles = lambda stage: [in_order(stage)[i] for i in rng.permutation(len(in_order(stage)))]
+    assert np.array_equal(first, pixels(shuffled, tmp_path / "b"))
+
+
+def test_another_batch_shape_agrees_to_rounding(tmp_path, above):
+    network = tiny_network()
+    a = pixels(drawing(level(batch=3), above, denoise=network), tmp_path / "a")
+    b = pixels(drawing(level(batch=8), above, denoise=network), tmp_path / "b")
+    assert np.abs(a - b).max() < 1e-4
+
+
+def test_another_seed_slide_or_level_is_another_picture(tmp_path, above):
+    base = pixels(drawing(level(), above), tmp_path / "a")
+    for n, other in enumerate([{"seed": 2}, {"slide": "t"}, {"k": 2}]):
+        assert not np.allclose(base, pixels(drawing(level(), above, **other), tmp_path / str(n)), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["heun", "dpmpp-2m"])
+def test_a_stopped_drawing_goes_on_within_the_level_to_the_same_pixels(tmp_path, above, kind):
+    whole = pixels(drawing(level(kind=kind), above), tmp_path / "whole")
+
+    class After:  # a stop request that comes true at the n-th time it is asked
+        def __init__(self, n):
+            self.left = n
+
+        def __bool__(self):
+            self.left -= 1
+            return self.left < 0
+
+    for _ in range(200):
+        try:
+            planes = drawing(level(kind=kind), above).run(tmp_path / "pieces", "digest", After(9))
+            break
+        except Stopped:
+            continue
+    assert np.array_equal(whole, planes.before("x"))
+
+
+def test_a_killed_drawing_goes_on_from_its_journal_even_if_later_tiles_were_half_written(tmp_path, above):
+    whole = pixels(drawing(level(), above), tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    d = drawing(level(), above)
+    draw_batch, left = d.draw_batch, [50]
+
+    def dies(stage, planes, tiles):
+        left[0] -= 1
+        if left[0] == 0:
+            planes.after("x")[:] = np.nan  # whatever had been written after the last journal entry is lost
+            raise Killed
+        draw_batch(stage, planes, tiles)
+
+    d.draw_batch = dies
+    with pytest.raises(Killed):
+        d.run(tmp_path / "state", "digest", save_every_s=1e9)
+    assert np.array_equal(whole, pixels(drawing(level(), above), tmp_path / "state"))
+
+
+def test_a_perfect_denoiser_leaves_no_seam(tmp_path):
+    """With a denoiser that knows the answer at every pixel, tiles must not show at all."""
+    d = drawing(level(null_space=False), None, denoise=wiener)
+    x = pixels(d, tmp_path / "a")
+    noise = d.noise.window(0, 0, 64, 96)
+    alone = torch.from_numpy(noise)[None] * d.stages[0].sigma
+    memory = None
+    for stage in d.stages:
+        alone, memory = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), memory)
+    assert np.abs(x - alone[0].numpy()).max() < 1e-5
+
+
+def test_grid_shift_hides_the_tile_lines_that_independent_tiles_show(tmp_path):
+    """A denoiser whose estimate jumps at its window's border: independent tiles keep the jump, shifted ones spread it."""
+
+    def tilted(x, sigma, mpp):
+        ramp = torch.linspace(-0.5, 0.5, x.shape[-1])
+        return wiener(x, sigma, mpp) + ramp
+
+    def jump(joining):
+        section = level(steps=24, joining=joining, null_space=False)
+        x = pixels(drawing(section, None, denoise=tilted), tmp_path / joining)
+        gradient = np.abs(np.diff(x, axis=2)).mean(axis=(0, 1))
+        lines = gradient[15::16].mean()
+        return lines / np.delete(gradient, np.arange(15, 95, 16)).mean()
+
+    assert jump("independent") > 1.3
+    assert jump("grid-shift") < 1.1
+
+
+def test_background_is_filled_and_only_tissue_is_drawn(tmp_path, above):
+    plan = np.zeros((32, 48), bool)
+    plan[4:12, 10:20] = True
+    asked = []
+
+    def counting(x, sigma, mpp):
+        asked.append(len(x))
+        return wiener(x, sigma, mpp)
+
+    d = drawing(level(), above, denoise=counting, plan=plan, background=(240, 238, 241))
+    d.finish(d.run(tmp_path / "state", "digest"), tmp_path / "level.h5")
+    image = LevelFile(tmp_path / "level.h5").image[:]
+    drawn = np.repeat(np.repeat(plan, 2, 0), 2, 1)
+    assert np.all(image[~drawn] == (240, 238, 241))
+    assert image[drawn].std() > 5
+    everywhere = len(d.stages) * 4 * 6
+    assert sum(asked) < 0.6 * everywhere, "tiles without tissue are not evaluated"
+
+
+def test_a_slide_without_tissue_is_all_background(tmp_path, above):
+    d = drawing(level(), above, plan=np.zeros((32, 48), bool), background=(240, 240, 240))
+    d.finish(d.run(tmp_path / "state", "digest"), tmp_path / "level.h5")
+    assert np.all(LevelFile(tmp_path / "level.h5").image[:] == 240)
+
+
+def test_bad_states_are_named(tmp_path, above):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(BadInput, match="cannot be used"):
+        drawing(level(), above).run(tmp_path / "file", "digest")
+    folder = tmp_path / "state"
+    drawing(level(), above).run(folder, "digest")
+    with pytest.raises(BadInput, match="state of another drawing; delete"):
+        drawing(level(), above).run(folder, "another digest")
+    (folder / "journal.json").write_text("{")
+    with pytest.raises(BadInput, match="broken journal; delete"):
+        drawing(level(), above).run(folder, "digest")
+
+
+def test_a_full_disk_is_named_before_drawing_starts(tmp_path, above, monkeypatch):
+    import errno
+    import os
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(BadInput, match=r"No space left on device; drawing this level needs 0\.00 GB"):
+        drawing(level(), above).run(tmp_path / "state", "digest")
+    assert not list((tmp_path / "state").glob("x.*"))
+
+
+def tiny_network():
+    from histogenesis.recipe import Model, Network, Training
+
+    network = Network(channels=8, multipliers=[1, 2], blocks=1, attention_px=[8], heads=1, dropout=0.0)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    denoiser = Denoiser(Model(patches="p", network=network, training=Training(steps=1)), 16, NORMALISATION)
+    with torch.no_grad():  # an untrained output layer gives almost nothing; make tiles matter
+        denoiser.network.last.weight.normal_(0, 0.05)
+    return denoiser.eval()
+
+
+def test_a_level_is_the_same_bytes_whenever_it_is_written(tmp_path):
+    import time
+
+    rows = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        write_level(tmp_path / f"{name}.h5", [(0, rows)], 40, 60, {"mpp": 1.0, "slide": "x"})
+        time.sleep(1.1)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -1,0 +1,283 @@
+"""Drawing tile by tile: whatever the order, the number of jobs and the interruptions, the same pixels, and no seam."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.canvas import write_level
+from histogenesis.canvas.sight import Sight
+from histogenesis.canvas.tilewise import Painter, TileDrawing
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped
+from histogenesis.models.model import Normalisation
+from histogenesis.models.schedules import schedule_sigmas
+from histogenesis.recipe import Level
+
+NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
+LEARNED = schedule_sigmas("cosine", 50)
+
+
+def wiener(x, sigma, mpp, **seen):
+    """The perfect denoiser of white Gaussian data with standard deviation 0.5."""
+    return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
+
+
+def windowed(x, sigma, mpp, **seen):
+    """A denoiser that depends on all that a network is given: what tiles see matters."""
+    extra = sum(0.2 * value.float().mean(dim=tuple(range(1, value.ndim)), keepdim=True) for value in seen.values())
+    extra = extra.reshape(-1, 1, 1, 1) if isinstance(extra, torch.Tensor) else extra
+    return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True)) + extra
+
+
+def level(order="raster", resample=1, batch=3, sampler="ddpm", **values):
+    joining = {"kind": "inpaint", "stride_px": 12, "order": order, "resample": resample}
+    options = {"mpp": 4, "model": "m", "tile_px": 16, "batch": batch, "joining": joining}
+    return Level.model_validate(options | {"sampler": {"kind": sampler, "steps": 6}} | values)
+
+
+def painter(denoise=windowed, conditions=(), normalisation=NORMALISATION):
+    return Painter(denoise, normalisation, list(conditions), LEARNED)
+
+
+def drawing(section, size=(40, 40), above=None, painters=None, **kwargs):
+    values = {"seed": 1, "slide": "s", "k": 1, "painters": painters or [painter()], "above": above, **kwargs}
+    return TileDrawing(section, size, **values)
+
+
+def pixels(d, folder):
+    return np.concatenate([rows for _, rows in d.bands(d.run(folder))])
+
+
+@pytest.fixture
+def above(tmp_path):
+    rows = np.random.default_rng(0).integers(90, 170, (20, 20, 3), dtype=np.uint8)
+    write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
+    return LevelFile(tmp_path / "above.h5")
+
+
+@pytest.mark.parametrize("order", ["raster", "checkerboard"])
+def test_a_perfect_denoiser_leaves_no_seam(tmp_path, order):
+    """White noise has nothing to agree on, so the canvas is as if it were drawn at once, pixel by pixel."""
+    d = drawing(level(order, sampler="ddim"), painters=[painter(wiener)])
+    found = pixels(d, tmp_path / "a")
+    from histogenesis.core.noise import NoiseField
+
+    alone = torch.from_numpy(NoiseField(1, "s", "m", 1).window(0, 0, 40, 40))[None] * d.stages[0][0].sigma
+    for stage in d.stages[0]:
+        alone, _ = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), None)
+    whole = NORMALISATION.to_uint8(alone)[0].numpy().transpose(1, 2, 0)
+    assert np.abs(found.astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("order", ["raster", "checkerboard"])
+def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(tmp_path, order):
+    """All 24 orders of 2 x 2 tiles, and some of 3 x 3: nobody ever reads an unfinished tile."""
+    first = pixels(drawing(level(order), (28, 28)), tmp_path / "first")
+    right = 0
+    for number, places in enumerate(itertools.permutations(itertools.product(range(2), range(2)))):
+        d = drawing(level(order), (28, 28))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        allowed = [d.wave_of[place] for place in places] == sorted(d.wave_of[place] for place in places)
+        try:
+            for place in places:
+                d.draw_batch(folder, [place])
+        except LookupError as error:
+            assert "not finished" in str(error) and not allowed
+            continue
+        right += 1
+        assert np.array_equal(first, pixels(d, folder))
+    assert right >= (2 if order == "raster" else 1)
+    whole = pixels(drawing(level(order)), tmp_path / "whole")
+    rng = np.random.default_rng(1)
+    for number in range(6):
+        d = drawing(level(order))
+        for wave in range(len(d.waves)):
+            d.waves[wave] = dict(sorted(d.waves[wave].items(), key=lambda _: rng.random()))
+        assert np.array_equal(whole, pixels(d, tmp_path / f"shuffled{number}"))
+
+
+@pytest.mark.parametrize("order", ["raster", "checkerboard"])
+def test_several_jobs_draw_the_same_pixels(tmp_path, order):
+    one = pixels(drawing(level(order, resample=2), (64, 64)), tmp_path / "one")
+    d = drawing(level(order, resample=2), (64, 64))
+    for wave in range(len(d.waves)):
+        for job in (2, 0, 1):
+            drawing(level(order, resample=2), (64, 64)).run(tmp_path / "three", wave=wave, job=job, jobs=3)
+    asked = []
+    d.draw_batch = lambda *args: asked.append(args)
+    assert np.array_equal(one, pixels(d, tmp_path / "three"))
+    assert not asked, "nothing is left to draw"
+    with pytest.raises(LookupError, match="not finished"):
+        drawing(level(order), (64, 64)).run(tmp_path / "early", wave=1)
+
+
+def test_a_killed_or_stopped_drawing_draws_only_its_unfinished_tiles(tmp_path):
+    whole = pixels(drawing(level(batch=2)), tmp_path / "whole")
+    d = drawing(level(batch=2))
+    save, count = d.save, []
+
+    def dies(folder, tile, core):
+        if len(count) == 4:
+            (folder / "000000-000000.part99").write_bytes(b"half")
+            raise KeyboardInterrupt
+        count.append(tile)
+        save(folder, tile, core)
+
+    d.save = dies
+    with pytest.raises(KeyboardInterrupt):
+        d.run(tmp_path / "pieces")
+    rounds = 0
+    while True:
+        d, rounds = drawing(level(batch=2)), rounds + 1
+        before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pieces").glob("*.npy")}
+        try:
+            d.run(tmp_path / "pieces", stop=True)
+            break
+        except Stopped:
+            after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pieces").glob("*.npy")}
+            assert len(after) > len(before) and all(after[name] == time for name, time in before.items())
+    assert rounds > 2
+    assert np.array_equal(whole, pixels(drawing(level(batch=2)), tmp_path / "pieces"))
+
+
+def test_another_batch_shape_or_place_changes_nothing(tmp_path):
+    a = pixels(drawing(level(batch=1)), tmp_path / "a")
+    assert np.abs(a.astype(int) - pixels(drawing(level(batch=5)), tmp_path / "b")).max() <= 1
+
+
+def test_a_broken_tile_is_named(tmp_path):
+    d = drawing(level())
+    d.run(tmp_path)
+    (tmp_path / "000012-000012.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(BadInput, match=r"000012-000012.npy: broken tile; delete it"):
+        list(d.bands(tmp_path))
+
+
+def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_held(tmp_path, above):
+    asked = {}
+
+    def spy(name):
+        def denoise(x, sigma, mpp, **seen):
+            first = asked.setdefault(name, {"mpp": float(mpp[0]), "px": x.shape[-1], "seen": seen, "x": []})
+            first["x"].append((float(sigma[0]), x.clone()))
+            return windowed(x, sigma, mpp, **seen)
+
+        return denoise
+
+    section = level(
+        sampler="ddim",
+        batch=1,
+        cascade=[
+            {"model": "s", "tile_px": 4, "sampler": {"steps": 3}},
+            {"model": "n", "tile_px": 8, "sampler": {"steps": 3}},
+        ],
+        constraint={"kind": "context"},
+        lowres_noise=0.0,
+    )
+    painters = [
+        painter(spy("s"), ["context"]),
+        painter(spy("n"), ["lowres", "context"], Normalisation.unit()),
+        painter(spy("m"), ["context", "lowres"]),
+    ]
+    d = drawing(section, above=above, painters=painters)
+    d.run(tmp_path / "a")
+    assert [(asked[n]["mpp"], asked[n]["px"]) for n in "snm"] == [(16, 4), (8, 8), (4, 16)]
+    tile = d.waves[0][0, 0]
+    wide = d.sight.wider(tile)
+    for name, normalisation in (("s", NORMALISATION), ("n", Normalisation.unit()), ("m", NORMALISATION)):
+        seen = asked[name]["seen"]["seen_bchw"][0]
+        px = asked[name]["px"]
+        assert seen.shape[0] == (3 if name == "s" else 6)
+        pooled = wide.reshape(px, 16 // px, px, 16 // px, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+        assert np.allclose(normalisation.decode(seen[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
+    asked.clear()
+    (tmp_path / "a/000000-000012.npy").unlink()
+    d.draw_batch(
+        tmp_path / "a", [(0, 1)]
+    )  # to its left it shares 4 px with the first tile: 1 px and 2 px of the smaller
+    known, mask = d.held(tmp_path / "a", (0, 1))
+    assert mask[:, :4].all() and not mask[:, 4:].any()
+    sigma, x = asked["s"]["x"][-1]
+    block = NORMALISATION.encode(torch.from_numpy(known[:4, :4].mean(axis=(0, 1))).reshape(3, 1, 1)).flatten()
+    assert torch.allclose(x[0, :, 0, 0], block, atol=5 * sigma), "held in small, too"
+
+
+def test_white_tiles_are_the_level_above_enlarged_and_cost_nothing(tmp_path):
+    rows = np.random.default_rng(0).integers(90, 170, (20, 20, 3), dtype=np.uint8)
+    rows[:, 8:] = np.random.default_rng(1).integers(235, 250, (20, 12, 3), dtype=np.uint8)
+    write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
+    above = LevelFile(tmp_path / "above.h5")
+    asked = []
+
+    def counting(x, sigma, mpp, **seen):
+        asked.append(len(x))
+        return windowed(x, sigma, mpp, **seen)
+
+    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, painters=[painter(counting)])
+    found = pixels(d, tmp_path / "a")
+    assert len(asked) == 6 * 3, "of 3 x 3 tiles only the left column is drawn"  # tiles at 12 and 24 are mostly white
+    enlarged = Sight(above, (2.0, 2.0), (255, 255, 255)).enlarged(slice(0, 40), slice(0, 40))
+    assert np.array_equal(found[:, 16:], enlarged[:, 16:])
+    plain = pixels(drawing(level(batch=1), above=above), tmp_path / "b")
+    assert not np.array_equal(plain[:, 16:], found[:, 16:])
+
+
+def test_a_drawn_tile_holds_its_white_neighbours_even_of_later_waves(tmp_path):
+    rows = np.full((20, 20, 3), 240, np.uint8)
+    rows[7:13, 7:13] = 100  # the middle tile alone is not white
+    write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
+    d = drawing(level(white={"share": 0.5, "above": 220}), above=LevelFile(tmp_path / "above.h5"))
+    known, mask = d.held(tmp_path, (1, 1))
+    assert [place for place in d.wave_of if d.filled(d.waves[d.wave_of[place]][place]) is None] == [(1, 1)]
+    assert mask[:4].all() and mask[:, :4].all() and not mask[4:, 4:].any(), "its core is its own"
+    found = pixels(d, tmp_path / "a")
+    assert np.array_equal(found[12:28, 12:28][mask], known[mask])
+
+
+def test_background_is_held_and_only_tissue_is_drawn(tmp_path):
+    plan = np.zeros((20, 20), bool)
+    plan[2:7, 2:7] = True
+    asked = []
+
+    def counting(x, sigma, mpp, **seen):
+        asked.append(x.clone())
+        return windowed(x, sigma, mpp, **seen)
+
+    d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), painters=[painter(counting)])
+    found = pixels(d, tmp_path)
+    drawn = plan.repeat(2, 0).repeat(2, 1)
+    assert np.all(found[~drawn] == (240, 238, 241)) and found[drawn].std() > 5
+    assert len(asked) == 6, "one tile has all the tissue that it decides"
+    background = NORMALISATION.encode(torch.tensor([240, 238, 241]).reshape(3, 1, 1))[:, 0, 0]
+    last = asked[-1][0, :, 15, 15]
+    assert torch.allclose(last, background, atol=0.5), "the network sees the background there"
+
+
+@pytest.mark.parametrize("order", ["raster", "checkerboard"])
+def test_the_null_space_holds_within_inpainted_tiles(tmp_path, above, order):
+    """Constraint and joining are independent choices: each tile averages back to the level above where it decides."""
+    section = level(order, constraint={"kind": "null-space"})
+    found = pixels(drawing(section, above=above), tmp_path / "a").astype(float)
+    back = found.reshape(20, 2, 20, 2, 3).mean(axis=(1, 3))
+    inside = ((found > 0) & (found < 255)).reshape(20, 2, 20, 2, 3).all(axis=(1, 3))
+    assert inside.mean() > 0.5
+    assert np.abs(back - above.image[:])[inside].max() <= 0.5
+
+
+def test_a_cascade_in_independent_tiles(tmp_path):
+    section = level(cascade=[{"model": "s", "tile_px": 4, "sampler": {"steps": 3}}], joining={"kind": "independent"})
+    d = drawing(section, (20, 36), painters=[painter(), painter(conditions=["lowres"])])
+    assert len(d.waves) == 1 and len(d.waves[0]) == 6
+    assert pixels(d, tmp_path).shape == (20, 36, 3)
+
+
+def test_the_level_is_written_as_any_other(tmp_path):
+    d = drawing(level())
+    d.finish(d.run(tmp_path / "tiles"), tmp_path / "level1.h5", note="n")
+    with LevelFile(tmp_path / "level1.h5") as written:
+        assert np.array_equal(written.image[:], np.concatenate([rows for _, rows in d.bands(tmp_path / "tiles")]))
+        assert written.mpp == 4 and written.facts["model"] == "m" and bool(written.facts["synthetic"])

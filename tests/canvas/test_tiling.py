@@ -1,0 +1,42 @@
+"""Tiles: every pixel is decided exactly once, by a tile that lies wholly on the canvas."""
+
+import numpy as np
+import pytest
+
+from histogenesis.canvas.tiling import Drawn, grid_shift, shifted_grid
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 48), (40, 56), (34, 100)])
+def test_cores_cover_the_canvas_once_for_every_shift(size):
+    height, width = size
+    for shift_y in range(0, 16, 3):
+        for shift_x in range(0, 16, 5):
+            count = np.zeros(size, int)
+            for tile in shifted_grid(height, width, 16, shift_y, shift_x):
+                assert 0 <= tile.y <= height - 16 and 0 <= tile.x <= width - 16
+                rows, columns = tile.core
+                assert tile.y <= rows.start < rows.stop <= tile.y + 16
+                assert tile.x <= columns.start < columns.stop <= tile.x + 16
+                count[tile.core] += 1
+            assert np.all(count == 1)
+
+
+def test_shifts_are_aligned_to_the_factor_and_differ_between_stages():
+    starts = set()
+    for stage in range(40):
+        tiles = grid_shift(64, 64, 16, 2, 1, "slide", 1, stage)
+        assert all(t.y % 2 == 0 and t.x % 2 == 0 and t.core[0].start % 2 == 0 for t in tiles)
+        starts.add((min(t.core[0].stop for t in tiles), min(t.core[1].stop for t in tiles)))
+    assert len(starts) > 15, "the grid moves"
+    assert grid_shift(64, 64, 16, 2, 1, "slide", 1, 3) == grid_shift(64, 64, 16, 2, 1, "slide", 1, 3)
+
+
+def test_the_plan_is_looked_up_at_any_ratio():
+    plan = np.zeros((4, 4), bool)
+    plan[1, 2] = True
+    for side in (8, 16, 25):
+        drawn = Drawn(plan, side, side)[slice(0, side), slice(0, side)]
+        cell = [int(n / (side / 4)) for n in range(side)]
+        expected = np.array([[plan[i, j] for j in cell] for i in cell])
+        assert np.array_equal(drawn, expected)
+        assert np.array_equal(Drawn(plan, side, side)[slice(2, 5), slice(3, 8)], expected[2:5, 3:8])

@@ -1,0 +1,83 @@
+"""The utility experiment: useful patches help, useless ones do not, and leaks are refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.utility import Labelled, ResNet50, predict, train_classifier, utility
+
+
+def stripes(n, seed, group, wrong=False):
+    """Two classes, coarse and fine stripes under noise; `wrong` swaps the labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.array(["coarse", "fine"])[np.arange(n) % 2]
+    wave = {"coarse": np.sin(np.arange(16) / 3), "fine": np.sin(np.arange(16) * 1.6)}
+    images = np.stack(
+        [128 + 50 * np.roll(wave[c], rng.integers(16))[:, None, None] + rng.normal(0, 25, (16, 16, 3)) for c in labels]
+    )
+    if wrong:
+        labels = labels[np.arange(n) ^ 1]
+    return Labelled(images.clip(0, 255).astype(np.uint8), labels, np.array([f"{group}{i % 5}" for i in range(n)]))
+
+
+torch.set_num_threads(1)  # tiny batches: threads only wait for each other
+SETTINGS = {"network": "small", "seeds": 2, "steps": 30, "batch": 16, "lr": 1e-2}
+
+
+def test_arms():
+    found = utility(stripes(60, 0, "train"), stripes(200, 1, "made"), stripes(100, 2, "test"), **SETTINGS)
+    assert found["classes"] == ["coarse", "fine"]
+    for arm, n in (("real", 60), ("generated", 200), ("real + generated", 260)):
+        part = found["arms"][arm]
+        assert part["n_train"] == n
+        assert part["value"] > 0.8
+        assert np.sum(part["confusion"]) == 200  # both seeds
+        assert np.trace(part["confusion"]) / 200 == pytest.approx(part["value"])
+        assert part["low"] <= part["value"] <= part["high"]
+    recognised = found["recognised"]
+    assert recognised["value"] > 0.8 and np.sum(recognised["confusion"]) == 400, "200 generated patches, two seeds"
+    assert recognised["n_train"] == 60, "learnt from real patches alone"
+
+
+def test_wrongly_labelled_generated_patches_are_of_no_use():
+    found = utility(stripes(60, 0, "train"), stripes(60, 1, "made", wrong=True), stripes(100, 2, "test"), **SETTINGS)
+    assert found["arms"]["generated"]["value"] < 0.2
+    assert found["arms"]["real"]["value"] > 0.85
+    assert found["recognised"]["value"] < 0.2
+
+
+def test_same_seed_same_weights():
+    part = stripes(20, 0, "a")
+    labels = np.arange(20) % 2
+    one, two = (train_classifier(part.images, labels, 2, "small", 4, 8, 1e-3, 5).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_resnet50_is_resnet50():
+    model = ResNet50(1000)
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032  # He et al.; torchvision's count
+    names = set(model.state_dict())
+    assert {"layer1.0.downsample.0.weight", "layer3.5.bn3.running_var", "layer4.2.conv2.weight", "fc.bias"} <= names
+    assert len(names) == 320
+    assert model.layer4[0].conv2.stride == (2, 2)
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_resnet50_trains():
+    part = stripes(8, 0, "a")
+    model = train_classifier(part.images, np.arange(8) % 2, 2, "resnet50", 2, 4, 1e-3, 1)
+    assert predict(model, part.images).shape == (8,)
+
+
+def test_bad_input():
+    train, made, test = stripes(20, 0, "a"), stripes(20, 1, "b"), stripes(20, 2, "c")
+    with pytest.raises(BadInput, match="split by patient"):
+        utility(train, made, stripes(20, 2, "a"), **SETTINGS)
+    with pytest.raises(BadInput, match="differ in classes"):
+        utility(train, Labelled(made.images, np.full(20, "fine"), made.groups), test, **SETTINGS)
+    one = [Labelled(s.images, np.full(20, "fine"), s.groups) for s in (train, made, test)]
+    with pytest.raises(BadInput, match="one class"):
+        utility(*one, **SETTINGS)
+    with pytest.raises(BadInput, match="px"):
+        utility(train, made, Labelled(test.images[:, :8, :8], test.labels, test.groups), **SETTINGS)

@@ -1,0 +1,230 @@
+"""Networks that see pictures beside the noisy one: shapes, noise augmentation, crops, and that training learns to look."""
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.models.batches import Batches
+from histogenesis.models.conditions import low_resolution, noised, pictures_of
+from histogenesis.models.model import Normalisation, build_model, load_model, save_model
+from histogenesis.models.samples import from_noise, told_of
+from histogenesis.models.training import Trainer
+from histogenesis.recipe import EfficientUNet as EfficientSection
+from histogenesis.recipe import Model
+
+UNIT = Normalisation.unit()
+EFFICIENT = {"kind": "efficient", "channels": 8, "multipliers": [1, 2], "blocks": [1, 2], "attention": [False, True]}
+EFFICIENT |= {"heads": 2}
+PLAIN = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0.0}
+
+
+class Scenes:
+    """Patches that nobody could guess without their context: both have the same random colour. Context is twice as wide."""
+
+    context_ratio, patch_px = 2.0, 16
+
+    def __init__(self, n=64, px=16):
+        rng = np.random.default_rng(0)
+        self.mpp = np.full(n, 2.0)
+        self.images = np.repeat(np.repeat(rng.integers(40, 216, (n, 1, 1, 3)), px, 1), px, 2).astype(np.uint8)
+        self.images[:, : px // 2, : px // 2] //= 2  # a corner, so that turns and crops show
+        self.contexts = 255 - self.images
+
+    def __len__(self):
+        return len(self.mpp)
+
+    def read(self, indices):
+        return self.images[indices]
+
+    def read_context(self, indices):
+        return self.contexts[indices]
+
+
+def section(network=None, conditions=("lowres", "context"), factor=4, **training):
+    values = {"steps": 2, "batch": 4, "precision": "fp32", "lr": 2e-3, "ema_half_life_images": 50} | training
+    return Model.model_validate(
+        {
+            "patches": "p",
+            "network": network or PLAIN,
+            "objective": {"kind": "v", "timesteps": 50},
+            "conditions": list(conditions),
+            "lowres_factor": factor if "lowres" in conditions else None,
+            "training": values,
+        }
+    )
+
+
+def batches(options, **changes):
+    seen = {
+        "conditions": options.conditions,
+        "lowres_factor": options.lowres_factor,
+        "crop_px": options.training.crop_px,
+    }
+    model = build_model(options, 16, UNIT)
+    return Batches(Scenes(), UNIT, model.objective.draw_sigma, 3, True, **(seen | changes))
+
+
+@pytest.mark.parametrize("network", [PLAIN, EFFICIENT, EFFICIENT | {"halve_first": True}])
+@pytest.mark.parametrize("conditions", [[], ["mpp"], ["context"], ["lowres"], ["context", "mpp", "lowres"]])
+def test_every_network_takes_every_condition(network, conditions, tmp_path):
+    torch.manual_seed(0)
+    options = section(network, conditions)
+    model = build_model(options, 16, UNIT)
+    with torch.no_grad():
+        for weight in model.network.parameters():  # an untrained network's blocks do almost nothing
+            weight.add_(0.1 * torch.randn(weight.shape))
+    model.eval()
+    x, sigma, mpp = torch.randn(2, 3, 16, 24), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
+    count = len(pictures_of(conditions))
+    told = {"seen_bchw": torch.randn(2, 3 * count, 16, 24)} if count else {}
+    if "lowres" in conditions:
+        told["seen_noise_b"] = torch.tensor([0.1, 0.9])
+    with torch.no_grad():
+        plain = model(x, sigma, mpp, **told)
+        assert plain.shape == x.shape
+        for name, value in told.items():
+            assert not torch.allclose(model(x, sigma, mpp, **{**told, name: value.flip(0)}), plain, atol=1e-5), name
+        assert torch.allclose(
+            model(x[:1], sigma[:1], mpp[:1], **{k: v[:1] for k, v in told.items()}), plain[:1], atol=1e-5
+        )
+    save_model(tmp_path, model.network.state_dict(), options, UNIT, patch_px=16)
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path)(x, sigma, mpp, **told), plain)
+
+
+def test_the_efficient_unet_has_the_published_shapes():
+    """URCDM's networks: dim 256, multipliers 1-2-3-4 and dim 128, multipliers 1-2-4-8 with 2-4-6-8 blocks."""
+    with torch.device("meta"):
+        base = build_model(
+            section(
+                EFFICIENT
+                | {"channels": 256, "multipliers": [1, 2, 3, 4], "blocks": [3] * 4, "attention": [False] + [True] * 3}
+            ),
+            64,
+            UNIT,
+        ).network
+        large = build_model(
+            section(
+                EFFICIENT
+                | {"channels": 128, "multipliers": [1, 2, 4, 8], "blocks": [2, 4, 6, 8], "attention": [False] * 4}
+                | {"halve_first": True}
+            ),
+            256,
+            UNIT,
+        ).network
+        assert [len(blocks) for _, blocks in large.down] == [2, 4, 6, 8]
+        assert [blocks[-1].conv1.out_channels for _, blocks in base.down] == [256, 512, 768, 1024]
+        assert [[bool(block.heads) for block in blocks] for _, blocks in base.down] == [
+            [False, False, False],
+            *[[False, False, True]] * 3,
+        ]
+        x = torch.zeros(1, 9, 1024, 1024, device="meta")
+        one = torch.zeros(1, device="meta")
+        assert large(x, one, one, None, one).shape == (1, 3, 1024, 1024)
+        assert section(large_section()).size_multiple_px == 16
+    count = sum(p.numel() for p in base.parameters())
+    assert 2e8 < count < 6e8, f"{count} parameters; Imagen's base of this size has about 300 M"
+
+
+def large_section():
+    return EFFICIENT | {
+        "multipliers": [1, 2, 4, 8],
+        "blocks": [2, 4, 6, 8],
+        "attention": [False] * 4,
+        "halve_first": True,
+    }
+
+
+def test_each_level_has_one_entry_of_each_kind():
+    with pytest.raises(ValueError, match="one entry a level each"):
+        EfficientSection(kind="efficient", multipliers=[1, 2], blocks=[1], attention=[False, False])
+
+
+def test_a_low_resolution_picture_keeps_its_averages_and_noise_its_variance():
+    g = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 3, 64, 64, generator=g)
+    flat = image.mean() * torch.ones(1, 3, 64, 64)
+    assert torch.allclose(low_resolution(flat, 4), flat)
+    assert low_resolution(image, 4).std() < 0.3 * image.std()
+    unit, noise = torch.randn(4, 3, 64, 64, generator=g), torch.randn(4, 3, 64, 64, generator=g)
+    level = torch.tensor([0.0, 0.2, 0.5, 1.0])
+    mixed = noised(unit, level, noise)
+    assert torch.allclose(mixed.std(dim=(1, 2, 3)), torch.ones(4), atol=0.03), "the variance is preserved"
+    share = (mixed * unit).mean(dim=(1, 2, 3)) ** 2
+    assert torch.allclose(share, torch.tensor([1.0, 0.67, 0.082, 0.0]), atol=0.03)
+
+
+def test_the_pictures_are_turned_and_cropped_with_the_patch():
+    whole = batches(section()).read(0, range(12))
+    assert whole.seen.shape == (12, 6, 16, 16) and whole.seen_noise.shape == (12,)
+    assert torch.allclose(whole.seen[:, 3:], -whole.image, atol=1e-6), "the context is turned as the patch is"
+    options = section(EFFICIENT | {"attention": [False, False]}, crop_px=8)
+    cropped = batches(options).read(0, range(12))
+    assert cropped.image.shape == (12, 3, 8, 8) and cropped.seen.shape == (12, 6, 8, 8)
+    assert torch.allclose(cropped.seen[:, 3:], -cropped.image, atol=1e-6)
+    corners = {tuple((cropped.image[i, 0] < cropped.image[i].max()).flatten().tolist()) for i in range(12)}
+    assert len(corners) > 5, "crops lie at different places"
+    again = batches(options).read(0, range(5, 7))
+    for a, b in zip(again[:-1], cropped):  # the last one, the label, is not told
+        assert torch.equal(a, b[5:7]), "a sample is the same in every batch"
+
+
+def test_without_pictures_nothing_changes():
+    plain = Batches(Scenes(), UNIT, lambda n: n.exp(), 3, True).read(4, range(6))
+    told = Batches(Scenes(), UNIT, lambda n: n.exp(), 3, True, conditions=["context"]).read(4, range(6))
+    assert plain.seen is None and plain.seen_noise is None
+    for a, b in zip(plain[:5], told[:5]):
+        assert torch.equal(a, b)
+
+
+def test_training_learns_to_look_at_the_context(tmp_path):
+    """At the highest noise the colour can be known from the context alone."""
+    torch.set_num_threads(1)
+    options = section(conditions=["context"], steps=250, batch=8, lr=5e-3)
+    torch.manual_seed(0)
+    trainer = Trainer(build_model(options, 16, UNIT), options, batches(options), tmp_path, "d", "cpu")
+    trainer.run(None, None)
+    seen = batches(options).read(10_000, range(16))
+    sigma = torch.full((16,), 20.0)
+    with torch.no_grad():
+        x = seen.image + 20 * seen.noise
+        right = trainer.denoiser(x, sigma, seen.mpp, None, seen.seen)
+        wrong = trainer.denoiser(x, sigma, seen.mpp, None, seen.seen.roll(1, 0))
+    error, misled = (float((d - seen.image).square().mean()) for d in (right, wrong))
+    spread = float(seen.image.var())
+    assert error < 0.7 * spread and misled > 1.2 * spread, (
+        f"{error} and {misled}; the best guess without context: {spread}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conditions": ["lowres"], "lowres_factor": None}, "`lowres` and the key `lowres_factor` go together"),
+        ({"conditions": [], "lowres_factor": 4}, "`lowres` and the key `lowres_factor` go together"),
+        ({"conditions": ["mpp", "mpp"], "lowres_factor": None}, "listed twice"),
+        ({"network": EFFICIENT, "training": {"steps": 1, "crop_px": 8}}, "must see whole patches"),
+    ],
+)
+def test_conditions_that_do_not_fit_are_refused(change, message):
+    values = section().model_dump(mode="json") | change
+    with pytest.raises(ValueError, match=message):
+        Model.model_validate(values)
+
+
+@pytest.mark.parametrize("conditions", [[], ["context"], ["lowres", "context"]])
+def test_samples_are_drawn_beside_held_out_pictures(conditions):
+    options = section(conditions=conditions, sample_images=3)
+    checks = batches(options, crop_px=None)
+    checks.augment = False
+    told = told_of(checks, 2.0, 3, 16, seed=1)
+    model = build_model(options, 16, UNIT).eval()
+    with torch.no_grad():
+        rows = from_noise(model, options, checks, [2.0, 1.9], "cpu")
+    assert [row.shape for row in rows] == [(3, 3, 16, 16)] * 2 and all(torch.isfinite(row).all() for row in rows)
+    if conditions:
+        context = UNIT.encode(torch.from_numpy(Scenes().contexts[:3].transpose(0, 3, 1, 2).copy()))
+        assert torch.equal(told["seen_bchw"][:, -3:], context), "the held-out patches' own, not turned"
+        assert ("seen_noise_b" in told) == ("lowres" in conditions)
+    else:
+        assert told == {}

@@ -1,0 +1,369 @@
+"""A digest that misses a change gives stale results; one that moves for nothing costs a week of GPU time."""
+
+import ast
+import json
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from histogenesis.provenance import digests as provenance
+from histogenesis.provenance.digests import code_closure, code_digest, content_digest, content_digests
+from histogenesis.provenance.versions import git_state, versions
+
+SOURCES = {
+    "src/histogenesis/__init__.py": "",
+    "src/histogenesis/recipe/__init__.py": "from histogenesis.recipe.data import LIMIT",
+    "src/histogenesis/recipe/data.py": """
+        LIMIT = 3
+        class Section:
+            size: int = 1
+            @model_validator(mode="after")
+            def fits(self):
+                return self
+            @property
+            def area(self):
+                return self.size**2
+    """,
+    "src/histogenesis/a/__init__.py": "",
+    "src/histogenesis/a/top.py": "from histogenesis.a import middle\n\ndef run():\n    return middle.value()\n",
+    "src/histogenesis/a/middle.py": '''
+        """What the middle does."""
+        def value():
+            """Two."""
+            from ..b.deep import number  # not at the top
+            return number(x=1, y=2)
+    ''',
+    "src/histogenesis/b/__init__.py": "",
+    "src/histogenesis/b/deep.py": "def number(x, y):\n    return 10 * x + y\n",
+    "src/histogenesis/b/other.py": "import numpy\n",
+    "src/histogenesis/c/__init__.py": "from . import eager\n",
+    "src/histogenesis/c/eager.py": "A = 1\n",
+    "src/histogenesis/c/leaf.py": """
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from histogenesis.b.other import A  # for readers only
+        B = 1
+    """,
+    "src/histogenesis/page/__init__.py": "",
+    "src/histogenesis/page/write.py": "NAME = 'page.html.j2'\n",
+    "src/histogenesis/page/page.html.j2": "<b>{{ x }}</b>",
+    "src/histogenesis/page/styles/plain.css": "b { color: red }",
+    "src/histogenesis/plugins/__init__.py": "",
+    "src/histogenesis/plugins/one.py": "K = 1\n",
+    "workflow/scripts/deep.py": "from histogenesis.a.top import run\n",
+    "workflow/scripts/other.py": "import histogenesis.b.other\n",
+    "workflow/scripts/eager.py": "import histogenesis.c.leaf\n",
+    "workflow/scripts/page.py": "from histogenesis.page.write import NAME\n",
+    "workflow/scripts/named.py": "def f(n):\n    return import_module(f'histogenesis.plugins.{n}')\n",
+    "workflow/scripts/module.py": "command = ['torchrun', '-m', 'histogenesis.b.deep']\n",
+    "workflow/scripts/sibling.py": "import helper\n",
+    "workflow/scripts/helper.py": "from histogenesis.recipe import LIMIT\n",
+}
+SCRIPTS = ["deep", "other", "eager", "page", "named", "module", "sibling"]
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    for name, text in SOURCES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_dedent(text))
+    return tmp_path
+
+
+def _dedent(text: str) -> str:
+    lines = text.split("\n")
+    return "\n".join(line.removeprefix(" " * 8) for line in lines) if text.startswith("\n        ") else text
+
+
+def digests(project: Path) -> dict[str, str]:
+    return {name: code_digest(f"workflow/scripts/{name}.py", project) for name in SCRIPTS}
+
+
+def changed_by(project: Path, name: str, edit) -> set[str]:
+    """The scripts whose digest moves when file `name` is edited, and that it moves back with the text."""
+    path, before = project / name, digests(project)
+    text = path.read_text()
+    edited = edit(text)
+    assert edited != text, "the edit does nothing"
+    path.write_text(edited)
+    after = digests(project)
+    path.write_text(text)
+    assert digests(project) == before
+    return {script for script in SCRIPTS if before[script] != after[script]}
+
+
+@pytest.mark.parametrize(
+    "name, edit, expected",
+    [
+        ("src/histogenesis/b/deep.py", lambda t: t.replace("10", "11"), {"deep", "module"}),
+        ("src/histogenesis/b/deep.py", lambda t: t.replace("x + y", "y + x"), {"deep", "module"}),
+        ("src/histogenesis/b/deep.py", lambda t: t.replace("10", "10.0"), {"deep", "module"}),
+        ("src/histogenesis/b/deep.py", lambda t: t.replace("x, y", "x: int, y"), {"deep", "module"}),
+        ("src/histogenesis/a/middle.py", lambda t: t.replace("x=1, y=2", "x=2, y=1"), {"deep"}),
+        ("src/histogenesis/a/middle.py", lambda t: t.replace("x=1, y=2", "y=2, x=1"), {"deep"}),
+        ("src/histogenesis/b/other.py", lambda t: t + "X = 1\n", {"other"}),
+        ("src/histogenesis/c/eager.py", lambda t: t.replace("1", "2"), {"eager"}),
+        ("src/histogenesis/c/__init__.py", lambda t: "", {"eager"}),
+        ("src/histogenesis/a/__init__.py", lambda t: "X = 1\n", {"deep"}),
+        ("src/histogenesis/__init__.py", lambda t: "X = 1\n", set(SCRIPTS)),
+        # values of the recipe are params of the rules; what its classes work out is not
+        ("src/histogenesis/recipe/data.py", lambda t: t.replace("3", "4"), set()),
+        (
+            "src/histogenesis/recipe/data.py",
+            lambda t: t.replace("size: int = 1", "size: int = 2\n    more: int = 3"),
+            set(),
+        ),
+        ("src/histogenesis/recipe/data.py", lambda t: t.replace("return self\n", "return self or None\n"), set()),
+        ("src/histogenesis/recipe/data.py", lambda t: t.replace("size**2", "size**3"), {"sibling"}),
+        ("src/histogenesis/plugins/one.py", lambda t: t.replace("1", "2"), {"named"}),
+        ("src/histogenesis/page/page.html.j2", lambda t: t + " ", {"page"}),
+        ("src/histogenesis/page/styles/plain.css", lambda t: t.replace("red", "blue"), {"page"}),
+        ("workflow/scripts/deep.py", lambda t: t + "run()\n", {"deep"}),
+        ("workflow/scripts/helper.py", lambda t: t + "X = LIMIT\n", {"sibling"}),
+        # what changes nothing
+        ("src/histogenesis/a/middle.py", lambda t: t.replace("Two.", "Three."), set()),
+        ("src/histogenesis/a/middle.py", lambda t: t.replace("What the middle does.", "Other words."), set()),
+        ("src/histogenesis/a/middle.py", lambda t: t.replace("not at the top", "late"), set()),
+        ("src/histogenesis/a/middle.py", lambda t: t.replace('    """Two."""\n', ""), set()),
+        ("src/histogenesis/a/__init__.py", lambda t: '"""A package."""\n', set()),
+        ("src/histogenesis/b/deep.py", lambda t: t.replace("10 * x + y", "(10 * x) + (\n        y\n    )"), set()),
+        ("src/histogenesis/page/write.py", lambda t: t.replace("'", '"'), set()),
+    ],
+)
+def test_exactly_the_scripts_that_reach_a_file_change(project, name, edit, expected):
+    assert changed_by(project, name, edit) == expected
+
+
+def test_new_and_removed_modules(project):
+    before = digests(project)
+    (project / "src/histogenesis/plugins/two.py").write_text("K = 2\n")
+    (project / "src/histogenesis/b/unused.py").write_text("K = 2\n")
+    after = digests(project)
+    assert {name for name in SCRIPTS if before[name] != after[name]} == {"named"}
+
+
+def test_touch_move_and_cache_files_change_nothing(project, tmp_path_factory):
+    before = digests(project)
+    for path in project.rglob("*.py"):
+        os.utime(path)
+    cache = project / "src/histogenesis/page/__pycache__"
+    cache.mkdir()
+    (cache / "write.cpython-311.pyc").write_bytes(b"x")
+    elsewhere = tmp_path_factory.mktemp("clone") / "deeper" / "copy"
+    elsewhere.parent.mkdir()
+    project.rename(elsewhere)
+    assert digests(elsewhere) == before
+
+
+def test_closure_names_the_files(project):
+    names = [path.relative_to(project).as_posix() for path in code_closure("workflow/scripts/deep.py", project)]
+    assert names == [
+        "src/histogenesis/__init__.py",
+        "src/histogenesis/a/__init__.py",
+        "src/histogenesis/a/middle.py",
+        "src/histogenesis/a/top.py",
+        "src/histogenesis/b/__init__.py",
+        "src/histogenesis/b/deep.py",
+        "workflow/scripts/deep.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("f(1)", "f(True)"),
+        ("f('a')", "f(b'a')"),
+        ("f(a, *b)", "f(a, b)"),
+        ("{**a, 'b': 1}", "{'b': 1, **a}"),
+        ("def f(*, a=1, b): 0", "def f(*, a, b=1): 0"),
+        ("def f(a=1): 0", "def f(*, a=1): 0"),
+        ("x = None", "x = ..."),
+        ("f'{x!r}'", "f'{x!s}'"),
+        ("a[1:]", "a[:1]"),
+        ("if a: b()\nelse: c()", "if a: c()\nelse: b()"),
+        ("for i in x: f()\nelse: g()", "for i in x:\n    f()\n    g()"),
+        ("try: f()\nfinally: g()", "try: f()\nexcept Exception: g()"),
+        ("a < b <= c", "a <= b < c"),
+        ("import a as b", "import b as a"),
+        ("global x", "global y"),
+        ("return_ = 'text'", "'text'"),
+    ],
+)
+def test_no_two_meanings_share_a_digest(tmp_path, one, other):
+    found = set()
+    for text in (one, other):
+        (tmp_path / "s.py").write_text(text)
+        provenance._SOURCES.clear()
+        found.add(code_digest("s.py", tmp_path))
+    assert len(found) == 2
+
+
+GOLDEN = """
+from os import path as p
+
+@dec(1, k=2.5)
+class A(B):
+    x: int = 1
+    def f(self, /, a, *b, c=None, **d) -> str:
+        with open(a) as q, z: yield f'{a!r:>{c}}' f"{b=}" 'x'
+        return (lambda u: u ** -1)(a[1:, ...])
+
+match v:
+    case {'a': [1, *_]} | None: pass
+    case C(k=3) if v: del v
+
+async def g():
+    async for i in j: await i
+    x = [y for y in z if y] + [*w]
+    x += 1; assert x, 'no'
+"""
+
+
+def test_the_digest_is_the_same_on_every_python(tmp_path):
+    """Recorded once. Were it to differ on a new Python, or after an edit of the walk, all results would run again."""
+    (tmp_path / "s.py").write_text(GOLDEN)
+    recorded = "e5f330c8156135330e6e6a4417f2fd0d72e414bd7e1884d7aeb419634ace83f3"
+    assert provenance._source(tmp_path / "s.py").digest == recorded
+
+
+def test_speed():
+    """25,000 lines a second or more (75,000 on a quiet machine)."""
+    files = sorted(Path(ast.__file__).parent.glob("[a-c]*.py"))
+    lines = sum(path.read_text().count("\n") for path in files)
+    provenance._SOURCES.clear()
+    started = time.process_time()
+    for path in files:
+        provenance._source(path)
+    assert lines / (time.process_time() - started) > 25_000
+
+
+# ------------------------------------------------------------------------------------------------------------ contents
+
+
+def old(path: Path, content: bytes, age_s: float = 100) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+@pytest.fixture
+def hashed(monkeypatch) -> list[str]:
+    """The files whose bytes were read."""
+    names, real = [], provenance._hash_file
+
+    def hash_file(path, *rest):
+        names.append(Path(path).name)
+        return real(path, *rest)
+
+    monkeypatch.setattr(provenance, "_hash_file", hash_file)
+    return names
+
+
+def test_content_is_hashed_once(tmp_path, hashed):
+    cache, slide = tmp_path / ".histogenesis" / "digests.json", old(tmp_path / "s.svs", b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert content_digest(slide, cache) == content_digest(slide, cache) == expected
+    assert hashed == ["s.svs"]
+    os.utime(slide, (1, 1))  # touched: read again, the same
+    assert content_digest(slide, cache) == expected
+    assert hashed == ["s.svs"] * 2
+    old(slide, b"abd")
+    assert content_digest(slide, cache) != expected
+
+
+def test_a_file_just_written_is_not_remembered(tmp_path, hashed):
+    """Two writes within one tick of a coarse clock have one size and one time: the first must not be believed."""
+    cache, slide = tmp_path / "c" / "digests.json", tmp_path / "s.svs"
+    slide.write_bytes(b"one")
+    stat = slide.stat()
+    first = content_digest(slide, cache)
+    slide.write_bytes(b"two")
+    os.utime(slide, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert content_digest(slide, cache) != first
+
+
+def test_cache_moves_with_the_project(tmp_path, hashed):
+    old(tmp_path / "one/slides/s.svs", b"abc")
+    cache = Path(".histogenesis/digests.json")
+    content_digest(tmp_path / "one/slides/s.svs", tmp_path / "one" / cache)
+    assert str(tmp_path) not in (tmp_path / "one" / cache).read_text()
+    (tmp_path / "one").rename(tmp_path / "two")
+    content_digest(tmp_path / "two/slides/s.svs", tmp_path / "two" / cache)
+    assert hashed == ["s.svs"]
+
+
+def test_missing_files_do_not_stop_the_others(tmp_path):
+    cache, slide = tmp_path / "c" / "digests.json", old(tmp_path / "s.svs", b"abc")
+    found = content_digests([slide, tmp_path / "no.svs", slide / "below"], cache)
+    assert found[slide] and list(found.values())[1:] == [None, None]
+    with pytest.raises(FileNotFoundError, match=r"no\.svs"):
+        content_digest(tmp_path / "no.svs", cache)
+    with pytest.raises(IsADirectoryError):
+        content_digest(tmp_path, cache)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_broken_cache_is_made_anew(tmp_path, rubbish):
+    cache = old(tmp_path / "c" / "digests.json", rubbish)
+    slide = old(tmp_path / "s.svs", b"abc")
+    assert content_digest(slide, cache).startswith("ba78")
+    assert len(json.loads(cache.read_text())) == 1
+
+
+def test_two_writers_at_once_leave_a_whole_cache(tmp_path):
+    cache = tmp_path / "c" / "digests.json"
+    slides = [old(tmp_path / f"{n}.svs", bytes([n])) for n in range(40)]
+    threads = [threading.Thread(target=content_digests, args=(slides[n::8], cache)) for n in range(8)]
+    seen = []
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if cache.exists():
+            seen.append(len(json.loads(cache.read_text())))
+    for thread in threads:
+        thread.join()
+    assert json.loads(cache.read_text())
+    assert content_digests(slides, cache) == {path: content_digest(path, tmp_path / "d" / "x") for path in slides}
+    assert [path.name for path in cache.parent.iterdir()] == ["digests.json"]
+
+
+# ------------------------------------------------------------------------------------------------------------ versions
+
+
+def test_versions_are_those_installed():
+    import numpy
+
+    assert versions()["numpy"] == numpy.__version__
+    assert versions()["python"].startswith("3.")
+
+
+def test_git_state(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        return subprocess.run(
+            ["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True
+        )
+
+    nothing = {"commit": None, "clean": None}
+    assert git_state(tmp_path) == nothing
+    assert git_state(tmp_path / "absent") == nothing
+    git("init", "-q")
+    assert git_state(tmp_path) == nothing
+    (tmp_path / "a").write_text("1")
+    (tmp_path / ".gitignore").write_text("results/\n")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    commit = git("rev-parse", "HEAD").stdout.strip()
+    assert git_state(tmp_path) == {"commit": commit, "clean": True}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "x").write_text("1")
+    assert git_state(tmp_path)["clean"] is True
+    assert git_state(tmp_path / "results") == nothing
+    (tmp_path / "new.py").write_text("1")
+    assert git_state(tmp_path) == {"commit": commit, "clean": False}

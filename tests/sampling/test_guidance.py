@@ -1,0 +1,146 @@
+"""Class labels and guidance: w = 0 is the conditional model, labels are dropped as said, epsilon scaling of 1 is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped
+from histogenesis.models.batches import Batches
+from histogenesis.models.model import Normalisation, build_model, load_model, save_model
+from histogenesis.recipe import Model, Sampler, Samples
+from histogenesis.sampling.guidance import guided, scaled
+from histogenesis.sampling.patches import draw_batch, draw_patches
+
+NETWORKS = [
+    {"kind": "ddpmpp", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1},
+    {"kind": "classic-unet", "channels": 4, "multipliers": [1, 2, 4], "attention_channels": [4, 16], "heads": 2},
+    {"kind": "guided-unet", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "head_channels": 4},
+    {
+        "kind": "efficient",
+        "channels": 8,
+        "multipliers": [1, 2],
+        "blocks": [1, 1],
+        "attention": [False, True],
+        "heads": 1,
+    },
+]
+
+
+def section(network=NETWORKS[0], conditions=("label",), **more) -> Model:
+    objective = {"kind": "eps", "schedule": "cosine", "timesteps": 50}
+    values = {"patches": "p", "network": network, "conditions": list(conditions), "objective": objective} | more
+    return Model.model_validate(values | {"training": {"steps": 1, "batch": 4}})
+
+
+def model_of(network=NETWORKS[0], classes=("a", "b"), **more):
+    torch.manual_seed(0)
+    model = build_model(section(network, **more), 16, Normalisation.unit(), classes)
+    for parameter in model.parameters():  # some layers start near 0, and would hide what they are told
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n["kind"])
+def test_guidance_of_0_is_the_conditional_model_and_others_follow_the_equation(network):
+    model = model_of(network)
+    x, sigma, mpp = torch.randn(3, 3, 16, 16), torch.tensor([0.3, 1.0, 5.0]), torch.ones(3)
+    of_b = model(x, sigma, mpp, label_b=torch.tensor([1, 1, 1]))
+    none = model(x, sigma, mpp)
+    assert torch.equal(guided(model, "b", 0.0)(x, sigma, mpp), of_b)
+    assert not torch.allclose(of_b, none, atol=1e-3), "the class is heard"
+    assert not torch.allclose(of_b, model(x, sigma, mpp, label_b=torch.tensor([0, 0, 0])), atol=1e-3)
+    assert torch.equal(none, model(x, sigma, mpp, label_b=torch.full((3,), -1))), "a negative row is no class"
+    s, w = sigma[:, None, None, None], 1.5
+    eps = (1 + w) * (x - of_b) / s - w * (x - none) / s
+    assert torch.allclose((x - guided(model, "b", w)(x, sigma, mpp)) / s, eps, atol=1e-4)
+
+
+def test_a_class_that_was_not_learnt_is_named():
+    with pytest.raises(BadInput, match="has not learnt class 'c'; its classes are a, b"):
+        guided(model_of(), "c")
+    untold = model_of(conditions=())
+    assert guided(untold) is untold
+    with pytest.raises(BadInput, match="trained without the condition `label`"):
+        guided(untold, "a")
+
+
+def test_epsilon_scaling_of_1_changes_nothing_and_others_divide_the_noise():
+    x, denoised = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    for values in (None, {"b": 1.0}):
+        assert scaled(denoised, x, Sampler(epsilon_scaling=values), 3) is denoised
+    made = scaled(denoised, x, Sampler(steps=10, epsilon_scaling={"b": 1.014}), 3)
+    assert torch.allclose(x - made, (x - denoised) / 1.014, atol=1e-6)
+    linear = Sampler(steps=10, epsilon_scaling={"k": 0.01, "b": 1.0})
+    for step, left in ((0, 10), (9, 1)):
+        assert torch.allclose(x - scaled(denoised, x, linear, step), (x - denoised) / (1 + 0.01 * left), atol=1e-6)
+
+
+class Patches:
+    mpp = np.full(40, np.nan)
+    label = np.array(["a", "b"] * 20)
+    patch_px = 16
+
+    def __len__(self):
+        return 40
+
+    def read(self, indices):
+        return np.stack([np.full((16, 16, 3), 50 if self.label[k] == "a" else 200, np.uint8) for k in indices])
+
+
+def test_a_batch_tells_the_class_of_each_picture_and_drops_some():
+    told = Batches(Patches(), Normalisation.unit(), lambda n: n.exp(), 1, True, classes=["a", "b"], label_dropout=0.3)
+    batch = told.read(0, range(600))
+    kept = batch.label >= 0
+    assert torch.equal(batch.label[kept], (batch.image.mean(dim=(1, 2, 3))[kept] > 0).long())
+    assert 0.24 < 1 - kept.float().mean() < 0.36
+    again = told.read(0, range(5, 9))
+    assert torch.equal(again.label, batch.label[5:9]), "whatever the batch"
+    untold = Batches(Patches(), Normalisation.unit(), lambda n: n.exp(), 1, True).read(0, range(9))
+    assert (
+        untold.label is None
+        and torch.equal(untold.image, batch.image[:9])
+        and torch.equal(untold.noise, batch.noise[:9])
+    )
+
+
+def samples(**more) -> Samples:
+    return Samples.model_validate(
+        {"model": "m", "images": 5, "batch": 2, "sampler": {"kind": "ddpm", "steps": 4}} | more
+    )
+
+
+def test_a_drawn_picture_depends_on_seed_class_and_number_alone(tmp_path):
+    torch.set_num_threads(1)
+    model = model_of()
+    drawn, labels = draw_patches(model, samples(), ["a", "b"], 16, float("nan"), tmp_path / "1", "cpu")
+    assert drawn.shape == (10, 16, 16, 3) and labels == ["a"] * 5 + ["b"] * 5
+    third = draw_batch(model, samples(), "b", range(2, 4), 16, float("nan"), "cpu")
+    assert np.array_equal(third, drawn[7:9])
+    assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[5])
+    larger = draw_batch(model, samples(), "b", range(2), 24, float("nan"), "cpu")
+    assert larger.shape == (2, 24, 24, 3), "another size, another field of view"
+
+
+def test_a_drawing_that_was_stopped_goes_on_to_the_same_pictures(tmp_path):
+    torch.set_num_threads(1)
+    model = model_of()
+    whole, _ = draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "whole", "cpu")
+    for _ in range(2):  # of three batches
+        with pytest.raises(Stopped):
+            draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+    pieces, _ = draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+    assert np.array_equal(whole, pieces)
+
+
+def test_a_model_keeps_its_classes_and_its_batch_statistics(tmp_path):
+    model = model_of(NETWORKS[1], classes=("x", "y", "z"))
+    model.train()
+    model(torch.randn(8, 3, 16, 16), torch.ones(8), torch.ones(8))
+    weights = model.network.state_dict()
+    assert weights["down.0.norm0.num_batches_tracked"] == 1
+    save_model(tmp_path, weights, section(NETWORKS[1]), model.normalisation, patch_px=16, classes=["x", "y", "z"])
+    again = load_model(tmp_path)
+    assert again.classes == ["x", "y", "z"]
+    x, one = torch.randn(2, 3, 16, 16), torch.ones(2)
+    assert torch.equal(again(x, one, one), model.eval()(x, one, one))

@@ -1,0 +1,67 @@
+"""Samplers against a case where the perfect denoiser is known: Gaussian data."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.models.objectives import karras_sigmas
+from histogenesis.sampling.solvers import SAMPLERS, evaluations, release_sigma, sample, stages
+
+MEAN, STD = 0.7, 0.5
+
+
+def perfect(x, sigma):
+    """E[x0 | x] for data N(MEAN, STD^2)."""
+    return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
+
+
+def exact_end(noise, sigma_max):
+    """The probability-flow ODE of Gaussian data, solved: x - MEAN shrinks by STD / sqrt(STD^2 + sigma_max^2)."""
+    return MEAN + (noise * sigma_max - MEAN) * STD / (STD**2 + sigma_max**2) ** 0.5
+
+
+def error(kind, steps):
+    noise = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
+    end = sample(perfect, noise, stages(kind, steps, 0.002, 10.0, 7.0))
+    return float((end - exact_end(noise, 10.0)).abs().max())
+
+
+@pytest.mark.parametrize(("kind", "order"), [("euler", 1), ("heun", 2), ("dpmpp-2m", 2)])
+def test_order_of_convergence(kind, order):
+    errors = np.array([error(kind, steps) for steps in (32, 64, 128)])
+    measured = np.log2(errors[:-1] / errors[1:])
+    # The last step, from sigma_min to 0, is of first order in all of them; it is tiny, so the order shows all the same.
+    assert np.all(np.abs(measured - order) < 0.35), f"{kind}: errors {errors}, orders {measured}"
+
+
+@pytest.mark.parametrize("kind", ["dpmpp-2m", "euler", "heun"])
+def test_end_distribution_is_the_data_distribution(kind):
+    noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    end = sample(perfect, noise, stages(kind, 64, 0.002, 80.0, 7.0))
+    # Euler's error at 64 steps is a few per cent; the others' far less.
+    tolerance = 0.05 if kind == "euler" else 0.012
+    assert abs(float(end.mean()) - MEAN) < tolerance
+    assert abs(float(end.std()) / STD - 1) < tolerance
+
+
+@pytest.mark.parametrize("kind", sorted(SAMPLERS))
+def test_one_evaluation_per_stage(kind):
+    assert len(stages(kind, 12, 0.002, 80.0, 7.0)) == evaluations(kind, 12)
+
+
+def test_karras_sigmas_meet_their_ends():
+    sigmas = karras_sigmas(18, 0.002, 80.0, 7.0)
+    assert len(sigmas) == 19
+    assert sigmas[0] == pytest.approx(80) and sigmas[-2] == pytest.approx(0.002) and sigmas[-1] == 0
+    assert all(a > b for a, b in pairwise(sigmas))
+
+
+def test_release_sigma_frees_exactly_the_last_steps():
+    sigmas = karras_sigmas(40, 0.002, 80.0, 7.0)
+    for last in (0, 1, 28, 39):
+        release = release_sigma(sigmas, last)
+        assert sum(sigma <= release for sigma in sigmas[:-1]) == last
+    with pytest.raises(ValueError, match="frees all 40 steps; use at most 39"):
+        release_sigma(sigmas, 40)
