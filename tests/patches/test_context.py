@@ -98,6 +98,8 @@ def test_it_is_aligned_on_the_real_slides_at_hand(test_data):
             x, y = where_it_is_darkest(slide)
             target = read_padded(slide, x, y, 80, mpp, background)
             context = read_context(slide, x, y, 80, mpp, 5.0, background)
+            if target.std() < 8:
+                continue  # glass: nothing that could be aligned
             left, fit, right = (misfit(target, context, 5.0, shift) for shift in (-1, 0, 1))
             assert fit < 0.6 * min(left, right), f"{path}: {left}, {fit}, {right}"
             tried += 1
