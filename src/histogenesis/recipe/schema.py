@@ -10,8 +10,8 @@ EXTENDS = {
     "type": "string",
     "minLength": 1,
     "title": "Extends",
-    "description": "another recipe, beside this one or of config/: all that is not said here is as there; a list replaces a list"
-    " whole, null takes a key away, and `run` is not inherited",
+    "description": "another recipe, beside this one or of config/: all that is not said here is as there; a list replaces"
+    " a list whole, null takes a key away, and `run` is not inherited",
 }
 
 
