@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ sys.path.insert(0, str(HOME / "src"))
 from histogenesis.recipe import RecipeError, canonical, parse_recipe
 from histogenesis.recipe.data import LABELLED
 from histogenesis.core.errors import BadInput
+from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.digests import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
@@ -37,6 +39,7 @@ except (RecipeError, BadInput) as error:
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
 TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
+STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
@@ -106,6 +109,9 @@ def user_files():
             found[f"{patches.kind}:{patches.path}"] = source_files(source, patches.kind, *columns)
     for name in TAKEN.values():
         found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
+    for name in STARTS.values():
+        with suppress(BadInput):  # which is said below
+            found[name] = [folder_of(name) / file for file in MODEL_FILES]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
 
 
@@ -115,6 +121,12 @@ CONTENTS = content_digests(chain.from_iterable(USER_FILES.values()), Path(".hist
 # A run that was handed on without its slides says what they held (histogenesis/provenance/share.py).
 HANDED_ON = Path(RUN, "contents.json")
 HANDED_ON = json.loads(HANDED_ON.read_text()) if HANDED_ON.exists() else {}
+
+for name, path in STARTS.items():
+    if path not in USER_FILES and path not in HANDED_ON:
+        raise WorkflowError(
+            f"models.{name}.training.start: {path}: there is no such model, in a folder or among those that ship"
+        )
 
 for name, path in TAKEN.items():
     if not USER_FILES[path] and path not in HANDED_ON:
