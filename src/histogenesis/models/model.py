@@ -214,6 +214,7 @@ def save_model(
         "conditions": section.conditions,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "sigma_data": normalisation.sigma_data,
+        "training_sigmas": training_sigmas(section),
         "parameters": sum(v.numel() for v in weights.values()),
         "section": section.model_dump(mode="json"),
         **facts,
@@ -221,6 +222,11 @@ def save_model(
     (folder / "model.json.part").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     for name in ("model.safetensors", "model.json"):
         os.replace(folder / f"{name}.part", folder / name)
+
+
+def training_sigmas(section: ModelSection) -> list[float | None]:
+    """The least and the largest noise level that a model learns; null for no bound."""
+    return list(make_objective(section.objective).trained) if section.denoises else [None, None]
 
 
 def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser | Upscaler:

@@ -116,6 +116,30 @@ def check_steps(sampler: Sampler, model: Model) -> None:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 
+def check_size(px: int, model: Model) -> None:
+    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
+    learnt = model.training.crop_px
+    if learnt and model.attends and px != learnt:
+        raise ValueError(
+            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
+        )
+
+
+def check_noise(sigma: float, model: Model, remedy: str) -> None:
+    """Raises ValueError where drawing would start above the noise that a model learns; the message lacks the model's name."""
+    limit = getattr(model.objective, "sigma_limit", None)
+    if limit and sigma > limit * (1 + 1e-6):
+        raise ValueError(
+            f"learns noise up to sigma {limit:g} (objective.sigma_limit), and would start at {sigma:g}; {remedy}"
+        )
+
+
+def first_sigma(level: Level, n: int) -> float:
+    """The noise at which the n-th network of a level starts."""
+    start = getattr(level, "start", None) if n == len(level.networks) - 1 else None
+    return start.sigma if start else level.networks[n].sampler.sigma_max
+
+
 def check_latent(level: Level, model: Model) -> None:
     """Raises ValueError where a level cannot be drawn in a latent space; the message lacks the model's name."""
     draws = f"draws in the latent space of {model.autoencoder!r}"
@@ -157,6 +181,12 @@ def check_network(
     """
     network, networks = level.networks[n], level.networks
     check_steps(network.sampler, model)
+    check_size(network.tile_px, model)
+    check_noise(
+        first_sigma(level, n),
+        model,
+        "start from the level above at most there (`start: {sigma: ...}`), or set sampler.sigma_max",
+    )
     if model.autoencoder:
         check_latent(level, model)
     if network.tile_px % model.size_multiple_px:

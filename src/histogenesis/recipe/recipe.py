@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_steps
+from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.samples import Samples, Study
@@ -149,6 +149,8 @@ class Recipe(Section):
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
         try:
             check_steps(samples.sampler, model)
+            check_size(size, model)
+            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
         except ValueError as error:
             raise ValueError(f"{where}: model {samples.model!r} {error}") from None
         if {"lowres", "context"} & set(model.conditions):
