@@ -58,13 +58,14 @@ OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.
 OF_USE = [name for name in RECIPE.samples if RECIPE.measures_utility(name)]  # by what a classifier learns from them
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
-# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine. PYTHONPATH
-# is set within the job: Snakemake takes it out of a conda job's environment.
+# Jobs find scripts and library through the environment, so that no rule's text holds a path of this machine; and what only is
+# checked, such as the ladder, so that a level that is added below redraws none above. PYTHONPATH is set within the job: Snakemake takes it out of a conda job's environment.
 os.environ.update(
     SCRIPTS=str(HOME / "workflow/scripts"),
     LIBRARY=str(HOME / "src"),
     RUN_DIR=RUN,
     SLIDE_TABLE=slides.table or "",
+    LADDER=json.dumps(RECIPE.synthetic.drawn_mpps if RECIPE.synthetic else {}),
 )
 shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
