@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +15,7 @@ sys.path.insert(0, str(HOME / "src"))
 from histogenesis.recipe import RecipeError, canonical, parse_recipe
 from histogenesis.recipe.data import LABELLED
 from histogenesis.core.errors import BadInput
-from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
+from histogenesis.models.pretrained import model_folder
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.digests import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
@@ -33,13 +32,14 @@ try:
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
+    STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
+    START_FOLDERS = {start: model_folder(start) for start in STARTS.values()}
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
 TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
-STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
@@ -111,8 +111,7 @@ def user_files():
     for name in TAKEN.values():
         found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
     for name in STARTS.values():
-        with suppress(BadInput):  # which is said below
-            found[name] = [folder_of(name) / file for file in MODEL_FILES]
+        found[name] = [START_FOLDERS[name] / "model.safetensors", START_FOLDERS[name] / "model.json"]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
 
 
@@ -124,7 +123,7 @@ HANDED_ON = Path(RUN, "contents.json")
 HANDED_ON = json.loads(HANDED_ON.read_text()) if HANDED_ON.exists() else {}
 
 for name, path in STARTS.items():
-    if path not in USER_FILES and path not in HANDED_ON:
+    if len(USER_FILES[path]) < 2 and path not in HANDED_ON:
         raise WorkflowError(
             f"models.{name}.training.start: {path}: there is no such model, in a folder or among those that ship"
         )

@@ -10,7 +10,6 @@ from test_training import Stripes, section
 from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser, Normalisation, build_model, load_model, save_model
-from histogenesis.models.shipped import folder_of
 from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, validation_loss
 
@@ -119,12 +118,13 @@ def test_a_start_is_known_by_its_content(trained, tmp_path):
     assert Start(str(tmp_path / "copy")).digest != Start(str(trained)).digest
 
 
-def test_a_start_that_is_not_there_names_those_that_ship(tmp_path, monkeypatch):
-    place = tmp_path / "pretrained"
-    (place / "gut").mkdir(parents=True)
-    for name in ("model.json", "model.safetensors"):
-        (place / "gut" / name).touch()
-    monkeypatch.setattr("histogenesis.models.shipped.PLACES", [place])
-    assert folder_of("gut") == place / "gut"
-    with pytest.raises(BadInput, match=r"training.start: gutt: no folder .* \(those are: gut\)"):
+def test_a_start_that_is_not_there_names_those_that_ship(monkeypatch):
+    monkeypatch.setattr("histogenesis.models.start.pretrained_names", lambda: ["gut-he"])
+    with pytest.raises(BadInput, match=r"training.start: gutt: there is no folder .* that ships \(those are: gut-he\)"):
         Start("gutt")
+
+
+def test_a_model_that_ships_is_found_by_name(trained, monkeypatch):
+    by_path = Start(str(trained)).digest
+    monkeypatch.setattr("histogenesis.models.start.model_folder", {"stripes": trained}.get)
+    assert Start("stripes").digest == by_path

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from histogenesis.core.geometry import same_mpp
 from histogenesis.core.sigmas import release_sigma
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from histogenesis.recipe.models import AnyNetwork, Model
 
 RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
-MPP_TOLERANCE = 0.03  # relative: what a model has learned serves at so nearly the same resolution
 
 
 def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int] | None) -> None:
@@ -178,7 +178,7 @@ def first_sigma(level: Level, n: int) -> float:
 
 def learns(mpp: float, mpps: list[float]) -> bool:
     """Whether one of the resolutions that a model has learned is this one, within 3 %."""
-    return any(math.isclose(mpp, one, rel_tol=MPP_TOLERANCE) for one in mpps)
+    return any(same_mpp(mpp, one) for one in mpps)
 
 
 def check_attention(network: AnyNetwork, size_px: int) -> None:
