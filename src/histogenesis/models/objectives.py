@@ -126,11 +126,3 @@ def make_objective(section: AnyObjective) -> EDM | Prediction | SuperResolution:
     if section.kind == "super-resolution":
         return SuperResolution()
     return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr, section.loss)
-
-
-def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
-    """`steps` noise levels from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5)."""
-    if steps == 1:
-        return [sigma_max, 0.0]
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return [(high + i / (steps - 1) * (low - high)) ** rho for i in range(steps)] + [0.0]

@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps
+from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.samples import Samples, Study
@@ -63,6 +63,10 @@ class Recipe(Section):
                     f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
                     f" {size} px patches do not allow; use a multiple of {deep} px"
                 )
+            try:
+                check_attention(model.network, size // model.latent_px)
+            except ValueError as error:
+                raise ValueError(f"models.{name}: its network {error}") from None
             if "mpp" in model.conditions and not self.patches[model.patches].mpps:
                 raise ValueError(
                     f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
