@@ -4,6 +4,9 @@ What is away (a disk that is not mounted, an archive) keeps the fingerprint that
 nothing that is finished runs again without it; a run that would need it is refused, unless --config accept_missing=true.
 """
 
+from contextlib import suppress
+
+from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.fingerprints import combined, fingerprints
 from snakemake.logging import logger
@@ -24,8 +27,10 @@ def user_files():
             source = slide_path(patches.path, Path(RUN))
             columns = patches.file_column, patches.class_column
             found[f"labelled/{name}"] = source_files(source, patches.kind, *columns)
-    for model, name in TAKEN.items():
-        found[f"model/{model}"] = [Path(name, "model.safetensors"), Path(name, "model.json")]
+    for kind, sources in (("model", TAKEN), ("start", STARTS)):
+        for model, source in sources.items():
+            with suppress(BadInput):  # which is said below
+                found[f"{kind}/{model}"] = [folder_of(source) / file for file in MODEL_FILES]
     return found
 
 
@@ -35,7 +40,8 @@ def contents():
     known = fingerprints((path for paths in files.values() for path in paths), Path(".histogenesis/fingerprints.jsonl"))
     remembered = json.loads(REMEMBERED.read_text()) if REMEMBERED.exists() and not ACCEPT_MISSING else {}
     here, away = {}, {}
-    for name, paths in files.items():
+    names = [f"model/{name}" for name in TAKEN] + [f"start/{name}" for name in STARTS]
+    for name, paths in {**dict.fromkeys(names, []), **files}.items():
         digests = [known[path] for path in paths]
         if name in remembered and (None in digests or not digests):
             away[name] = remembered[name]
@@ -44,17 +50,24 @@ def contents():
     return here, away
 
 
-HERE, AWAY = (PLAN["contents"], {}) if PLAN else contents()
+PRESENT, AWAY = (PLAN["contents"], {}) if PLAN else contents()
 
-for name, path in TAKEN.items():
-    if f"model/{name}" not in HERE | AWAY:
-        raise WorkflowError(f"models.{name}: there is no model in {path}; first run the recipe that trains it, here")
+# A model that this run does not train is there, or was there when the run was handed on.
+for kind, where, sources in (("model", "models.{}", TAKEN), ("start", "models.{}.training.start", STARTS)):
+    for name, source in sources.items():
+        if f"{kind}/{name}" not in PRESENT | AWAY:
+            try:
+                folder_of(source)
+            except BadInput as error:
+                raise WorkflowError(
+                    f"{where.format(name)}: {error}; or first run the recipe that trains it, here"
+                ) from None
 
 
 def content(kind, name):
     """Fingerprint of what a user brought; a file that was never there has none (the slide's record will say so)."""
     key = f"{kind}/{name}"
-    return f"content:{key}@{HERE.get(key) or AWAY.get(key, 'none')}"
+    return f"content:{key}@{PRESENT.get(key) or AWAY.get(key, 'none')}"
 
 
 def content_of_slides():
@@ -66,7 +79,7 @@ def content_of_slides():
 def what_is_away(names):
     """`slide b (archive/b.svs), ...` for a sentence."""
     files = user_files()
-    some = [f"{name.replace('/', ' ')} ({files[name][0] if files[name] else 'its folder'})" for name in sorted(names)]
+    some = [f"{name.replace('/', ' ')} ({files[name][0] if files.get(name) else 'its folder'})" for name in sorted(names)]
     return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
 
 

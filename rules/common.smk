@@ -5,13 +5,9 @@ import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
-HOME = Path(workflow.basedir)
-sys.path.insert(0, str(HOME / "src"))
-
-from histogenesis.recipe import RecipeError, parse_recipe
+from histogenesis.recipe import RecipeError, extended, parse_recipe
 from histogenesis.recipe.data import LABELLED
 from histogenesis.recipe.identity import identity
 from histogenesis.recipe.told import recipe_of_text, recipe_text, told as told_of
@@ -28,15 +24,23 @@ def slide_table(slides):
     return str(table if table.exists() or not (HOME / table).exists() else HOME / table)
 
 
+def recipe_values():
+    """What Snakemake has read, over the recipe that it extends: a file beside the one given last, or from where snakemake runs."""
+    files = [Path(file).resolve() for file in reversed(workflow.configfiles)]
+    folders = [*(file.parent for file in files), Path(".")]
+    return extended(config, folders, str(files[0]) if files else "the recipe", files)
+
+
 # What the main process plans with, written when a run starts (start.smk): jobs read it, so that they work nothing out again,
 # and a recipe that is edited meanwhile counts from the next start on.
-STATE = Path("results", str(config.get("run")), "state")
 PLAN = None
-if not workflow.is_main_process and (STATE / "planned.json").exists():
-    PLAN = json.loads((STATE / "planned.json").read_text())
 
 try:
-    RECIPE = recipe_of_text((STATE / "recipe.json").read_text()) if PLAN else parse_recipe(config, "the recipe")
+    values = recipe_values()
+    STATE = Path("results", str(values.get("run")), "state")
+    if not workflow.is_main_process and (STATE / "planned.json").exists():
+        PLAN = json.loads((STATE / "planned.json").read_text())
+    RECIPE = recipe_of_text((STATE / "recipe.json").read_text()) if PLAN else parse_recipe(values, "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
@@ -45,7 +49,8 @@ except (RecipeError, BadInput) as error:
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
-TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
+TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
+STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.values()}) if RECIPE.study else []
@@ -60,6 +65,7 @@ os.environ.update(
     RUN_DIR=RUN,
     RECIPE=str(STATE / "recipe.json"),
     SLIDE_TABLE=slides.table or "",
+    LADDER=json.dumps(RECIPE.synthetic.drawn_mpps if RECIPE.synthetic else {}),
 )
 shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)

@@ -67,6 +67,7 @@ rule train_model:
         options=told("train_model"),
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
+        start=lambda w: content("start", w.model),
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=told("train_model", "cpu_threads"),
         code=code("train_model.py"),

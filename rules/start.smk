@@ -65,7 +65,7 @@ def kept_outputs():
 def what_is_planned():
     """What jobs read in place of working it out again."""
     return {
-        "contents": HERE | AWAY,
+        "contents": PRESENT | AWAY,
         "code": {path.name: code(path.name) for path in sorted((HOME / "workflow/scripts").glob("[a-z]*.py"))},
         "environments": {name: environment(name) for name in ("slides", "torch", "evaluation")},
     }
@@ -83,7 +83,7 @@ onstart:
     write_text(STATE / "recipe.json", recipe_text(RECIPE))
     write_json(STATE / "slides.json", {name: row.model_dump(mode="json") for name, row in SLIDES.items()})
     write_json(STATE / "planned.json", what_is_planned())
-    write_json(REMEMBERED, HERE | AWAY)
+    write_json(REMEMBERED, PRESENT | AWAY)
     for path in itertools.chain.from_iterable(job.log for job in jobs):
         Path(path).unlink(
             missing_ok=True

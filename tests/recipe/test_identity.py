@@ -68,7 +68,7 @@ def made_up(root) -> list[Recipe]:
 
 
 def jobs(recipe: Recipe) -> dict[tuple, object]:
-    """All that decides on a run's jobs as far as the recipe goes: (rule, wildcards) -> what it is told, and which set it reads."""
+    """What decides on a run's jobs, as far as the recipe goes: (rule, wildcards) -> what it is told, and which set it reads."""
     found = {}
 
     def add(rule, reads=None, **wildcards):

@@ -70,7 +70,7 @@ def graph(
 ) -> bytes:
     """The metadata file. `files`: name -> sha256, contentSize; `left_out`: name -> sha256 of what is not in the crate;
 
-    `facts`: commit, clean, versions, brought (name -> fingerprint of the user's slides, outlines, encoders); `devices`: output ->
+    `facts`: commit, clean, versions, brought (name -> fingerprint of what the user brought); `devices`: output ->
     what it was computed on.
     """
     made = Graph()

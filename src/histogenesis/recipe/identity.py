@@ -4,7 +4,7 @@
     evaluation[encoders,images]@51c0...    some keys of a section
     samples/ddpm[-compare]@0d11...         all but some
 
-A key that says of itself that it bears on no bytes (`bears_on_bytes: false` in the schema: how often to report, on how many GPUs,
+A key that says of itself that it bears on no byte (`bears_on_bytes: false` in the schema: how often to report, how many GPUs,
 under which path) is no part of the digest. The word is also an address: `{recipe file}#{identity}`, in place of a section as
 JSON, is what steps are given (`section_text`).
 """
