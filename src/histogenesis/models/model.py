@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, huber_loss
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.modes import as_umask
 from histogenesis.models.conditions import STEPS_TOLD, pictures_of
 from histogenesis.models.networks.classic_unet import ClassicUNet
 from histogenesis.models.networks.ddpmpp import DDPMpp
@@ -208,6 +209,7 @@ def save_model(
     """Write model.safetensors and model.json; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / "model.safetensors.part")
+    as_umask(folder / "model.safetensors.part")
     description = {
         "network": section.network.model_dump(mode="json"),
         "objective": section.objective.model_dump(mode="json"),
