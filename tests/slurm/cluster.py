@@ -166,6 +166,25 @@ class Cluster:
         for process in dead:
             process.wait()
 
+    @contextlib.contextmanager
+    def settings(self, **values: str | int):
+        """Other lines of slurm.conf for a while; the controller is started anew with them."""
+        path = self.folder / "conf/slurm.conf"
+        before = path.read_text()
+        kept = [line for line in before.splitlines() if line.split("=")[0] not in values]
+        path.write_text("\n".join([*(f"{key}={value}" for key, value in values.items()), *kept]) + "\n")
+        self._new_controller()
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self._new_controller()
+
+    def _new_controller(self) -> None:
+        self.stop_controller()
+        self.start_controller()
+        self._wait("slurmctld", self._all_idle)
+
     def stop_controller(self) -> None:
         """SLURM does not answer any more; jobs go on."""
         (index,) = [i for i, (name, _) in enumerate(self.daemons) if name == "slurmctld"]
