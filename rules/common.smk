@@ -5,8 +5,12 @@ import json
 import os
 import re
 import shlex
+import sys
 from itertools import chain
 from pathlib import Path
+
+HOME = Path(str(workflow.current_basedir)).parent  # also where another workflow uses this one as a module
+sys.path.insert(0, str(HOME / "src"))
 
 from histogenesis.recipe import RecipeError, canonical, extended, parse_recipe
 from histogenesis.recipe.data import LABELLED
