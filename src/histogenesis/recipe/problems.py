@@ -213,8 +213,8 @@ def section_at(kind: Any, parts: list[Any], values: Any) -> type[BaseModel] | No
         return section_at(field.annotation, parts[1:], inner)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        fitting = [one for one in arguments if fits(one, values)]
-        return next(filter(None, (section_at(one, parts, values) for one in [*fitting, *arguments])), None)
+        likeliest = sorted(arguments, key=lambda one: likeness(one, values), reverse=True)
+        return next(filter(None, (section_at(one, parts, values) for one in likeliest)), None)
     if hasattr(kind, "__metadata__"):
         return section_at(arguments[0], parts, values)
     if origin in (list, tuple, dict) and parts:
@@ -225,15 +225,12 @@ def section_at(kind: Any, parts: list[Any], values: Any) -> type[BaseModel] | No
     return None
 
 
-def fits(kind: Any, values: Any) -> bool:
-    """Whether a section is of this kind: by its `kind`, or by the keys that only one of several has."""
+def likeness(kind: Any, values: Any) -> tuple[bool, int]:
+    """How likely a section is meant to be of this kind: by its `kind`, then by how many of its keys that has."""
     while hasattr(kind, "__metadata__"):
         kind = get_args(kind)[0]
     if not (isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(values, Mapping)):
-        return False
+        return False, -1
     field = kind.model_fields.get("kind")
-    if field is None:
-        required = [name for name, one in kind.model_fields.items() if one.is_required()]
-        return all(name in values for name in required)
-    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return values.get("kind", field.default) in words
+    words = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+    return bool(field) and values.get("kind", field.default) in words, len(set(values) & set(kind.model_fields))

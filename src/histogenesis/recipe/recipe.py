@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_steps
+from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
@@ -95,6 +95,10 @@ class Recipe(Section):
                 f"{where}: the network halves its picture {deep.bit_length() - 1} times, which {size} px patches do not"
                 f" allow; use a multiple of {deep} px"
             )
+        try:
+            check_attention(model.network, size // model.latent_px)
+        except ValueError as error:
+            raise ValueError(f"{where}: its network {error}") from None
         if "mpp" in model.conditions and not patches.mpps:
             raise ValueError(
                 f"{where}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or set"
@@ -170,6 +174,8 @@ class Recipe(Section):
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
         try:
             check_steps(samples.sampler, model)
+            check_size(size, model)
+            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
         except ValueError as error:
             raise ValueError(f"{where}: model {samples.model!r} {error}") from None
         if {"lowres", "context"} & set(model.conditions):
