@@ -31,7 +31,7 @@ MISTAKES = {
     "synthetic.levels[1].joining": ((*LEVELS, 1, "joining"), {"kind": "grid_shift"}, "did you mean 'grid-shift'?"),
     "synthetic.levels[2].sampler.step": ((*LEVELS, 2, "sampler"), {"step": 3}, "unknown key; did you mean `steps`?"),
     "synthetic.levels[1]": ((*LEVELS, 1, "size_px"), [60, 96], "is not twice that of the level above"),
-    "models.shared.training.crop_px": (("models", "shared", "training", "crop_px"), 8, "must see whole patches"),
+    "models.shared": (("models", "shared", "conditions"), ["mpp", "mpp"], "conditions are listed twice"),
 }
 
 
