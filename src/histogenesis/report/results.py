@@ -11,7 +11,7 @@ from histogenesis.metrics.coherence.strips import open_levels, read_plan
 from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
 from histogenesis.report.gather import Model, Run, Synthetic
 from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
-from histogenesis.report.verdict import statements
+from histogenesis.report.verdict import bottom_line, statements
 
 SHOWN_SLIDES = 4
 SHOWN_SHEETS = 3
@@ -27,7 +27,8 @@ def figure(run: Run, file, caption: str, long_side: int, label: str = "") -> Fig
 
 
 def verdict(run: Run) -> Section:
-    return Section("verdict", "Verdict", [Verdict(statements(run))])
+    found = statements(run)
+    return Section("verdict", "Verdict", [Verdict(found, bottom_line(found))])
 
 
 def synthetic(run: Run) -> Section | None:
