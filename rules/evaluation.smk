@@ -133,6 +133,8 @@ rule evaluate_patches:
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
         condition=f"{RUN}/evaluation/condition.json",
+        evidence=f"{RUN}/evaluation/evidence.json",
+        patches=directory(f"{RUN}/evaluation/evidence"),
         pairs=report(
             f"{RUN}/evaluation/closest_pairs.png",
             caption="../workflow/report/closest_pairs.rst",

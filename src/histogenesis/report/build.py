@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from histogenesis.report import material, results, studies
+from histogenesis.report import material, numbers, results, studies
 from histogenesis.report.blocks import Section, relative_address
 from histogenesis.report.gather import gather
 
@@ -24,7 +24,7 @@ SECTIONS = [
     studies.study,
     studies.samples,
     results.memorisation,
-    results.metrics,
+    numbers.numbers,
     results.coherence,
     results.models,
     material.set_aside,

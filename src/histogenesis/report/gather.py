@@ -130,6 +130,7 @@ class Run:
     memorisation: dict = field(default_factory=dict)
     condition_file: Path | None = None
     condition: dict = field(default_factory=dict)
+    evidence: dict = field(default_factory=dict)  # evaluation/evidence.json: the patches behind the numbers
     other_evaluations: list[Path] = field(default_factory=list)
     benchmarks: list[Benchmark] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -175,6 +176,8 @@ def gather(run_dir: str | Path) -> Run:
             run.memorisation_file, run.memorisation = path, _try(run, path, _object) or {}
         elif path.name == "condition.json":
             run.condition_file, run.condition = path, _try(run, path, _condition) or {}
+        elif path.name == "evidence.json":
+            run.evidence = _try(run, path, _object) or {}
         else:
             run.other_evaluations.append(path)
     for path in sorted(folder.glob("benchmarks/**/*.tsv")):

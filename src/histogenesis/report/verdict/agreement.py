@@ -23,7 +23,9 @@ def tiles(run: Run) -> Iterator[Statement]:
             text = "Tiles: no two tiles meet inside tissue, so there is no seam to look for."
             yield Statement("open", text, None, "seams", "seams not measured")
         else:
-            yield Statement("open", "Not measured: whether tiles join without seams.", None, "seams", "seams not measured")
+            yield Statement(
+                "open", "Not measured: whether tiles join without seams.", None, "seams", "seams not measured"
+            )
         return
     measured = [entry for entry in scored if entry[0]["high"] < rules.WIDE_SEAM or entry[0]["low"] > 1]
     if not measured:
@@ -54,7 +56,7 @@ def tiles(run: Run) -> Iterator[Statement]:
         clause = "" if seen else "no seams found"
         yield Statement("good", f"{text} {_worst(scored)}.", _worst_file(scored), "seams", clause)
     if seen:
-        text = f"Tiles: to {seen[0]['encoder']}, crops across tile lines differ from crops beside them at {seen[0]['mpp']:g} mpp"
+        text = f"Tiles: to {seen[0]['encoder']}, crops across tile lines differ from crops beside at {seen[0]['mpp']:g} mpp"
         text += f" ({count_text(len(seen), 'test')} of p < {rules.SEAM_P:g} after correction; on real slides none)."
         yield Statement("bad", text, run.metrics_file, "seams", "tiles do not belong together")
 
@@ -63,9 +65,7 @@ def _seen_by_encoders(run: Run) -> list[dict]:
     """Rows of seam_mmd whose permutation test says that there is a seam, and that of real slides says nothing."""
     rows = [row for row in run.metrics if row.get("name") == "seam_mmd" and isinstance(row.get("p"), int | float)]
     rows = [row for row in rows if row.get("speaks") is not False]
-    found = [
-        row for row in rows if row["p"] * len(rows) < rules.SEAM_P and (row.get("floor_p") or 0.0) >= rules.SEAM_P
-    ]
+    found = [row for row in rows if row["p"] * len(rows) < rules.SEAM_P and (row.get("floor_p") or 0.0) >= rules.SEAM_P]
     return sorted(found, key=lambda row: row["p"])
 
 

@@ -30,7 +30,8 @@ def bottom_line(statements: Sequence[Statement]) -> Statement:
     status = min((one.status for one in said), key=RANK.__getitem__, default="open")
     if status in ("good", "fact") and not all(topic in topics for topic in MUST):
         status = "open"
-    text = headline + (": " + "; ".join(clauses) if clauses else "")
+    text = "; ".join(clauses)
+    text = headline + (("; " if ":" in headline else ": ") + text if text else "")
     return Statement(status, text + ".")
 
 

@@ -35,7 +35,9 @@ def likeness(run: Run) -> Iterator[Statement]:
     where = {word: [mpp for mpp, found in words.items() if found == word] for word in set(words.values())}
     if where.get("far"):
         headline, status = "far", "bad"
-        text = f"Likeness: more than half as far from real tissue as tissue without any structure is, {at(where['far'])}"
+        text = (
+            f"Likeness: more than half as far from real tissue as tissue without any structure is, {at(where['far'])}"
+        )
         clause = f"no better than structureless noise would be, or nearly so, {at(where['far'])}"
     elif where.get("worse"):
         headline, status = "worse", "look"
@@ -71,6 +73,8 @@ def _of_resolution(rows: Rows) -> str:
         return "far"
     if sum(d.word == "worse" for d in known) >= least:
         return "worse"
+    if len(known) < rules.MOST * sum(row.get("speaks") is not False for row, _ in rows):
+        return "unknown"  # a few good numbers beside many that are missing say nothing
     return "within" if sum(d.word == "within" for d in known) >= least else "near"
 
 
@@ -83,7 +87,9 @@ def _reasons(rows: Rows, mpp: float) -> str:
         text += f": {silent[0]}"
     shares = [d.share for _, d in rows if d.share is not None]
     if shares:
-        text += f"; the middle one stands at {100 * float(np.median(shares)):.0f} % of the way from real to structureless"
+        text += (
+            f"; the middle one stands at {100 * float(np.median(shares)):.0f} % of the way from real to structureless"
+        )
     return text
 
 
@@ -115,9 +121,9 @@ def colours(run: Run) -> Iterator[Statement]:
     if apart:
         distance, limit, _ = max(apart, key=lambda entry: entry[0] / entry[1])
         right = distance <= limit
-        text = f"Colours: the mean colour lies {distance:.0f} (CIELAB) from the nearest real slide's; up to {limit:.0f} would be"
-        text += " a slide like others."
-        clause = "colours right" if right else "colours off"
+        text = f"Colours: the mean colour lies {distance:.0f} (CIELAB) from the nearest real slide's; up to {limit:.0f} would"
+        text += " be a slide like others."
+        clause = "colours right" if right else ""  # if it is off, its condition says so
         yield Statement("good" if right else "look", text, run.condition_file, "colours", clause)
 
 
@@ -191,7 +197,7 @@ def _failures(real: dict, one: dict) -> Iterator[tuple[str, str, str]]:
             yield "far", f"{where} is {level['contrast'] / contrast:.1f} times as harsh as tissue", text
         distance, limit = colour_distance(level, beside)
         if distance > limit:
-            text = f"the colour of {where} is {distance:.0f} (CIELAB) from the nearest real slide's, at most {limit:.0f} is usual"
+            text = f"the colour of {where} is {distance:.0f} (CIELAB) from the nearest real slide's; usual: {limit:.0f} at most"
             yield "colour", f"colour off on {where}", text
 
 

@@ -13,7 +13,9 @@ SAME_MPP = 0.03  # relative: two resolutions that differ by less are one
 def drawn(run: Run) -> Iterator[Statement]:
     slides = [one for one in run.synthetic if one.levels or one.tif]
     if not slides:
-        yield Statement("open", "No synthetic slide was drawn in this run.", None, "condition", "no synthetic slide", "undrawn")
+        yield Statement(
+            "open", "No synthetic slide was drawn in this run.", None, "condition", "no synthetic slide", "undrawn"
+        )
         return
     text = f"{count_text(len(slides), 'synthetic slide').capitalize()}"
     measured = [level for one in slides for level in one.coherence.get("levels", [])]
@@ -121,13 +123,17 @@ def skipped(run: Run) -> Iterator[Statement]:
             if not learnt:
                 text = f"Nothing was learnt at {where}: patch set {name} has no training patch there ({without} of"
                 text += f" {count_text(len(files), 'slide')} gave none, as a rule for being scanned more coarsely)."
-                yield Statement("bad", text, run.folder / "patches" / name, "material", f"nothing was learnt at {where}")
+                yield Statement(
+                    "bad", text, run.folder / "patches" / name, "material", f"nothing was learnt at {where}"
+                )
             elif not kept and held:
                 text = f"Nothing was held out at {where} (patch set {name}): no number speaks of it."
                 yield Statement("look", text, run.folder / "patches" / name, "material", f"nothing held out at {where}")
             elif without:
                 text = f"At {where}, {without} of {count_text(len(files), 'slide')} gave no patch (set {name})."
-                yield Statement("look", text, run.folder / "patches" / name, "material", f"{without} slides skipped at {where}")
+                yield Statement(
+                    "look", text, run.folder / "patches" / name, "material", f"{without} slides skipped at {where}"
+                )
 
 
 def _near(counts: dict[float, int], mpp: float) -> int:
