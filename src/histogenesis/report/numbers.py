@@ -120,7 +120,9 @@ def evidence(run: Run) -> list[Figure]:
     found: dict[str, tuple[Path, str]] = {}
     for encoder, mpps in (run.evidence.get("encoders") or {}).items():
         for mpp, one in mpps.items():
-            caption = f"As {encoder} sees it, {mpp} µm/px: generated patches at even ranks from the nearest to the furthest"
+            caption = (
+                f"As {encoder} sees it, {mpp} µm/px: generated patches at even ranks from the nearest to the furthest"
+            )
             caption += " from real ones, then the furthest of all; below each the nearest held-out real patch"
             if path := _run_file(run, one.get("picture")):
                 found[_id(encoder, mpp)] = path, caption
