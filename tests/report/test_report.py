@@ -20,8 +20,9 @@ from docutils.core import publish_doctree
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
-from histogenesis.report.build import ASSETS, SCRIPTS, build_report
+from histogenesis.report.build import build_report
 from histogenesis.report.gather import gather
+from histogenesis.report.page.render import HERE, SCRIPTS
 from histogenesis.report.verdict import statements
 
 
@@ -55,7 +56,7 @@ def report(run: Path) -> Page:
 
 
 def own_scripts() -> list[str]:
-    return [(ASSETS / name).read_text().strip() for name in SCRIPTS]
+    return [(HERE / name).read_text().strip() for name in SCRIPTS]
 
 
 def verdict(run: Path) -> dict[str, str]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from pathlib import Path
 
-import jinja2
-
 from histogenesis.report import material, numbers, results, studies
-from histogenesis.report.blocks import Section, relative_address
 from histogenesis.report.gather import gather
-
-ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("sortable/sortable.min.js", "sortable/sortable.a11y.min.js", "page.js")
+from histogenesis.report.page.render import render
 
 # In the order of the page. Each takes the run and returns a Section, or None when there is nothing to say. The verdict
 # is made last, since it names what the others could not read.
@@ -48,26 +41,3 @@ def build_report(run_dir: str | Path, out: str | Path) -> str:
     unfinished.write_text(page, encoding="utf-8")
     os.replace(unfinished, out)
     return sections[0].blocks[0].line.text
-
-
-def render(sections: list[Section], name: str, folder: Path) -> str:
-    """The page as HTML; `folder` is where it will lie, for the addresses of files. It may ask for nothing: its policy allows
-    pictures within the page, its own style and its own three scripts (sortable 4.1.7, tables; page.js, pictures)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    scripts = [(ASSETS / script).read_text().strip() for script in SCRIPTS]
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
-    return environment.get_template("template.html.j2").render(
-        sections=sections,
-        name=name,
-        style=(ASSETS / "style.css").read_text(),
-        scripts=scripts,
-        policy=policy + " ".join(f"'sha256-{digest}'" for digest in digests),
-        address=lambda file: relative_address(file, folder),
-    )
