@@ -126,11 +126,15 @@ rule evaluate_patches:
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
         learned=rules.train_encoder.output,
+        tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
+        condition=f"{RUN}/evaluation/condition.json",
+        evidence=f"{RUN}/evaluation/evidence.json",
+        patches=directory(f"{RUN}/evaluation/evidence"),
         pairs=report(
             f"{RUN}/evaluation/closest_pairs.png",
             caption="../workflow/report/closest_pairs.rst",

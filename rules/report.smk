@@ -25,7 +25,10 @@ rule write_report:
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
-        evaluation=expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if SYNTHETIC else []),
+        evaluation=expand(
+            f"{RUN}/evaluation/{{name}}.json",
+            name=["metrics", "memorisation", "condition", "evidence"] if SYNTHETIC else [],
+        ),
         samples=samples_evaluated(),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
     output:
