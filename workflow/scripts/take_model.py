@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.model import check_fits, load_model
+from histogenesis.models.model import load_model
 from histogenesis.recipe import AnyLevel
+from histogenesis.recipe.taken import check_fits
 
 FILES = ("model.safetensors", "model.json")
 
