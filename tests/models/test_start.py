@@ -1,6 +1,7 @@
 """Fine-tuning: what a training that starts from a model keeps of it, what it refuses, and what it costs to begin anew."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from test_training import Stripes, section
 from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser, Normalisation, build_model, load_model, save_model
+from histogenesis.models.shipped import folder_of
 from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, validation_loss
 
@@ -118,13 +120,28 @@ def test_a_start_is_known_by_its_content(trained, tmp_path):
     assert Start(str(tmp_path / "copy")).digest != Start(str(trained)).digest
 
 
-def test_a_start_that_is_not_there_names_those_that_ship(monkeypatch):
-    monkeypatch.setattr("histogenesis.models.start.pretrained_names", lambda: ["gut-he"])
-    with pytest.raises(BadInput, match=r"training.start: gutt: there is no folder .* that ships \(those are: gut-he\)"):
+def test_a_start_that_is_not_there_names_those_that_ship(tmp_path, monkeypatch):
+    place = tmp_path / "pretrained"
+    (place / "gut").mkdir(parents=True)
+    for name in ("model.json", "model.safetensors"):
+        (place / "gut" / name).touch()
+    monkeypatch.setattr("histogenesis.models.shipped.PLACES", [place])
+    assert folder_of("gut") == place / "gut"
+    with pytest.raises(BadInput, match=r"training.start: gutt: no folder .* \(those are: gut\); did you mean gut"):
         Start("gutt")
 
 
-def test_a_model_that_ships_is_found_by_name(trained, monkeypatch):
-    by_path = Start(str(trained)).digest
-    monkeypatch.setattr("histogenesis.models.start.model_folder", {"stripes": trained}.get)
-    assert Start("stripes").digest == by_path
+def test_a_shipped_model_that_is_damaged_is_named(tmp_path, monkeypatch):
+    place = tmp_path / "pretrained"
+    (place / "gut").mkdir(parents=True)
+    for name in ("model.json", "model.safetensors"):
+        (place / "gut" / name).write_text(name)
+    monkeypatch.setattr("histogenesis.models.shipped.PLACES", [place])
+    sums = subprocess.run(
+        ["sha256sum", "model.json", "model.safetensors"], cwd=place / "gut", capture_output=True, check=True
+    )
+    (place / "gut/SHA256SUMS").write_bytes(sums.stdout)
+    assert folder_of("gut") == place / "gut"
+    (place / "gut/model.safetensors").write_text("model.safetensorz")
+    with pytest.raises(BadInput, match=r"model\.safetensors: damaged"):
+        folder_of("gut")

@@ -14,21 +14,17 @@ from torch import nn
 
 from histogenesis.core.errors import BadInput
 from histogenesis.models.model import Normalisation
-from histogenesis.models.pretrained import model_folder, pretrained_names
-
-FILES = ("model.safetensors", "model.json")
+from histogenesis.models.shipped import FILES, folder_of
 
 
 class Start:
     """A trained model as the beginning of another: `digest` of its two files, `normalisation`, and `fill(model)`."""
 
     def __init__(self, start: str):
-        self.folder = model_folder(start)
-        if not all((self.folder / name).is_file() for name in FILES):
-            raise BadInput(
-                f"training.start: {start}: there is no folder with {' and '.join(FILES)}, and no model of that name that ships"
-                f" (those are: {', '.join(pretrained_names()) or 'none'})"
-            )
+        try:
+            self.folder = folder_of(start)
+        except BadInput as error:
+            raise BadInput(f"training.start: {error}") from None
         digests = []
         for name in FILES:
             with open(self.folder / name, "rb") as file:

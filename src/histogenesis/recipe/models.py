@@ -347,16 +347,29 @@ class WinnerModel(Section):
 
 
 class TakenModel(Section):
-    """A model that another run has trained: its two files are copied, and nothing is trained."""
+    """A model that another run has trained, or one that ships: its two files are copied, and nothing is trained."""
 
-    path: str = Field(
-        min_length=1, description="its folder, as in results/demo/models/shared; relative to the working directory"
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="its folder, as in results/demo/models/shared; relative to the working directory",
     )
+    pretrained: str | None = Field(None, min_length=1, description="the name of a model that ships: see pretrained/")
+
+    @model_validator(mode="after")
+    def one_of_both(self):
+        if bool(self.path) == bool(self.pretrained):
+            raise ValueError("give either `path` (a folder) or `pretrained` (the name of a model that ships)")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What models.shipped.folder_of finds it by."""
+        return self.path or self.pretrained
 
 
+KINDS_BY_KEY = {"path": "taken", "pretrained": "taken", "winner_of": "winner"}
 AnyModel = Annotated[
     Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
-    Discriminator(
-        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
-    ),
+    Discriminator(lambda v: next((kind for key, kind in KINDS_BY_KEY.items() if _has(v, key)), "trained")),
 ]
