@@ -20,6 +20,8 @@ from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.digests import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
+from histogenesis.steps.check import check_start
+from snakemake.logging import logger
 
 
 def slide_table(slides):
@@ -39,12 +41,16 @@ try:
     RECIPE = parse_recipe(recipe_values(), "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
+    if workflow.is_main_process:
+        for note in check_start(RECIPE.model_copy(update={"slides": slides}), Path(RUN)):
+            logger.warning(str(note))
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
+JUDGED = SYNTHETIC if RECIPE.compared_patches else []  # those that are compared with patches: a recipe may only draw
 TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
