@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/brought.smk"
 include: "rules/resources.smk"
 include: "rules/retries.smk"
 include: "rules/versions.smk"
@@ -37,6 +38,7 @@ if JUDGED:
 
 
 include: "rules/report.smk"
+include: "rules/start.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -61,16 +63,17 @@ MODELS = expand(f"{RUN}/models/{{model}}/model.json", model=RECIPE.models)
 DRAWN = expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
 DRAWN += expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC)
 MEASURED = samples_evaluated() + expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED)
-MEASURED += expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if JUDGED else [])
+MEASURED += expand(
+    f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation", "condition", "evidence"] if JUDGED else []
+)
 
 
 rule all:
     """Everything that the recipe makes, and the report on it; what is made when no target is named."""
     default_target: True
     input:
-        f"{RUN}/report.html",
-        MODELS,
-        DRAWN,
+        kept_outputs(),
+        OWED,
 
 
 rule models:
