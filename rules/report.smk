@@ -9,7 +9,7 @@ rule write_recipe:
     log:
         f"{RUN}/logs/write_recipe.log",
     params:
-        recipe=canonical(RECIPE),
+        recipe=told("write_recipe", "recipe"),
     run:
         Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
 

@@ -17,6 +17,7 @@ from histogenesis.evaluation.job import collect, load_encoders
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.feature_seams import seam_metrics
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
@@ -31,8 +32,10 @@ def main() -> None:
         "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
     parser.add_argument("--run-dir", type=Path, help="the run's folder; phantoms lie there")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
-    parser.add_argument("--tiles", default="[]", help="of each level: tile_px, joining, constraint, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument(
+        "--tiles", type=section_text, default="[]", help="of each level: tile_px, joining, constraint, as JSON"
+    )
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")

@@ -95,6 +95,7 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
     newest = max(contents.times.values())
     brought = {name: digest for job in jobs for name, digest in job.contents.items()}
     contents.add(f"results/{run}/contents.json", text_of(brought), newest)
+    contents.add(f"results/{run}/left_out.json", text_of(sorted(contents.left_out)), newest)  # no targets there
     for path in code_files():
         contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
