@@ -5,14 +5,10 @@ import json
 import os
 import re
 import shlex
-import sys
 from itertools import chain
 from pathlib import Path
 
-HOME = Path(workflow.basedir)
-sys.path.insert(0, str(HOME / "src"))
-
-from histogenesis.recipe import RecipeError, canonical, parse_recipe
+from histogenesis.recipe import RecipeError, canonical, extended, parse_recipe
 from histogenesis.recipe.data import LABELLED
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.sources import source_files
@@ -26,8 +22,15 @@ def slide_table(slides):
     return str(table if table.exists() or not (HOME / table).exists() else HOME / table)
 
 
+def recipe_values():
+    """What Snakemake has read, over the recipe that it extends: a file beside the one given last, or from where snakemake runs."""
+    files = [Path(file).resolve() for file in reversed(workflow.configfiles)]
+    folders = [*(file.parent for file in files), Path(".")]
+    return extended(config, folders, str(files[0]) if files else "the recipe", files)
+
+
 try:
-    RECIPE = parse_recipe(config, "the recipe")
+    RECIPE = parse_recipe(recipe_values(), "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}

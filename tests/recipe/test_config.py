@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from histogenesis.recipe import Recipe, RecipeError, Relaxation, canonical, load_recipe, parse_recipe
+from histogenesis.recipe import RecipeError, Relaxation, canonical, load_recipe, parse_recipe, recipe_schema
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_every_recipe_that_we_ship_is_valid(root):
 
 def test_the_schema_is_up_to_date(root):
     shipped = json.loads((root / "config/recipe.schema.json").read_text())
-    assert shipped == Recipe.model_json_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
+    assert shipped == recipe_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
 
 
 def test_the_full_recipe_is_the_papers(root):

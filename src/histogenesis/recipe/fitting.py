@@ -6,6 +6,8 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from histogenesis.core.geometry import same_mpp
+
 if TYPE_CHECKING:
     from histogenesis.recipe.composing import Sampler
     from histogenesis.recipe.drawing import Level
@@ -163,7 +165,7 @@ def check_network(
             f" {model.size_multiple_px}"
         )
     mpp = level.mpp * level.tile_px / network.tile_px
-    if not any(math.isclose(mpp, one, rel_tol=1e-6) for one in mpps):
+    if not any(same_mpp(mpp, one) for one in mpps):
         raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
     factor = network.tile_px // networks[n - 1].tile_px if n else None
     if level.constraint.kind == "lowres":
