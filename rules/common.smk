@@ -42,6 +42,7 @@ LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
 TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
+BUILT_IN = ["stain-statistics", "efficientnet-lite0", "he-network"]  # encoders that need no file of the user's
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
 OF_SAMPLES = {
     "encoders",
@@ -242,4 +243,4 @@ def sampled_by(encoder):
     """What of the evaluation's section decides on one encoder's features: none of the user's other encoders does."""
     section = RECIPE.evaluation.model_dump(mode="json", include=SAMPLED)
     own = [e for e in section["encoders"] if not isinstance(e, str) and e["name"] == encoder]
-    return canonical(section | {"encoders": ["stain-statistics", "learned", *own]})
+    return canonical(section | {"encoders": [*BUILT_IN, *own]})
