@@ -79,7 +79,7 @@ def encoder_metrics(
 ):
     """Entries of metrics.json for one encoder, and its feature sets (train, held_out, generated), cached under `out`.
 
-    speaks: at which mpps the encoder passed the sensitivity test (metrics/sensitivity.py).
+    speaks: mpp -> kind of metric -> whether the encoder passed the sensitivity test there (evaluation/sensitivity.py).
     """
     folder = f"features/{encoder.name}"
     found = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
@@ -102,8 +102,9 @@ def encoder_metrics(
         at = np.concatenate(list(places.values())) if mpp is None else places[mpp]
         beyond = {name: values(real, features[at], options, seed) for name, features in bad.items()}
         dimensions = real.shape[1]
-        speak = (speaks or {}).get(mpp) if mpp is not None else _all_of(speaks, rows)
+        speak = [(speaks or {}).get(m, {}) for m in (rows if mpp is None else [mpp])]
         for name in made:
+            kind = "distance" if name in DISTANCES else "manifold"
             note = [fid_warning(len(held_out), len(generated), dimensions)] if name.startswith("fid") else []
             if name == "kid":
                 error = (made["kid"][2] - made["kid"][1]) / (2 * stats.t.ppf(0.975, options.repeats - 1))
@@ -121,8 +122,8 @@ def encoder_metrics(
                     "n_real": len(held_out),
                     "n_generated": len(generated),
                     "better": "lower" if name in DISTANCES else "higher",
-                    "kind": "distance" if name in DISTANCES else "manifold",
-                    "speaks": speak,
+                    "kind": kind,
+                    "speaks": all(one[kind] for one in speak) if all(speak) else None,
                     "file": f"{folder}/generated.h5",
                     "note": _notes(note, sets.note, _interval_note(groups[1:])),
                 }
@@ -130,12 +131,6 @@ def encoder_metrics(
     for mpp, why in left_out.items():
         entries.append(_missing("fid", encoder.name, mpp, f"{folder}/generated.h5", why))
     return entries, found
-
-
-def _all_of(speaks, mpps) -> bool | None:
-    """Over all mpps together an encoder speaks if it does at each."""
-    answers = [(speaks or {}).get(mpp) for mpp in mpps]
-    return None if None in answers else all(answers)
 
 
 def pixel_metrics(sets: Sets, options: Evaluation, seed: int, codec=None) -> list[dict]:

@@ -23,7 +23,8 @@ def sensitivity(encoder: Encoder, held_out: np.ndarray, train: np.ndarray, mpp: 
     """What an encoder's distances say of real patches (n, h, w, 3) made bad in known ways: training patches, distorted, against
     held-out ones.
 
-    {"honest": {kid, precision, recall, spread}, "distortions": {name: {kid, precision, recall, sees: [metrics]}}, "speaks", "why"}.
+    {"honest": {kid, precision, recall, spread}, "distortions": {name: {kid, precision, recall, sees: [metrics]}}, "speaks": {kind: bool},
+    "why"}.
     `spread` is the largest |KID| of 20 random splits of the pooled patches. A distortion shows in KID if it is more than twice that
     beyond the undistorted training patches, in precision and recall if these fall to half. Copies (training patches, turned, with a
     little noise) show if they lie twice as near to the training patches as held-out ones do. The encoder speaks if phase noise
@@ -39,9 +40,11 @@ def sensitivity(encoder: Encoder, held_out: np.ndarray, train: np.ndarray, mpp: 
         sees = ["kid"] if one["kid"] > honest["kid"] + 2 * spread else []
         found[name] = one | {"sees": sees + [m for m in ("precision", "recall") if one[m] <= HALF * honest[m]]}
     found["copies"] = _copies(encoder, train, real, other, mpp, seed)
-    blind = [name for name in MUST_SEE if not {"kid", "precision"} <= set(found[name]["sees"])]
-    why = f"it does not tell {' and '.join(blind)} from tissue" if blind else "it tells structureless noise from tissue"
-    return {"honest": honest | {"spread": spread}, "distortions": found, "speaks": not blind, "why": why}
+    blind = {m: [name for name in MUST_SEE if m not in found[name]["sees"]] for m in ("kid", "precision")}
+    speaks = {"distance": not blind["kid"], "manifold": not (blind["kid"] or blind["precision"])}
+    why = [f"{m} does not tell {' and '.join(names)} from tissue" for m, names in blind.items() if names]
+    why = "; ".join(why) or "structureless noise is told from tissue"
+    return {"honest": honest | {"spread": spread}, "distortions": found, "speaks": speaks, "why": why}
 
 
 def _measured(real, other, k) -> dict[str, float]:
@@ -67,9 +70,9 @@ def encoder_sensitivity(encoder: Encoder, sets: Sets, options: Evaluation, seed:
         if n >= FEWEST:
             images = [s.images[_spread(r, n)] for s, r in zip((sets.held_out, sets.train), rows)]
             mpps[f"{mpp:g}"] = sensitivity(encoder, *images, mpp or None, options.neighbours, seed)
-    blind = [f"at {mpp} mpp {one['why']}" for mpp, one in mpps.items() if not one["speaks"]]
-    why = "; ".join(blind) or ("it tells structureless noise from tissue at every mpp" if mpps else "not tested")
-    return {"speaks": not blind if mpps else None, "why": why, "mpps": mpps}
+    speaks = {kind: all(one["speaks"][kind] for one in mpps.values()) if mpps else None for kind in ("distance", "manifold")}
+    why = "; ".join(f"at {mpp} mpp {one['why']}" for mpp, one in mpps.items()) or "not tested"
+    return {"speaks": speaks, "why": why, "mpps": mpps}
 
 
 def _spread(rows, n):
