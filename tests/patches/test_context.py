@@ -123,6 +123,8 @@ def test_where_the_view_leaves_the_slide_it_is_background(phantom):
 
 
 def test_a_patch_of_the_whole_slide(phantom):
+    found = cut(phantom, "some", mpps=[4.0, 32.0], whole_mpps=[32.0], context_ratio=None, min_tissue=0.01)
+    assert (found.mpp == 32).sum() == 1 and (found.mpp == 4).sum() > 1, "only that one is of the whole slide"
     found = cut(phantom, "whole", placement="whole", mpps=[32.0], context_ratio=None, min_tissue=0.01)
     assert found.coords.tolist() == [[600 - 640, 500 - 640]]
     background = load_tissue(phantom / "tissue").background

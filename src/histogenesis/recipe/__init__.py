@@ -17,6 +17,7 @@ from histogenesis.recipe.composing import (
     NullSpace,
     Relaxation,
     Sampler,
+    Start,
     Threshold,
 )
 from histogenesis.recipe.data import (
@@ -120,6 +121,7 @@ __all__ = [
     "Slides",
     "Smaller",
     "Split",
+    "Start",
     "Study",
     "SuperResolution",
     "Synthetic",

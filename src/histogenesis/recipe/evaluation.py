@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from histogenesis.recipe.base import Name, Section
+from histogenesis.recipe.base import NO_BYTES, Name, Section
 
 
 BuiltIn = Literal["stain-statistics", "efficientnet-lite0", "he-network"]  # no file of the user's is needed
@@ -18,8 +18,8 @@ class EncoderFile(Section):
     name: Name = Field(
         description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1, ...; see metrics/encoders/registry.py"
     )
-    file: str
-    sha256: str | None = Field(None, description="checked where given; Inception's is known")
+    file: Annotated[str, NO_BYTES]
+    sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
 
 
 class Utility(Section):
