@@ -42,6 +42,7 @@ def thumbnail(images):
     return images[:, ::3, ::3].reshape(len(images), -1).astype(np.float32) / 64
 
 
+REFERENCES = {"patients", "patients_low", "patients_high", "ceilings", "compression", "scale"}
 ENCODERS = [Encoder("stain-statistics", "0", stain_statistics, turned_alike=True), Encoder("thumbnail", "1", thumbnail)]
 
 
@@ -75,7 +76,8 @@ def test_entries(honest):
     }
     names = set()
     for entry in entries:
-        assert keys | {"better", "file", "note"} == set(entry)
+        assert keys | REFERENCES | {"better", "file", "note", "kind", "speaks"} == set(entry)
+        assert set(entry["ceilings"]) == {"phase", "bicubic"}
         assert entry["low"] <= entry["value"] <= entry["high"]
         assert entry["floor_low"] <= entry["floor"] <= entry["floor_high"]
         assert not entry["file"] or (out / entry["file"]).is_file()
@@ -98,6 +100,17 @@ def test_honest_model_is_near_the_floor_and_cleared(honest):
     warned = [e for e in found["metrics"] if e["name"] == "fid" and e["encoder"] == "thumbnail"]
     assert all("KID" in e["note"] for e in warned)  # 192 dimensions from 120 images
     assert Image.open(out / "closest_pairs.png").size[0] > 100
+
+
+def test_every_number_stands_between_a_floor_and_ceilings(honest):
+    """Noise of the same spectrum lies further off than two halves of one population."""
+    _, found = honest
+    for entry in found["metrics"]:
+        if entry["name"] == "kid" and entry["encoder"] == "thumbnail" and entry["mpp"]:
+            assert abs(entry["floor"]) < entry["ceilings"]["phase"]
+            expected = (entry["value"] - entry["floor"]) / (entry["ceilings"]["phase"] - entry["floor"])
+            assert entry["scale"] == pytest.approx(expected)
+            assert entry["patients_low"] <= entry["patients"] <= entry["patients_high"]
 
 
 def test_wrong_model_is_beyond_the_floor(tmp_path):

@@ -84,7 +84,7 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
         add(rule, patch_set=name)
         if rule == "read_labelled":
             add("split_groups")
-    for name, model in recipe.models.items():
+    for name in recipe.models:
         add("take_model" if name in recipe.taken_models else "train_model", model=name)
         if name in recipe.autoencoders:
             add("measure_reconstruction", model=name)

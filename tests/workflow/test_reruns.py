@@ -164,7 +164,10 @@ CHANGES = {
     "recipe: the split": (recipe("split.seed", 2), jobs(RECIPE, PATCHES, split_patients=1)),
     "recipe: evaluation, its neighbours": (recipe("evaluation.neighbours", 3), jobs(RECIPE, EVALUATED)),
     "recipe: evaluation, its images": (recipe("evaluation.images", 19), jobs(RECIPE, EVALUATED, extract_features=2)),
-    "recipe: evaluation, what encoders must show": (recipe("evaluation.sensitivity_images", 0), jobs(RECIPE, EVALUATED)),
+    "recipe: evaluation, what encoders must show": (
+        recipe("evaluation.sensitivity_images", 0),
+        jobs(RECIPE, EVALUATED),
+    ),
     "recipe: evaluation, the seams": (recipe("evaluation.seam_shifts", 30), jobs(RECIPE, measure_coherence=1)),
     "recipe: evaluation, the contact sheet": (
         recipe("evaluation.contact_sheet", 3),

@@ -16,7 +16,7 @@ from scipy import stats
 
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
-from histogenesis.evaluation.references import halves, reference_sets, row_of_references
+from histogenesis.evaluation.references import halves, reference_sets, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
 from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning
@@ -34,27 +34,15 @@ DISTANCES = ("fid", "fid_infinity", "kid", "cmmd")
 INTERVAL_MOST = 1000
 
 
-def values(reference, other, options: Evaluation, seed: int) -> dict[str, float]:
-    """Each metric of two feature sets (n, d), `reference` being the real held-out one."""
-    k = min(options.neighbours, len(reference) - 1, len(other) - 1)
-    found = {
-        "fid": fid(reference, other),
-        "fid_infinity": fid_infinity(reference, other, seed=seed).infinite,
-        "kid": kid(reference, other, seed=seed).value,
-        "cmmd": cmmd(reference, other),
-    }
-    return found | manifold(reference, other, k)
-
-
 def compare(reference, other, groups, options: Evaluation, seed: int) -> dict[str, tuple[float, float, float]]:
     """name -> (value, low, high) of each metric of two feature sets (n, d), `reference` being the real held-out one."""
 
-    def fast(a, b):
+    def fast(a, b, sizes=4):
         found = manifold(a, b, min(options.neighbours, len(a) - 1, len(b) - 1))
         return np.array(
             [
                 fid(a, b),
-                fid_infinity(a, b, 4, 1, seed).infinite,
+                fid_infinity(a, b, sizes, 1, seed).infinite,
                 mmd2(a, b, polynomial),
                 cmmd(a, b),
                 *(found[n] for n in MANIFOLD),
@@ -62,7 +50,9 @@ def compare(reference, other, groups, options: Evaluation, seed: int) -> dict[st
         )
 
     reference, other = (np.asarray(f, np.float64) for f in (reference, other))
-    value = np.array(list(values(reference, other, options, seed).values()))
+    value = fast(reference, other, sizes=8)
+    value[1] = fid_infinity(reference, other, seed=seed).infinite
+    value[2] = kid(reference, other, seed=seed).value
     low, high = subsample_interval(
         fast, [reference, other], value, groups, repeats=options.repeats, most=INTERVAL_MOST, seed=seed
     )
@@ -178,7 +168,8 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int, codec=None) -> lis
 def evaluate(
     sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1, codec=None
 ) -> dict:
-    """Measure everything; write metrics.json and .csv, sensitivity.json, memorisation.json, closest_pairs.png, features/ under `out`.
+    """Measure everything; write metrics.json and .csv, sensitivity.json, memorisation.json, closest_pairs.png, features/
+    under `out`.
 
     codec (evaluation/codec.py): what all sets went through, or None.
 
@@ -240,7 +231,8 @@ def _missing(name, encoder, mpp, file, why):
     blank = dict.fromkeys(("value", "low", "high")) | row_of_references(None, None, None, {})
     better = "higher" if name == "ssim" else "lower"
     about = {"name": name, "encoder": encoder, "mpp": mpp}
-    return about | blank | {"n_real": 0, "n_generated": 0, "better": better, "kind": None, "speaks": None, "file": file, "note": why}
+    rest = {"n_real": 0, "n_generated": 0, "better": better, "kind": None, "speaks": None, "file": file, "note": why}
+    return about | blank | rest
 
 
 def _interval_note(groups) -> str:

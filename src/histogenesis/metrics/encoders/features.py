@@ -74,9 +74,9 @@ def image_digests(images: np.ndarray) -> np.ndarray:
 def encode(encoder: Encoder, images, batch: int = BATCH, progress: bool = False, mpp=None) -> np.ndarray:
     """(n, d) float32. Every batch is padded to the same shape, so that a feature does not depend on its neighbours.
 
-    mpp: of each image (n,), or of all: an encoder that wants another is shown them resampled (Encoder.shown says how); None or
-    NaN: not known, taken as they are. Grey and alpha images are made RGB. Raises BadInput for mixed sizes and for features that are
-    not finite.
+    mpp: of each image (n,), or of all: an encoder that wants another is shown them resampled (Encoder.shown says how); None
+    or NaN: not known, taken as they are. Grey and alpha images are made RGB. Raises BadInput for mixed sizes and for features
+    that are not finite.
     """
     images = as_rgb(images)
     if not len(images):

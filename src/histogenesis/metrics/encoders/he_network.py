@@ -1,8 +1,8 @@
 """The H&E network of the package lavlab-shell (MIT): epithelium, lumen and stroma at 1 mpp, and a 128-d summary of a patch.
 
-A SegResNet of 1.6 M parameters, trained on prostate. Its picture is not RGB but eosin, haematoxylin and mean optical density, each
-from 0 to 1. Only its ONNX file is read, by onnxruntime; the package's code is not run. Looked at on gut and skin: lumen and glandular
-epithelium are found, squamous epithelium is taken for stroma.
+A SegResNet of 1.6 M parameters, trained on prostate. Its picture is not RGB but eosin, haematoxylin and mean optical density,
+each from 0 to 1. Only its ONNX file is read, by onnxruntime; the package's code is not run. Looked at on gut and skin: lumen
+and glandular epithelium are found, squamous epithelium is taken for stroma.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ MULTIPLE = 8  # px: sides of a picture are multiples of it
 CLASSES = ("lumen", "epithelium", "stroma")  # the order of the network's answers (its README names them otherwise)
 WHITE = 240.0
 BOTTLENECK = "add_634"  # the last map of the encoding half: 128 channels at an eighth of the size
-USUAL = (0.35, 0.85, 0.55)  # eosin, haematoxylin, density of strongly stained tissue: the 99th percentiles of five slides
+USUAL = (
+    0.35,
+    0.85,
+    0.55,
+)  # eosin, haematoxylin, density of strongly stained tissue: the 99th percentiles of five slides
 
 
 def weights_file() -> Path:
@@ -44,8 +48,8 @@ def weights_file() -> Path:
 def stain_pictures(images: np.ndarray, stains=None, strongest=USUAL) -> np.ndarray:
     """uint8 (n, h, w, 3) -> float32 (n, 3, h, w): eosin, haematoxylin, density, cut to 0..1.
 
-    stains (2, 3): optical densities of haematoxylin and eosin, of unit length (default: Ruifrok and Johnston's); strongest: what
-    becomes 1.
+    stains (2, 3): optical densities of haematoxylin and eosin, of unit length (default: Ruifrok and Johnston's); strongest:
+    what becomes 1.
     """
     stains = rgb_from_hed[:2] / np.linalg.norm(rgb_from_hed[:2], axis=1, keepdims=True) if stains is None else stains
     density = -np.log10(np.clip(images.astype(np.float32), 1, WHITE) / np.float32(WHITE))
@@ -71,7 +75,8 @@ class HeNetwork:
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """stain_pictures (n, 3, h, w) at 1 mpp, h and w multiples of 8 -> (probabilities (n, 3, h, w) of CLASSES, features (n, 128))."""
+        """stain_pictures (n, 3, h, w) at 1 mpp, h and w multiples of 8 -> (probabilities (n, 3, h, w) of CLASSES, features
+        (n, 128))."""
         logits, bottleneck = self.session.run(None, {"input": pictures})
         return 1 / (1 + np.exp(-logits)), bottleneck.mean(axis=(2, 3))
 

@@ -59,8 +59,8 @@ FILELESS = ("stain-statistics", "efficientnet-lite0", "he-network")
 class Encoder:
     """name; weights: sha256 of what it was loaded from; encode: uint8 (n, h, w, 3) -> float32 (n, d), n fixed.
 
-    What it wants to be shown: pixels of `mpp` (None: any), sides of at least `least_px` and multiples of `multiple`; `size_px`: to
-    this size it resizes whatever it is given. licence: of its weights.
+    What it wants to be shown: pixels of `mpp` (None: any), sides of at least `least_px` and multiples of `multiple`;
+    `size_px`: to this size it resizes whatever it is given. licence: of its weights.
     """
 
     name: str
@@ -90,7 +90,9 @@ class Encoder:
 def load(name: str, file: str | Path | None = None, sha256: str | None = None) -> Encoder:
     """The encoder of that name. Raises BadInput for an unknown name, a missing or gated file, or a wrong checksum."""
     if name in FILELESS:
-        return {"stain-statistics": _stain_statistics, "efficientnet-lite0": _efficientnet, "he-network": _he_network}[name]()
+        return {"stain-statistics": _stain_statistics, "efficientnet-lite0": _efficientnet, "he-network": _he_network}[
+            name
+        ]()
     if file is None:
         raise BadInput(_how_to_get(name))
     file = Path(file)
@@ -115,7 +117,8 @@ def _how_to_get(name: str) -> str:
         gate = f" It is gated: accept its licence at https://huggingface.co/{how.source} first." if how.gated else ""
         return (
             f"The encoder `{name}` ({how.source}, {how.licence}) is not downloaded by this workflow.{gate} Give a local"
-            f" TorchScript file, or a folder that the transformers library loads: evaluation.encoders: {{name: {name}, file: ...}}"
+            " TorchScript file"
+            f", or a folder that the transformers library loads: evaluation.encoders: {{name: {name}, file: ...}}"
         )
     known = ", ".join([*FILELESS, "inception", *KNOWN])
     return f"The encoder `{name}` is not known: give its TorchScript file as `file`, or choose one of {known}"

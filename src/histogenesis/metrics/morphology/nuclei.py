@@ -1,7 +1,9 @@
-"""Nuclei by classical means: colour deconvolution, a Laplacian of Gaussian that marks their middles, and a watershed between them.
+"""Nuclei by classical means: colour deconvolution, a Laplacian of Gaussian that marks their middles, and a watershed between
+them.
 
-No network and no training: a nucleus is a round, haematoxylin-dark thing of the right size, which is what a pathologist's eye misses
-first in a bad picture. It is the same ruler on both sides; absolute counts are a few tens of per cent off where nuclei crowd.
+No network and no training: a nucleus is a round, haematoxylin-dark thing of the right size, which is what a pathologist's eye
+misses first in a bad picture. It is the same ruler on both sides; absolute counts are a few tens of per cent off where nuclei
+crowd.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ def haematoxylin(image: np.ndarray, mpp: float) -> np.ndarray:
 
 
 def nuclear_threshold(images: np.ndarray, mpp: float) -> float:
-    """What is dark enough for a nucleus: Otsu's threshold over all pixels of real patches (n, h, w, 3). It is the same for all that is
-    compared with them, since one found in each patch would find nuclei in a patch that has none."""
+    """What is dark enough for a nucleus: Otsu's threshold over all pixels of real patches (n, h, w, 3). It is the same for
+    all that is compared with them, since one found in each patch would find nuclei in a patch that has none."""
     return float(threshold_otsu(np.stack([haematoxylin(image, mpp) for image in images])))
 
 
