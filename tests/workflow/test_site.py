@@ -16,13 +16,22 @@ def test_every_step_goes_where_its_gpu_is(name, finished_nothing, root):
     """The literal profile, and a partition that grants two hours."""
     limits = ["slurm_partition='cpu'", "gpu_partition='gpu'", "max_runtime=90", "gpu_max_runtime=120", "runtime=60"]
     done = finished_nothing.run(
-        f"config/test/{name}.yaml", "--profile", str(root / "slurm"), "--sdm", "env-modules", "--dry-run", "--default-resources", *limits
+        f"config/test/{name}.yaml",
+        "--profile",
+        str(root / "slurm"),
+        "--sdm",
+        "env-modules",
+        "--dry-run",
+        "--default-resources",
+        *limits,
     )
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.MULTILINE)
     asked = {}
     for rule, text in jobs:
         words = dict(word.split("=", 1) for word in re.search(r"resources: (.*)", text)[1].split(", "))
-        asked.setdefault(rule, set()).add((int(words.get("gpu", 0)) > 0, words["slurm_partition"], int(words["runtime"])))
+        asked.setdefault(rule, set()).add(
+            (int(words.get("gpu", 0)) > 0, words["slurm_partition"], int(words["runtime"]))
+        )
     found = {one for several in asked.values() for one in several}
     assert {(gpu, partition) for gpu, partition, _ in found} == {(True, "gpu"), (False, "cpu")}, asked
     assert all(minutes <= (120 if gpu else 90) for gpu, _, minutes in found), asked
@@ -76,7 +85,9 @@ def test_a_forgotten_job_is_asked_of_accounting_and_then_of_its_log(module, tmp_
     states = states_of(module, gone, {"1": done, "2": broken})
     assert ask(states) == {}, "once may be chance: it may not have been listed yet"
     assert ask(states) == {"1": "COMPLETED", "2": "FAILED"}
-    states = states_of(module, {"squeue": [{}, {}], "sacct": [{"1": "TIMEOUT", "2": "COMPLETED"}]}, {"1": done, "2": broken})
+    states = states_of(
+        module, {"squeue": [{}, {}], "sacct": [{"1": "TIMEOUT", "2": "COMPLETED"}]}, {"1": done, "2": broken}
+    )
     ask(states)
     assert ask(states) == {"1": "TIMEOUT", "2": "COMPLETED"}
 
@@ -107,5 +118,9 @@ def test_what_may_pass_is_told_from_what_is_wrong(module, words, waits):
         _job_submission_executor=SimpleNamespace(submit=lambda run, job: submitted.append(job)),
     )
     report = module["refused"](lambda self, info, msg: told.append(msg))
-    report(executor, SimpleNamespace(job=SimpleNamespace(name="x")), f"SLURM sbatch failed. The error message was '{words}'.")
+    report(
+        executor,
+        SimpleNamespace(job=SimpleNamespace(name="x")),
+        f"SLURM sbatch failed. The error message was '{words}'.",
+    )
     assert (len(submitted), len(told)) == ((1, 0) if waits else (0, 1))

@@ -60,7 +60,15 @@ def test_what_is_owed_of_a_model_that_is_no_longer_in_the_recipe_is_forgotten(la
 def test_stopped_and_started_again_it_goes_on(how, lab):
     """Without a profile: no word of incomplete files, and what was deleted is planned."""
     recipe("models.fine.training.steps", 4000)(lab)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(lab.code / "Snakefile"), "--directory", str(lab.project)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(lab.code / "Snakefile"),
+        "--directory",
+        str(lab.project),
+    ]
     command += ["--cores", "1", "--configfile", str(lab.project / "recipe.yaml")]
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, **lab.environment}
@@ -97,12 +105,19 @@ def test_a_slide_that_is_away_reruns_nothing_and_is_named(lab):
 
 
 def test_what_does_not_need_it_runs_and_what_does_is_refused_until_accepted(lab):
-    before = {path: path.read_bytes() for path in lab.results.rglob("*") if path.is_file() and "state" not in path.parts}
+    before = {
+        path: path.read_bytes() for path in lab.results.rglob("*") if path.is_file() and "state" not in path.parts
+    }
     away(lab)
     recipe("tissue.min_area_mm2", 0.01)(lab)
     done = run(lab)
     words = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 1 and "slide b" in words and "accept_missing=true" in words and "Nothing was changed" in words
+    assert (
+        done.returncode == 1
+        and "slide b" in words
+        and "accept_missing=true" in words
+        and "Nothing was changed" in words
+    )
     assert {path: path.read_bytes() for path in before} == before
     found = lab.run.planned(lab.project / "recipe.yaml", "--config", "accept_missing=true", **lab.environment)
     assert found["register_slide"] == 1 and found["train_model"] == 2

@@ -22,10 +22,11 @@ from histogenesis.canvas.tilewise import Painter, TileDrawing
 from histogenesis.core.device import computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
-from histogenesis.models.model import check_learnt, load_model
+from histogenesis.models.model import load_model
 from histogenesis.recipe import Level as LevelSection
 from histogenesis.recipe import canonical
 from histogenesis.recipe.identity import bearing, section_text
+from histogenesis.recipe.taken import check_learnt
 from histogenesis.sampling.guidance import guided
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.model import check_fits, load_model
+from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
 from histogenesis.recipe.identity import section_text
+from histogenesis.recipe.taken import check_fits
 
 
 def main() -> None:

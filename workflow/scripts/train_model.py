@@ -20,13 +20,13 @@ from histogenesis.core.interrupt import Stopped, end_stopped, hold
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_spread
-from histogenesis.models.samples import SAMPLES, from_noise, kinds
 from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
 from histogenesis.recipe.identity import bearing, section_text
 from histogenesis.report.training_pictures import plot_losses, save_grid
+from histogenesis.sampling.progress import SAMPLES, from_noise, kinds
 
 # What may change without making another training, beside what bears on no byte: its length (it goes on), and what it shows.
 SHOWN = {"steps", "validation_images", "sample_images"}

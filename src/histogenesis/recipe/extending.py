@@ -2,8 +2,8 @@
 
 `extends: harb.yaml` names another file, beside the recipe or among those of config/, which may extend a third. What a recipe
 says replaces what that one says, key by key; a list replaces a list whole, and null takes a key away. A section of another
-nature (another `kind`, or a `path` or `winner_of` where there was none) replaces the section whole, since their keys have
-nothing to do with each other. `run` is not inherited: two recipes would write into one folder.
+nature (another `kind`, or a `path`, `pretrained` or `winner_of` where there was none) replaces the section whole, since their
+keys have nothing to do with each other. `run` is not inherited: two recipes would write into one folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from histogenesis.core.home import workflow_home
 from histogenesis.recipe.base import RecipeError
 
-NATURE = ("kind", "path", "winner_of")  # keys that say what a section is
+NATURE = ("kind", "path", "pretrained", "winner_of")  # keys that say what a section is
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
