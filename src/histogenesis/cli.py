@@ -29,6 +29,20 @@ def check(args: argparse.Namespace) -> None:
         print(f"{path}: valid. {recipe.synthetic.slides} synthetic slide(s) of {width} x {height} px, {levels} mpp")
 
 
+def plan(args: argparse.Namespace) -> None:
+    """What a run of a recipe would do, and why, in a screenful; nothing is run."""
+    from histogenesis.provenance.plan import plan
+
+    print(plan(args.recipe, args.more))
+
+
+def site(args: argparse.Namespace) -> None:
+    """Ask this cluster's SLURM for its partitions and limits, and write a profile for it."""
+    from histogenesis.provenance.site import write_site
+
+    print(write_site(args.out, args.cpu, args.gpu))
+
+
 def compare(args: argparse.Namespace) -> None:
     """Runs side by side: comparison.html, .csv, .json, and scales.png, the same place at every level of each."""
     from histogenesis.report.compare_page import write_comparison
@@ -66,6 +80,15 @@ def main() -> None:
     command = commands.add_parser("check", help=check.__doc__)
     command.add_argument("recipes", type=Path, nargs="+")
     command.set_defaults(run=check)
+    command = commands.add_parser("plan", help=plan.__doc__)
+    command.add_argument("recipe", type=Path)
+    command.add_argument("more", nargs="*", help="further words for snakemake, after --")
+    command.set_defaults(run=plan)
+    command = commands.add_parser("site", help=site.__doc__)
+    command.add_argument("--out", type=Path, default=Path("site"), help="folder of the profile")
+    command.add_argument("--cpu", help="partition of the steps without a GPU; default: chosen from what there is")
+    command.add_argument("--gpu", help="partition of those with one")
+    command.set_defaults(run=site)
     command = commands.add_parser("compare", help=compare.__doc__)
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="results/{run}; the first one leads")
     command.add_argument("--out", type=Path, default=Path("comparison"), help="folder")
