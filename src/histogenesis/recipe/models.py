@@ -217,6 +217,9 @@ class Training(Section):
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
     micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
     gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
+    readers: PositiveInt = Field(
+        4, description="threads of each process that read patches ahead for a GPU, where they do not fit on it"
+    )
     lr: PositiveFloat = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(0, ge=0)
