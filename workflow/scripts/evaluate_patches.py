@@ -43,7 +43,14 @@ def main() -> None:
     try:
         encoders = load_encoders(options)
         sets = collect(
-            arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
+            arguments.patches,
+            arguments.splits,
+            arguments.synthetic,
+            options,
+            arguments.min_tissue,
+            arguments.seed,
+            arguments.records,
+            arguments.run_dir,
         )
         tissue = (arguments.run_dir or arguments.out.parent) / "tissue"
         patch_px = sets.train.images.shape[1]

@@ -20,6 +20,8 @@ def main() -> None:
         "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
     )
     parser.add_argument("--encoder", required=True, help="one of the encoders in the options")
+    parser.add_argument("--records", type=Path, help="folder of the slides' records: their codec is read of the slides")
+    parser.add_argument("--run-dir", type=Path, help="the run's folder; phantoms lie there")
     parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
@@ -33,7 +35,14 @@ def main() -> None:
         only = options.model_copy(update={"encoders": [options.encoders[names.index(arguments.encoder)]]})
         encoder = load_encoders(only)[0]
         sets = collect(
-            arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
+            arguments.patches,
+            arguments.splits,
+            arguments.synthetic,
+            options,
+            arguments.min_tissue,
+            arguments.seed,
+            arguments.records,
+            arguments.run_dir,
         )
         for images in sets:
             if len(images):
