@@ -7,6 +7,8 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.job import collect, encoder_names, load_encoders
+from histogenesis.evaluation.references import reference_sets
+from histogenesis.evaluation.sets import matched
 from histogenesis.metrics.encoders.features import cached
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
@@ -25,7 +27,12 @@ def main() -> None:
     parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True, help="folder: train.h5, held_out.h5, generated.h5")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder: train.h5, held_out.h5, generated.h5, and of what is made of the first for scale",
+    )
     arguments = parser.parse_args()
     options = Evaluation.model_validate_json(arguments.options)
     names = encoder_names(options)
@@ -44,7 +51,8 @@ def main() -> None:
             arguments.records,
             arguments.run_dir,
         )
-        for images in sets:
+        references = reference_sets(sets, matched(sets, options.images)[0], arguments.seed)
+        for images in [*sets, *references.values()]:
             if len(images):
                 cached(arguments.out / f"{images.name}.h5", encoder, images, progress=True)
     except BadInput as error:
