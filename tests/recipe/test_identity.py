@@ -49,7 +49,7 @@ synthetic:
     - {mpp: 4, kind: upscale, method: {kind: tv-l1}}
 evaluation:
   patches: cut
-  encoders: [learned, {name: phikon, file: phikon.pt}]
+  encoders: [efficientnet-lite0, {name: phikon, file: phikon.pt}]
   utility: {}
 """
 # Keys that bear on bytes by other ways than a step's words, each with the way.

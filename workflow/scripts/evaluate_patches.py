@@ -12,7 +12,7 @@ from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
-from histogenesis.evaluation.evidence import generated_places, write_evidence
+from histogenesis.evaluation.evidence import write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.feature_seams import seam_metrics
@@ -58,11 +58,7 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out / "condition.json", condition)
         found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
-        mpps = sorted(set(sets.train.mpp.tolist()), reverse=True)
-        places = generated_places(
-            arguments.synthetic, mpps, patch_px, options.images, arguments.min_tissue, arguments.seed
-        )
-        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders], places)
+        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders])
         write_json(arguments.out / "evidence.json", evidence)
         if arguments.records:
             rows = checked_splits(arguments.splits)
