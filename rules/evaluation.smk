@@ -59,41 +59,12 @@ rule draw_contact_sheet:
         " 2>&1 | tee {log}"
 
 
-rule train_encoder:
-    input:
-        splits=splits_of(finest_patch_set()),
-        patches=patches_of(finest_patch_set()),
-    output:
-        f"{RUN}/evaluation/encoder.safetensors",
-    log:
-        f"{RUN}/logs/train_encoder.log",
-    benchmark:
-        f"{RUN}/benchmarks/train_encoder/encoder.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
-    resources:
-        mem_mb=each_try(evaluation_mb()),
-        runtime=60,
-        gpu=1,
-    params:
-        options=told("train_encoder"),
-        seed=told("train_encoder", "seed"),
-        cpu_threads=told("train_encoder", "cpu_threads"),
-        code=code("train_encoder.py"),
-        env=environment("evaluation"),
-    shell:
-        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options $RECIPE#{params.options:q}'
-        " {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
-
-
 rule extract_features:
     input:
         splits=splits_of(finest_patch_set()),
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=lambda w: rules.train_encoder.output if w.encoder == "learned" else [],
     output:
         directory(f"{RUN}/evaluation/features/{{encoder}}"),
     log:
@@ -109,7 +80,6 @@ rule extract_features:
         gpu=1,
     params:
         options=told("extract_features"),
-        learned=lambda w, input: f"--learned {input.learned}" if input.learned else "",
         weights=lambda w: content("encoder", w.encoder),
         min_tissue=told("extract_features", "min_tissue"),
         seed=told("extract_features", "seed"),
@@ -117,7 +87,7 @@ rule extract_features:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} {params.learned}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder}"
         " --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
@@ -127,7 +97,6 @@ rule evaluate_patches:
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=rules.train_encoder.output,
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
     output:
@@ -163,6 +132,6 @@ rule evaluate_patches:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
+        " --synthetic $RUN_DIR/synthetic --records $RUN_DIR/slides"
         " --run-dir $RUN_DIR --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} {params.min_tissue} {params.seed}"
         " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

@@ -43,7 +43,7 @@ def outputs_of(rule, **wildcards):
 def kept_outputs():
     """Every file that stays in results/{run}, but patches and features, which may be deleted to make room: a target each."""
     kept = [f"{RUN}/report.html", f"{RUN}/recipe.yaml"]
-    if any(patches.from_slides for patches in RECIPE.patches.values()) or not RECIPE.patches:
+    if any(patches.from_slides for patches in RECIPE.patches.values()) or (SLIDES and not RECIPE.patches):
         kept += outputs_of("split_patients")
     kept += outputs_of("register_slide", slide=SLIDES) + outputs_of("segment_tissue", slide=SLIDES)
     kept += outputs_of("take_model", model=TAKEN)
@@ -55,8 +55,11 @@ def kept_outputs():
         kept += outputs_of("gather_study")
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
-        for rule in ("plan_tissue", "stitch_slide", "measure_coherence", "draw_contact_sheet"):
+        for rule in ("plan_tissue", "stitch_slide"):
             kept += outputs_of(rule, slide=SYNTHETIC)
+    if JUDGED:
+        for rule in ("measure_coherence", "draw_contact_sheet"):
+            kept += outputs_of(rule, slide=JUDGED)
         kept += outputs_of("evaluate_patches")
     left_out = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
     return [name for name in kept if name not in json.loads(left_out.read_text())] if left_out.exists() else kept
@@ -71,8 +74,9 @@ def what_is_planned():
     }
 
 
-onstart:
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name != "all"]
+def set_out():
+    """When jobs begin: who is at work here, what jobs read, and what is owed from now on."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.output]
     refuse_less(jobs)
     try:
         recipes = [os.path.relpath(path) for path in workflow.configfiles]
@@ -92,5 +96,26 @@ onstart:
     note_version()
 
 
+onstart:
+    set_out()
+
+
 onsuccess:
     forget(Path(RUN))
+
+
+def also(moment, action):
+    """Have `action` at a moment of a workflow that uses this one as a module, whose own words for it are kept."""
+    given, define = getattr(workflow, f"_{moment}"), getattr(workflow, moment)
+
+    def both(theirs):
+        return lambda log: (action(), theirs(log))
+
+    setattr(workflow, f"_{moment}", both(given))
+    setattr(workflow, moment, lambda theirs: define(both(theirs)))
+
+
+# Snakemake heeds these of the workflow that it was called with, and of no module.
+if not workflow.modifier.is_main_snakefile():
+    also("onstart", set_out)
+    also("onsuccess", lambda: forget(Path(RUN)))

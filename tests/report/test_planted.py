@@ -1,4 +1,4 @@
-"""What the eye sees at once stands in the first line: pictures with a planted fault, measured by the evaluation itself.
+"""What the eye sees at once stands in the first line: planted faults, measured by the evaluation itself.
 
 Real tissue is that of the CC0 slide, cut into stripes: some are trained on, some held out, some are "generated" as they
 are or with the fault.

@@ -27,7 +27,6 @@ def main() -> None:
     parser.add_argument(
         "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
     )
-    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
     parser.add_argument(
         "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
@@ -42,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = Evaluation.model_validate_json(arguments.options)
     try:
-        encoders = load_encoders(options, arguments.learned)
+        encoders = load_encoders(options)
         sets = collect(
             arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
         )

@@ -20,7 +20,6 @@ def main() -> None:
         "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
     )
     parser.add_argument("--encoder", required=True, help="one of the encoders in the options")
-    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
     parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
@@ -32,7 +31,7 @@ def main() -> None:
         if arguments.encoder not in names:
             raise BadInput(f"--encoder {arguments.encoder}: the options have {', '.join(names)}")
         only = options.model_copy(update={"encoders": [options.encoders[names.index(arguments.encoder)]]})
-        encoder = load_encoders(only, arguments.learned)[0]
+        encoder = load_encoders(only)[0]
         sets = collect(
             arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
         )

@@ -31,16 +31,16 @@ def collect(patches: Path, splits: Path, synthetic: Path, options: Evaluation, m
     return Sets(train, held_out, generated, REGION_NOTE if by_region(rows) else "")
 
 
-def load_encoders(options: Evaluation, learned: Path | None) -> list[Encoder]:
-    """The encoders of the recipe, in its order; `learned` is the file that train_encoder.py made."""
-    return [_load(choice, learned) for choice in options.encoders]
+def load_encoders(options: Evaluation) -> list[Encoder]:
+    """The encoders of the recipe, in its order."""
+    return [_load(choice) for choice in options.encoders]
 
 
 def encoder_names(options: Evaluation) -> list[str]:
     return [choice.name if isinstance(choice, EncoderFile) else choice for choice in options.encoders]
 
 
-def _load(choice, learned) -> Encoder:
+def _load(choice) -> Encoder:
     if isinstance(choice, EncoderFile):
         return load(choice.name, choice.file, choice.sha256)
-    return load(choice, learned if choice == "learned" else None)
+    return load(choice)

@@ -8,12 +8,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from histogenesis.recipe.base import NO_BYTES, Name, Section
 
+BuiltIn = Literal["stain-statistics", "efficientnet-lite0", "he-network"]  # no file of the user's is needed
+
 
 class EncoderFile(Section):
     """A published encoder, from a file of the user's: TorchScript, or a folder of the transformers library."""
 
     name: Name = Field(
-        description="inception, dinov2, phikon, uni, virchow2, h-optimus-0, ...; see metrics/encoders/registry.py"
+        description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1: metrics/encoders/registry.py"
     )
     file: Annotated[str, NO_BYTES]
     sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
@@ -37,13 +39,15 @@ class Evaluation(Section):
     )
     contact_sheet: PositiveInt = Field(8, description="patches in a row of the contact sheet, real above synthetic")
     seam_shifts: PositiveInt = Field(200, description="random lines that the tile lines are compared with")
-    encoders: list[Literal["stain-statistics", "learned"] | EncoderFile] = Field(
-        ["stain-statistics", "learned"],
+    encoders: list[BuiltIn | EncoderFile] = Field(
+        ["stain-statistics", "efficientnet-lite0", "he-network"],
         min_length=2,
         description="never one alone: a number must not hang on one encoder",
     )
-    encoder_steps: PositiveInt = Field(
-        300, description="training of `learned`, the encoder made of the run's own patches"
+    sensitivity_images: int = Field(
+        200,
+        ge=0,
+        description="real patches at each mpp on which each encoder must show that it sees structure; 0: not asked",
     )
     images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
     train_images: PositiveInt = Field(
