@@ -106,3 +106,15 @@ def yaml_problem(error: yaml.YAMLError) -> str:
     what = problem or str(error).splitlines()[0]
     hint = "indent with spaces, not tabs" if "'\\t'" in what else "look at the indentation, colons and brackets there"
     return f"{where}no valid YAML ({what}); {hint}"
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is said twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """A recipe's text, its innermost sections in one line each."""
+    return yaml.dump(dict(values), Dumper=_Plain, sort_keys=False, default_flow_style=None, width=120)
