@@ -12,6 +12,8 @@ COMMANDS = ("init", "scan", "doctor", "check", "run", "draw")  # a file each, in
 EXAMPLES = {
     "schema": "  histogenesis schema --out recipe.schema.json",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
+    "judge": "  histogenesis judge other_generator/patches --mpp 0.5 --run results/demo --out judged\n"
+    "  histogenesis judge slide.tif --run results/demo --out judged",
     "share": "  histogenesis share results/demo\n  histogenesis share results/demo --out demo.crate.zip --with-real-tissue",
     "verify": "  histogenesis verify demo.crate.zip\n  histogenesis verify unpacked/",
 }
