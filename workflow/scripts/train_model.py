@@ -24,23 +24,12 @@ from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
+from histogenesis.recipe.identity import bearing, section_text
 from histogenesis.report.training_pictures import plot_losses, save_grid
 from histogenesis.sampling.progress import SAMPLES, from_noise, kinds
 
-# What may change without making another training: its length (it goes on), who shares the work, how often it reports.
-REPORTING = {
-    "steps",
-    "gpus",
-    "readers",
-    "checkpoint_every",
-    "log_every",
-    "validate_every",
-    "validation_images",
-    "sample_every",
-    "sample_images",
-}
-
-
+# What may change without making another training, beside what bears on no byte: its length (it goes on), and what it shows.
+SHOWN = {"steps", "validation_images", "sample_images"}
 SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
 
 
@@ -48,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
-    parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's model section, as JSON")
     parser.add_argument(
         "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
     )
@@ -94,8 +83,8 @@ def main() -> None:
     classes = patches.classes if "label" in section.conditions else []
 
     first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
-    options = section.model_dump(mode="json")
-    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options = bearing(section)
+    free = SHOWN - {"steps"} if section.training.cosine_to is not None else SHOWN
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
     start = Start(section.training.start) if section.training.start else None
     options["training"]["start"] = start.digest if start else None  # what it is, and not where it lies

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from histogenesis.core.sigmas import karras_sigmas
-from histogenesis.recipe.base import Fraction, Section
+from histogenesis.recipe.base import NO_BYTES, Fraction, Section
 
 
 class Threshold(Section):
@@ -149,7 +149,9 @@ class Inpaint(Section):
     order: Literal["raster", "checkerboard"] = Field(
         "raster", description="diagonal by diagonal from the top left, as the paper; or four colours, each all at once"
     )
-    jobs: PositiveInt = Field(1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same")
+    jobs: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same"
+    )
 
 
 Constraint = Annotated[NoConstraint | NullSpace | LowRes | Context, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
 
 
 class Phantom(Section):
@@ -26,14 +26,16 @@ class Phantom(Section):
 class Slides(Section):
     """Where the slides are."""
 
-    table: str | None = Field(
+    table: Annotated[str | None, NO_BYTES] = Field(
         None, description="slides.tsv: slide, path, patient [mpp, label, split, sha256, tissue, regions]"
     )
-    root: str = Field(".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it")
+    root: Annotated[str, NO_BYTES] = Field(
+        ".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it"
+    )
     phantoms: list[Phantom] = Field(
         default_factory=list, description="made-up slides, besides or in place of the table"
     )
-    on_bad: Literal["set_aside", "stop"] = Field(
+    on_bad: Annotated[Literal["set_aside", "stop"], NO_BYTES] = Field(
         "set_aside", description="a slide that cannot be used is listed in the report, or ends the run"
     )
 
@@ -137,7 +139,7 @@ class LabelledPatches(Section):
     """Patches that were cut elsewhere, with their classes: image files or PatchCamelyon's HDF5."""
 
     kind: Literal["folder", "patchcamelyon", "kaggle"]
-    path: str = Field(
+    path: Annotated[str, NO_BYTES] = Field(
         min_length=1,
         description="relative to slides.root. folder: of a subfolder for each class, or a table (.csv, .tsv);"
         " patchcamelyon: the folder of camelyonpatch_level_2_split_*_x.h5, _y.h5 (and _meta.csv);"

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, m
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
 from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
 from histogenesis.recipe.fitting import check_drawing, released
+from histogenesis.recipe.problems import Together
 
 
 class Smaller(Section):
@@ -186,24 +187,28 @@ class Synthetic(Section):
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
         if self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
+        found = Together()
         for k, level in enumerate(self.levels):
-            where = f"levels[{k}]"
-            doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
-            if k and level.mpp >= self.levels[k - 1].mpp:
-                raise ValueError(
-                    f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"
-                )
-            if doubling in ("upscale", "null-space"):
-                if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
-                    raise ValueError(
-                        f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
-                        f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
-                    )
-                if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
-                    raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
-            if level.kind == "draw":
-                check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
+            with found:
+                self._check_level(k, level)
+        found.end()
         return self
+
+    def _check_level(self, k: int, level: Level | UpscaledLevel) -> None:
+        where = f"levels[{k}]"
+        doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
+        if k and level.mpp >= self.levels[k - 1].mpp:
+            raise ValueError(f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})")
+        if doubling in ("upscale", "null-space"):
+            if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
+                raise ValueError(
+                    f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                    f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
+                )
+            if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
+                raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
+        if level.kind == "draw":
+            check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
 
     def size_px(self, k: int) -> tuple[int, int]:
         """Height and width in px of level k's canvas."""

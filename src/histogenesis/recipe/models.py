@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Name, Section, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Name, Section, by_kind
 
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
@@ -77,7 +77,9 @@ class GuidedUNet(Section):
 class PublishedVQ(Section):
     """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
 
-    path: str = Field(min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors")
+    path: Annotated[str, NO_BYTES] = Field(
+        min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors"
+    )
     sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
 
 
@@ -157,7 +159,7 @@ class SuperResolution(Section):
 class Perceptual(Section):
     """Squared distance of a fixed network's features (VGG's: LPIPS, Zhang et al. 2018). This project ships no weights."""
 
-    file: str = Field(
+    file: Annotated[str, NO_BYTES] = Field(
         min_length=1,
         description="TorchScript: pictures (B, 3, H, W) in 0..255 to features; vgg16.pt of StyleGAN2-ADA gives LPIPS",
     )
@@ -216,8 +218,10 @@ class Training(Section):
     steps: PositiveInt
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
     micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
-    gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
-    readers: PositiveInt = Field(
+    gpus: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="GPUs of one node that share the batch; without GPUs, processes"
+    )
+    readers: Annotated[PositiveInt, NO_BYTES] = Field(
         4, description="threads of each process that read patches ahead for a GPU, where they do not fit on it"
     )
     lr: PositiveFloat = 1e-4
@@ -240,20 +244,22 @@ class Training(Section):
         None,
         description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size",
     )
-    start: str | None = Field(
+    start: Annotated[str | None, NO_BYTES] = Field(
         None,
         min_length=1,
         description="begin with the weights of this model (fine-tuning): the folder of another run's, or the name of one that"
         " ships; its normalisation is kept",
     )
     seed: int = 1
-    checkpoint_every: PositiveInt = 500
-    log_every: PositiveInt = 50
-    validate_every: PositiveInt = 500
+    checkpoint_every: Annotated[PositiveInt, NO_BYTES] = 500
+    log_every: Annotated[PositiveInt, NO_BYTES] = 50
+    validate_every: Annotated[PositiveInt, NO_BYTES] = 500
     validation_images: PositiveInt = 64
-    sample_every: PositiveInt = 5000
+    sample_every: Annotated[PositiveInt, NO_BYTES] = 5000
     sample_images: PositiveInt = Field(4, description="samples drawn for each mpp in a sample grid")
-    diverged_at: PositiveFloat = Field(100.0, description="a running loss this many times its best ends the training")
+    diverged_at: Annotated[PositiveFloat, NO_BYTES] = Field(
+        100.0, description="a running loss this many times its best ends the training"
+    )
 
     @model_validator(mode="after")
     def micro(self):
@@ -352,12 +358,14 @@ class WinnerModel(Section):
 class TakenModel(Section):
     """A model that another run has trained, or one that ships: its two files are copied, and nothing is trained."""
 
-    path: str | None = Field(
+    path: Annotated[str | None, NO_BYTES] = Field(
         None,
         min_length=1,
         description="its folder, as in results/demo/models/shared; relative to the working directory",
     )
-    pretrained: str | None = Field(None, min_length=1, description="the name of a model that ships: see pretrained/")
+    pretrained: Annotated[str | None, NO_BYTES] = Field(
+        None, min_length=1, description="the name of a model that ships: see pretrained/"
+    )
 
     @model_validator(mode="after")
     def one_of_both(self):
