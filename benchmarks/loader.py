@@ -4,7 +4,7 @@ python benchmarks/loader.py [--slides 200] [--patch-px 512] [--batch 64]
 
 Prints images a second of processor time. `plain h5py` opens each file once and reads a patch; `h5py, 128 files` keeps so many
 open at once, as a reader that must not run out of files does; `ours` is what the trainer calls (patches.dataset), whole and
-cropped to half; `host` is all that the host does for a sample when a GPU is fed: choosing and reading; `made` is what the device
+cropped to half; `host` is what the host does for a sample when a GPU is fed: choosing and reading; `made` is what the device
 does then (turning, encoding, noise), here on the CPU.
 """
 

@@ -6,7 +6,8 @@ rule measure_coherence:
         levels=levels_of,
         plan=f"{RUN}/synthetic/{{slide}}/plan.png",
     output:
-        f"{RUN}/evaluation/{{slide}}/coherence.json",
+        coherence=f"{RUN}/evaluation/{{slide}}/coherence.json",
+        maps=[f"{RUN}/evaluation/{{slide}}/cross_scale_level{k}.png" for k in range(1, len(LEVELS))],
     log:
         f"{RUN}/logs/measure_coherence/{{slide}}.log",
     benchmark:
@@ -23,7 +24,8 @@ rule measure_coherence:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
-        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output.coherence}"
+        " 2>&1 | tee {log}"
 
 
 rule draw_contact_sheet:

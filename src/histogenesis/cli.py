@@ -3,9 +3,34 @@
 import argparse
 import json
 import sys
+from importlib import import_module, metadata
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+
+COMMANDS = ("init", "scan", "doctor", "check", "run", "draw")  # a file each, in commands/
+EXAMPLES = {
+    "schema": "  histogenesis schema --out recipe.schema.json",
+    "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
+    "judge": "  histogenesis judge other_generator/patches --mpp 0.5 --run results/demo --out judged\n"
+    "  histogenesis judge slide.tif --run results/demo --out judged",
+    "share": "  histogenesis share results/demo\n  histogenesis share results/demo --out demo.crate.zip --with-real-tissue",
+    "verify": "  histogenesis verify demo.crate.zip\n  histogenesis verify unpacked/",
+}
+
+
+def version() -> str:
+    """The package's version, and the commit of the clone that it runs from."""
+    from histogenesis.core.home import PACKAGE
+    from histogenesis.provenance.versions import git_state
+
+    try:
+        number = metadata.version("histogenesis")
+    except metadata.PackageNotFoundError:
+        number = "(not installed)"
+    state = git_state(PACKAGE.parents[1])
+    commit = state["commit"] and f" ({state['commit'][:12]}{'' if state['clean'] else '+'})"
+    return number + (commit or "")
 
 
 def schema(args: argparse.Namespace) -> None:
@@ -13,20 +38,6 @@ def schema(args: argparse.Namespace) -> None:
     from histogenesis.recipe import recipe_schema
 
     args.out.write_text(json.dumps(recipe_schema(), indent=2) + "\n")
-
-
-def check(args: argparse.Namespace) -> None:
-    """Check recipes, without running anything."""
-    from histogenesis.recipe import load_recipe
-
-    for path in args.recipes:
-        recipe = load_recipe(path)
-        if not recipe.synthetic:
-            print(f"{path}: valid. {len(recipe.models)} model(s), {len(recipe.samples)} set(s) of samples")
-            continue
-        height, width = recipe.synthetic.size_px(len(recipe.synthetic.levels) - 1)
-        levels = " -> ".join(f"{level.mpp:g}" for level in recipe.synthetic.levels)
-        print(f"{path}: valid. {recipe.synthetic.slides} synthetic slide(s) of {width} x {height} px, {levels} mpp")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -74,15 +85,19 @@ def judge(args: argparse.Namespace) -> None:
     print(f"{len(found['metrics'])} numbers: {args.out / 'metrics.json'}", found["memorisation"]["sentence"], sep="\n")
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="histogenesis", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    parser.add_argument("--version", action="version", version=version() if "--version" in sys.argv[1:2] else "")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        module = import_module(f"histogenesis.commands.{name}")
+        command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+        EXAMPLES[name] = module.EXAMPLES
     command = commands.add_parser("schema", help=schema.__doc__)
     command.add_argument("--out", type=Path, default=Path("config/recipe.schema.json"))
     command.set_defaults(run=schema)
-    command = commands.add_parser("check", help=check.__doc__)
-    command.add_argument("recipes", type=Path, nargs="+")
-    command.set_defaults(run=check)
     command = commands.add_parser("compare", help=compare.__doc__)
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="results/{run}; the first one leads")
     command.add_argument("--out", type=Path, default=Path("comparison"), help="folder")
@@ -106,7 +121,14 @@ def main() -> None:
     command = commands.add_parser("verify", help=verify.__doc__)
     command.add_argument("crate", type=Path)
     command.set_defaults(run=verify)
-    args = parser.parse_args()
+    for name, command in commands.choices.items():
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.epilog = f"examples:\n{EXAMPLES[name]}" if name in EXAMPLES else None
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     try:
         args.run(args)
     except (BadInput, ValueError, OSError) as error:

@@ -55,12 +55,12 @@ def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation,
                 continue
             try:
                 way = measure(real, mpp)
-                found = {name: way(images) for name, images in shown.items()}
+                measured = {name: way(images) for name, images in shown.items()}
             except BadInput as error:
                 entries.append(_row(encoder, encoder, mpp, n, note=str(error)))
                 continue
-            for name in found["held_out"]:
-                values = {which: measures[name] for which, measures in found.items()}
+            for name in measured["held_out"]:
+                values = {which: measures[name] for which, measures in measured.items()}
                 entries.append(_compare(name, encoder, mpp, values, shown, options, seed))
         entries.append(_angles(mpp, shown, n, seed))
     return entries
