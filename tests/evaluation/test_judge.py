@@ -17,9 +17,9 @@ from histogenesis.recipe import Evaluation
 from histogenesis.slides.codec import Codec
 from histogenesis.slides.read import open_slide
 
-N, MPP, PX = 40, 1.0, 32
+N, MPP, PX = 24, 1.0, 32
 OPTIONS = Evaluation(
-    encoders=["stain-statistics", "he-network"], images=N, repeats=10, sensitivity_images=N, morphology_images=N, c2st_steps=30,
+    encoders=["stain-statistics", "he-network"], images=N, repeats=10, sensitivity_images=N, morphology_images=N, c2st_steps=25,
     copy_views=False,
 )  # fmt: skip
 
