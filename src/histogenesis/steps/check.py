@@ -18,6 +18,7 @@ from histogenesis.patches.sources import list_camelyon, list_folder, list_kaggle
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
 from histogenesis.recipe.problems import absent, nearest
+from histogenesis.recipe.taken import check_fits
 
 ALWAYS_THERE = ("stain-statistics", "learned")
 
@@ -48,10 +49,12 @@ def check(recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str 
         if open_slides:
             found += check_slides(recipe, rows, run_dir)
         found += check_split(recipe, rows)
-    except ImportError as error:
+        found += check_classes(recipe, rows, run_dir)
+    except ModuleNotFoundError as error:
+        if error.name.startswith("histogenesis"):
+            raise
         what = f"not looked at, without {error.name}: pip install 'histogenesis[slides]'"
         found.append(Finding("slides", what, stops=False))
-    found += check_classes(recipe, rows, run_dir)
     found += check_encoders(recipe)
     found += check_models(recipe)
     found += check_profile(profile) if profile else []
@@ -62,9 +65,9 @@ def check_start(recipe: Recipe, run_dir: Path) -> list[Finding]:
     """What a workflow looks at before it plans: its notes. Raises BadInput, with a line for each, for what stops the run.
 
     Slides are opened only where a bad one would end the run: the step that registers each says what it finds. A run that was
-    handed on without its slides (contents.json) needs none of the files.
+    handed on without its slides (left_out.json) needs none of the files.
     """
-    if (run_dir / "contents.json").exists():
+    if (run_dir / "left_out.json").exists():
         return []
     found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop")
     if errors := [str(one) for one in found if one.stops]:
@@ -181,8 +184,6 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
             there[name] = classes_of(patches, rows, run_dir)
         except BadInput as error:
             yield Finding(f"patches.{name}", str(error))
-        except ImportError as error:
-            yield Finding(f"patches.{name}", f"its classes are not looked at, without {error.name}", stops=False)
         wanted = getattr(patches, "classes", None) or []
         known = there.get(name) if not isinstance(patches, RegionPatches) else None
         yield from (
@@ -229,11 +230,8 @@ def classes_of(patches, rows: list, run_dir: Path) -> set[str]:
 
 def check_encoders(recipe: Recipe) -> Iterator[Finding]:
     """Encoders that a user brings: known by their name, and there."""
-    try:
-        from histogenesis.metrics.encoders.registry import KNOWN
-    except ImportError as error:
-        yield Finding("evaluation.encoders", f"not looked at, without {error.name}", stops=False)
-        return
+    from histogenesis.metrics.encoders.registry import KNOWN
+
     known = [*ALWAYS_THERE, "inception", *KNOWN]
     for k, encoder in enumerate(recipe.evaluation.encoders):
         if not isinstance(encoder, EncoderFile):
@@ -271,11 +269,6 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
 
 def check_taken(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
     """Whether a model of another run can make the levels that name it."""
-    try:
-        from histogenesis.models.model import check_fits
-    except ImportError as error:
-        yield Finding(f"models.{name}", f"not compared with the levels, without {error.name}", stops=False)
-        return
     facts = json.loads((folder / "model.json").read_text())
     levels = recipe.synthetic.levels if recipe.synthetic else []
     for k, level in enumerate(levels):
