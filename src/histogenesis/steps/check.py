@@ -34,10 +34,13 @@ class Finding(NamedTuple):
         return f"{'error' if self.stops else 'note'}: {self.place}: {self.what}"
 
 
-def check(recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str | None = None) -> list[Finding]:
+def check(
+    recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str | None = None, files: bool = True
+) -> list[Finding]:
     """Everything that is wrong with a run's inputs; `run_dir` is results/{run}, where phantoms and records lie.
 
     open_slides: look into each slide for its mpp and its pyramid, too, which takes seconds a slide on a network file system.
+    files: look whether slides, outlines and labelled patches are there.
     A slide that the recipe would set aside is a note, and stops nothing while others remain. What needs a package that is not
     installed is a note, too.
     """
@@ -45,7 +48,8 @@ def check(recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str 
     rows: list = []
     try:
         rows += slide_rows(recipe, found)
-        found += check_files(recipe, rows, run_dir)
+        if files:
+            found += check_files(recipe, rows, run_dir)
         if open_slides:
             found += check_slides(recipe, rows, run_dir)
         found += check_split(recipe, rows)
@@ -69,7 +73,8 @@ def check_start(recipe: Recipe, run_dir: Path) -> list[Finding]:
     """
     if (run_dir / "left_out.json").exists():
         return []
-    found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop")
+    begun = (run_dir / "contents.json").exists()  # it remembers what its files held, and what is away now is said elsewhere
+    found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop" and not begun, files=not begun)
     if errors := [str(one) for one in found if one.stops]:
         raise BadInput("\n".join(["the run cannot start:", *errors]))
     return found
