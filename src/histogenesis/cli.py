@@ -53,7 +53,7 @@ def share(args: argparse.Namespace) -> None:
     from histogenesis.provenance.share import share
 
     out = args.out or Path(f"{args.run_dir.resolve().name}.crate.zip")
-    digest = share(args.run_dir, out, args.with_real_tissue)
+    digest = share(args.run_dir, out, args.with_real_tissue, args.with_names)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB. Its metadata, which vouches for every file, has sha256 {digest}")
 
 
@@ -117,6 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--with-real-tissue", action="store_true", help="also patches, overlays and all else that shows real tissue"
     )
+    command.add_argument(
+        "--with-names", action="store_true", help="also patients, classes and file names, as the slide table has them"
+    )
     command.set_defaults(run=share)
     command = commands.add_parser("verify", help=verify.__doc__)
     command.add_argument("crate", type=Path)
@@ -127,8 +130,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """What a command is told; what follows `--` (for Snakemake) is `more`."""
+    ours = words[: words.index("--")] if "--" in words else words
+    return make_parser().parse_args(ours, argparse.Namespace(more=words[len(ours) + 1 :]))
+
+
 def main() -> None:
-    args = make_parser().parse_args()
+    args = parse(sys.argv[1:])
     try:
         args.run(args)
     except (BadInput, ValueError, OSError) as error:
