@@ -6,7 +6,8 @@ rule measure_coherence:
         levels=levels_of,
         plan=f"{RUN}/synthetic/{{slide}}/plan.png",
     output:
-        f"{RUN}/evaluation/{{slide}}/coherence.json",
+        coherence=f"{RUN}/evaluation/{{slide}}/coherence.json",
+        maps=[f"{RUN}/evaluation/{{slide}}/cross_scale_level{k}.png" for k in range(1, len(LEVELS))],
     log:
         f"{RUN}/logs/measure_coherence/{{slide}}.log",
     benchmark:
@@ -23,7 +24,8 @@ rule measure_coherence:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
-        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output.coherence}"
+        " 2>&1 | tee {log}"
 
 
 rule draw_contact_sheet:
@@ -85,7 +87,7 @@ rule extract_features:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --records $RUN_DIR/slides --run-dir $RUN_DIR"
         " --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
@@ -101,6 +103,8 @@ rule evaluate_patches:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
+        sensitivity=f"{RUN}/evaluation/sensitivity.json",
+        treatment=f"{RUN}/evaluation/treatment.json",
         condition=f"{RUN}/evaluation/condition.json",
         evidence=f"{RUN}/evaluation/evidence.json",
         patches=directory(f"{RUN}/evaluation/evidence"),

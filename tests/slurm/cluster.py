@@ -1,4 +1,4 @@
-"""A real SLURM of two nodes on this machine: munge, accounting, slurmctld, and two slurmd, one of them with fake GPUs. No systemd.
+"""A real SLURM of two nodes here: munge, accounting, slurmctld and two slurmd, of which one has fake GPUs. No systemd.
 
 The partition `cpu` has the node without GPUs alone, so that a step which asks for one must go to the partition `gpu`.
 

@@ -1,4 +1,4 @@
-"""A finished run, changed, whose rerun fails, is stopped, or lacks a slide: the next plan says so; nothing stale passes as done."""
+"""A finished run whose rerun fails, is stopped, or lacks a slide: the next plan says so; nothing stale passes as done."""
 
 import os
 import shutil

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
@@ -192,6 +195,7 @@ def coherence(run: Run) -> Section | None:
         ),
     ]
     blocks += _seams_in_features(run)
+    blocks += _maps(run)
     if scale_rows:
         columns = ["slide", "level", "µm/px", "constraint", "mean", "RMSE", "max", "mean, all", "RMSE, all", "max, all"]
         caption = (
@@ -200,6 +204,43 @@ def coherence(run: Run) -> Section | None:
         )
         blocks.append(Table(columns, scale_rows, caption))
     return Section("coherence", "Do tiles and scales agree?", blocks)
+
+
+def _maps(run: Run) -> list[Figures]:
+    """Where the tiles of a level differ at their borders, and where a level departs from the one above, on the slide."""
+    found = []
+    for one in run.synthetic[:SHOWN_SLIDES]:
+        for level in one.coherence.get("levels", []):
+            about = f"{one.name}, level {level['level']} ({level['mpp']:g} µm/px)"
+            seams = map_file(one, level["seams"].get("picture"))
+            if seams:
+                caption = f"{about}: borders of tiles; red: steeper than elsewhere, blue: flatter"
+                found.append(figure(run, seams, caption, 900))
+            scale = map_file(one, level.get("cross_scale_map"))
+            if scale and one.levels:
+                found.append(_laid_over(run, one, level, scale, f"{about}: red where it departs from the level above"))
+    found = [picture for picture in found if picture]
+    return [Figures(found, "third")] if found else []
+
+
+def map_file(one: Synthetic, name: Any) -> Path | None:
+    """A picture that coherence.json names, beside it."""
+    path = one.coherence_file.parent / Path(name).name if one.coherence_file and isinstance(name, str) else None
+    return path if path and path.is_file() else None
+
+
+def _laid_over(run: Run, one: Synthetic, level: dict, path: Path, caption: str) -> Figure | None:
+    """A map with clear places over the slide in grey."""
+    try:
+        with ExitStack() as stack:
+            images = [stack.enter_context(file)["image"] for file in open_levels(one.levels[0].parent)]
+            small = overview(images[: level["level"] + 1], 600).convert("L").convert("RGBA")
+        with Image.open(path) as errors:
+            small.alpha_composite(errors.convert("RGBA").resize(small.size, Image.Resampling.NEAREST))
+        return Figure(data_url(small), caption, path)
+    except (OSError, ValueError, BadInput) as error:
+        run.problems.append(f"{path.relative_to(run.folder)} could not be shown: {error}")
+        return None
 
 
 def _seams_in_features(run: Run) -> list[Table]:
