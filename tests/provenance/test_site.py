@@ -58,8 +58,8 @@ def test_the_profile_names_partitions_limits_and_what_is_missing(monkeypatch, tm
     assert (resources["slurm_partition"], resources["gpu_partition"]) == ("'short'", "'gpu'")
     assert (resources["max_runtime"], resources["gpu_max_runtime"]) == (240, 2160)
     assert "--signal=USR1" in resources["slurm_extra"], "a key takes the place of the whole key"
-    assert written["jobs"] == 49 and written["software-deployment-method"] == "apptainer"
-    assert "a100" in said and "50 jobs" in said
+    assert written["jobs"] == 49 and written["software-deployment-method"] == "env-modules"
+    assert "a100" in said and "50 jobs" in said and "apptainer is here" in said
     with pytest.raises(BadInput, match="is there already"):
         site.write_site(tmp_path / "mine", None, None)
 

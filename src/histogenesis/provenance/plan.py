@@ -1,7 +1,7 @@
 """What a run of a recipe would do, and why, in a screenful: `histogenesis plan`.
 
-Snakemake plans (a dry run), and leaves its jobs with their reasons in a file (rules/start.smk). Here they are gathered under what
-changed: a key of the recipe, code, an environment, a slide, or a file that is gone; what follows from those is one line.
+Snakemake plans (a dry run), and leaves its jobs with their reasons in a file (rules/start.smk). Here they are gathered under
+what changed: a key of the recipe, code, an environment, a slide, or a file that is gone; what follows from those is one line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A profile for the cluster at hand: what SLURM says of itself, as the lines of slurm/config.yaml that differ from site to site.
+"""A profile for the cluster at hand: what SLURM says of itself, as the lines of slurm/config.yaml that differ between sites.
 
 Asked are `scontrol show config`, `scontrol show partition`, `sinfo` and, where there is accounting, `sacctmgr`.
 """
@@ -149,14 +149,12 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
         keys["jobs"] = max(1, min(base["jobs"], answers.submit - 1))
         remarks.append(f"at most {answers.submit} jobs may be in the queue (sacctmgr): `jobs` is below that")
     if answers.software != "conda":
-        keys["software-deployment-method"] = "apptainer" if answers.software else "env-modules"
+        keys["software-deployment-method"] = "env-modules"  # none: jobs use the Python that Snakemake runs in
+        there = (
+            f"the container of docs/cluster.md ({answers.software} is here)" if answers.software else "one of your own"
+        )
         remarks.append(
-            "no conda here: "
-            + (
-                "apptainer is; build the container first (docs/cluster.md)"
-                if answers.software
-                else "use an environment of your own"
-            )
+            f"no conda here: start snakemake in an environment that has all of envs/requirements.txt, {there}"
         )
     if answers.min_job_age_s < 60:
         remarks.append(f"MinJobAge is {answers.min_job_age_s} s: jobs' states are asked for every few seconds")
