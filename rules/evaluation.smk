@@ -87,7 +87,7 @@ rule extract_features:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --records $RUN_DIR/slides --run-dir $RUN_DIR"
         " --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
@@ -103,6 +103,8 @@ rule evaluate_patches:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
+        sensitivity=f"{RUN}/evaluation/sensitivity.json",
+        treatment=f"{RUN}/evaluation/treatment.json",
         condition=f"{RUN}/evaluation/condition.json",
         evidence=f"{RUN}/evaluation/evidence.json",
         patches=directory(f"{RUN}/evaluation/evidence"),

@@ -15,8 +15,10 @@ import numpy as np
 from scipy import stats
 
 from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.evaluate_c2st import c2st_metrics
 from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
-from histogenesis.evaluation.references import halves, reference_sets, row_of_references, values
+from histogenesis.evaluation.evaluate_morphology import morphology_metrics
+from histogenesis.evaluation.references import COMPRESSION, halves, reference_sets, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
 from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning
@@ -65,7 +67,7 @@ def compare(reference, other, groups, options: Evaluation, seed: int) -> dict[st
 
 
 def encoder_metrics(
-    encoder: Encoder, sets: Sets, options: Evaluation, out: Path, seed: int, codec=None, speaks: dict | None = None
+    encoder: Encoder, sets: Sets, options: Evaluation, out: Path, seed: int, speaks: dict | None = None
 ):
     """Entries of metrics.json for one encoder, and its feature sets (train, held_out, generated), cached under `out`.
 
@@ -76,7 +78,7 @@ def encoder_metrics(
     rows, left_out = matched(sets, options.images)
     bad = {
         name: store.cached(out / folder / f"{name}.h5", encoder, s, progress=True).features
-        for name, s in reference_sets(sets, rows, codec, seed).items()
+        for name, s in reference_sets(sets, rows, seed).items()
     }
     ends = np.cumsum([len(parts[0]) for parts in rows.values()]).tolist()
     places = {mpp: np.arange(end - len(rows[mpp][0]), end) for mpp, end in zip(rows, ends)}
@@ -118,19 +120,51 @@ def encoder_metrics(
                     "note": _notes(note, sets.note, _interval_note(groups[1:])),
                 }
             )
+    entries += _means(entries)
     for mpp, why in left_out.items():
         entries.append(_missing("fid", encoder.name, mpp, f"{folder}/generated.h5", why))
     return entries, found
 
 
-def pixel_metrics(sets: Sets, options: Evaluation, seed: int, codec=None) -> list[dict]:
+def _means(entries: list[dict]) -> list[dict]:
+    """Precision and recall of each mpp, averaged, as URCDM reports them; from two mpps on."""
+    means = []
+    for name in ("precision", "recall"):
+        rows = [e for e in entries if e["name"] == name and e["mpp"] is not None]
+        if len(rows) < 2:
+            continue
+        values, floors, others = ([row[key] for row in rows] for key in ("value", "floor", "patients"))
+        bad = {key: [row["ceilings"][key] for row in rows] for key in rows[0]["ceilings"]}
+        bad[COMPRESSION] = [row[COMPRESSION] for row in rows]
+        value, floor, other = (_mean(v) for v in (values, floors, others))
+        about = {
+            "name": f"{name}_mean",
+            "encoder": rows[0]["encoder"],
+            "mpp": None,
+            "value": value,
+            "low": None,
+            "high": None,
+        }
+        about |= row_of_references(
+            value, (floor, None, None), (other, None, None), {k: _mean(v) for k, v in bad.items()}
+        )
+        note = f"mean of {', '.join(format(row['mpp'], 'g') for row in rows)} mpp"
+        means.append(rows[0] | about | {"speaks": all(row["speaks"] for row in rows), "note": note})
+    return means
+
+
+def _mean(values) -> float | None:
+    return None if any(v is None for v in values) else float(np.mean(values))
+
+
+def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
     """SSIM and likelihood of random pairs, at each mpp."""
     rows, left_out = matched(sets, options.images)
     entries = []
     for mpp in (m for m in rows if m not in left_out):
         train, held_out, generated = rows[mpp]
         real, other = sets.held_out.images[held_out], sets.train.images[train]
-        bad = {name: s.images for name, s in reference_sets(sets, {mpp: rows[mpp]}, codec, seed).items()}
+        bad = {name: s.images for name, s in reference_sets(sets, {mpp: rows[mpp]}, seed).items()}
         pairs = {"value": (real, sets.generated.images[generated]), "patients": (real, other)}
         pairs |= {"floor": halves(real, other, seed)} | {name: (real, images) for name, images in bad.items()}
         try:
@@ -165,19 +199,13 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int, codec=None) -> lis
     return entries
 
 
-def evaluate(
-    sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1, codec=None
-) -> dict:
-    """Measure everything; write metrics.json and .csv, sensitivity.json, memorisation.json, closest_pairs.png, features/
-    under `out`.
-
-    codec (evaluation/codec.py): what all sets went through, or None.
-
-    Returns {"metrics": [...], "memorisation": {...}}.
+def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1) -> dict:
+    """Measure everything; write metrics.json and .csv, sensitivity.json, treatment.json, memorisation.json, closest_pairs.png
+    and features/ under `out`. Returns {"metrics": [...], "memorisation": {...}}.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    entries, audits, sensitivities = [], {}, {}
+    entries, audits, sensitivities, all_features = [], {}, {}, {}
     for encoder in encoders:
         if not all(len(s) for s in sets):
             empty = ", ".join(s.name for s in sets if not len(s))
@@ -187,13 +215,20 @@ def evaluate(
             continue
         seen = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
         speaks = {float(mpp): one["speaks"] for mpp, one in seen["mpps"].items()}
-        found, features = encoder_metrics(encoder, sets, options, out, seed, codec, speaks)
+        found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
         entries += found
+        all_features[encoder.name] = features
         audits[encoder.name] = audit_encoder(encoder, sets, features, options)
     if all(len(s) for s in sets):
-        entries += pixel_metrics(sets, options, seed, codec)
+        rows, left_out = matched(sets, options.images)
+        rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
+        entries += morphology_metrics(sets, rows, options, seed)
+        entries += c2st_metrics(sets, all_features, rows, options, out, seed)
+        entries += pixel_metrics(sets, options, seed)
         audits[PIECES] = audit_pixels(sets, options)
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
+    codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
+    write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
     draw_pairs(out / "closest_pairs.png", sets, audits)

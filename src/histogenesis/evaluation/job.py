@@ -9,6 +9,7 @@ import numpy as np
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.collect import by_region, checked_splits, generated_set, held_out_split, real_set
 from histogenesis.evaluation.sets import Sets
+from histogenesis.evaluation.treatment import treated
 from histogenesis.metrics.encoders.registry import Encoder, load
 from histogenesis.recipe import EncoderFile, Evaluation
 
@@ -17,8 +18,17 @@ REGION_NOTE = (
 )
 
 
-def collect(patches: Path, splits: Path, synthetic: Path, options: Evaluation, min_tissue: float, seed: int) -> Sets:
-    """Training and held-out patches, and as many crops of the synthetic slides at each of their mpps."""
+def collect(
+    patches: Path,
+    splits: Path,
+    synthetic: Path,
+    options: Evaluation,
+    min_tissue: float,
+    seed: int,
+    records=None,
+    run_dir=None,
+) -> Sets:
+    """Training and held-out patches, and as many crops of the synthetic slides at each of their mpps, treated alike."""
     rows = checked_splits(splits)
     train = real_set(patches, splits, "train", options.train_images, seed)
     try:
@@ -28,7 +38,8 @@ def collect(patches: Path, splits: Path, synthetic: Path, options: Evaluation, m
         held_out = type(held_out)("held_out", held_out.images, held_out.mpp, held_out.slide, held_out.patient)
     mpps = sorted(set(train.mpp.tolist()), reverse=True)
     generated = generated_set(synthetic, mpps, train.images.shape[1], options.images, min_tissue, seed)
-    return Sets(train, held_out, generated, REGION_NOTE if by_region(rows) else "")
+    sets = Sets(train, held_out, generated, REGION_NOTE if by_region(rows) else "")
+    return treated(sets, options, records, run_dir)
 
 
 def load_encoders(options: Evaluation) -> list[Encoder]:

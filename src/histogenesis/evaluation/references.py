@@ -25,12 +25,12 @@ COMPRESSION = "compression"
 USUAL_JPEG = {"quality": 30, "subsampling": 2}  # what `compression` is where no codec of the slides is known
 
 
-def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], codec=None, seed: int = 1) -> dict[str, ImageSet]:
+def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], seed: int = 1) -> dict[str, ImageSet]:
     """name -> the matched training patches (those of each mpp of `rows`, one after the other) made so."""
     if not rows:
         return {}
     train = sets.train.take(np.concatenate([parts[0] for parts in rows.values()]))
-    how = {"quality": codec.quality, "subsampling": codec.subsampling} if codec else USUAL_JPEG
+    how = sets.codec.as_dict() if sets.codec else USUAL_JPEG
     made = {name: distorted(name, train.images, seed) for name in CEILINGS}
     made[COMPRESSION] = jpeg(train.images, **how)
     return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}

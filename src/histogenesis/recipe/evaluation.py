@@ -21,6 +21,13 @@ class EncoderFile(Section):
     sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
 
 
+class CodecSection(Section):
+    """A JPEG codec."""
+
+    quality: Annotated[int, Field(ge=1, le=100)] = Field(description="as libjpeg counts it")
+    subsampling: Literal[0, 1, 2] = Field(2, description="of chroma; 0: 4:4:4, 1: 4:2:2, 2: 4:2:0")
+
+
 class Utility(Section):
     """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
 
@@ -43,6 +50,17 @@ class Evaluation(Section):
         ["stain-statistics", "efficientnet-lite0", "he-network"],
         min_length=2,
         description="never one alone: a number must not hang on one encoder",
+    )
+    codec: Literal["slides", "none"] | CodecSection = Field(
+        "slides",
+        description="what real and generated patches both go through before they are compared; slides: the codec of the real"
+        " slides, read from their tiles' quantisation tables",
+    )
+    morphology_images: int = Field(
+        200, ge=0, description="patches of each kind at each mpp whose nuclei, tissue and stains are measured; 0: none"
+    )
+    c2st_steps: int = Field(
+        150, ge=0, description="training of each classifier that tells real from generated; 0: there is none"
     )
     sensitivity_images: int = Field(
         200,

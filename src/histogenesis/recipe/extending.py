@@ -2,8 +2,9 @@
 
 `extends: harb.yaml` names another file, beside the recipe or among those of config/, which may extend a third. What a recipe
 says replaces what that one says, key by key; a list replaces a list whole, and null takes a key away. A section of another
-nature (another `kind`, or a `path`, `pretrained` or `winner_of` where there was none, or
-`training` where a model was taken) replaces the section whole, since their keys have nothing to do with each other. `run` is not inherited: two recipes would write into one folder.
+nature (another `kind`; a `path`, `pretrained` or `winner_of` where there was none; `training` where a model was taken) replaces
+the section whole, since their keys have nothing to do with each other. `run` is not inherited: two recipes would write into one
+folder.
 """
 
 from __future__ import annotations
@@ -109,3 +110,15 @@ def yaml_problem(error: yaml.YAMLError) -> str:
     what = problem or str(error).splitlines()[0]
     hint = "indent with spaces, not tabs" if "'\\t'" in what else "look at the indentation, colons and brackets there"
     return f"{where}no valid YAML ({what}); {hint}"
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is said twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """A recipe's text, its innermost sections in one line each."""
+    return yaml.dump(dict(values), Dumper=_Plain, sort_keys=False, default_flow_style=None, width=120)

@@ -25,7 +25,11 @@ class Recipe(Section):
 
     run: Name = Field(description="results are written to results/{run}/")
     seed: int = 1
-    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    cpu_threads: PositiveInt = Field(
+        1,
+        description="of each process of training and drawing; part of the recipe, as it rounds. More cores are used by more"
+        " processes (`training.gpus`, jobs): threads that wait for each other collapse beside other work",
+    )
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()

@@ -15,7 +15,7 @@ from histogenesis.recipe.identity import bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.recipe import Recipe
 
-SAMPLED = {"encoders", "images", "train_images"}  # which patches are compared, and by what
+SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
 OF_SAMPLES = SAMPLED | {"neighbours", "repeats", "splits", "copy_percentile", "copy_views", "shown"}
 
 Told = dict[str, str]

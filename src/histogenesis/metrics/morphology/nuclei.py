@@ -96,12 +96,12 @@ def find_nuclei(images: np.ndarray, mpp: float, threshold: float) -> Nuclei:
 
 
 def nearest_distances(nuclei: Nuclei) -> np.ndarray:
-    """um from each nucleus to the nearest other of its patch; none for one that is alone there."""
-    found = [np.zeros(0)]
-    for _, points in _patches(nuclei):
+    """um from each nucleus to the nearest other of its patch, (m,); NaN for one that is alone there."""
+    found = np.full(len(nuclei.patch), np.nan)
+    for k, points in _patches(nuclei):
         if len(points) > 1:
-            found.append(spatial.cKDTree(points).query(points, k=2)[0][:, 1])
-    return np.concatenate(found)
+            found[nuclei.patch == k] = spatial.cKDTree(points).query(points, k=2)[0][:, 1]
+    return found
 
 
 def ripley(nuclei: Nuclei, side_um: tuple[float, float], radius_um: float = RIPLEY_UM) -> np.ndarray:
