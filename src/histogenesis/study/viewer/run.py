@@ -89,7 +89,9 @@ def _drawn(geojson: Path, image: DeepImage) -> list[dict]:
     rings = []
     for feature in _json(geojson).get("features", []):
         shape = feature.get("geometry") or {}
-        polygons = shape.get("coordinates", []) if shape.get("type") == "MultiPolygon" else [shape.get("coordinates", [])]
+        polygons = (
+            shape.get("coordinates", []) if shape.get("type") == "MultiPolygon" else [shape.get("coordinates", [])]
+        )
         rings += [ring for polygon in polygons for ring in polygon]
     path = "".join(_ring([(x / image.width_px, y / image.width_px) for x, y, *_ in ring]) for ring in rings)
     return [{"title": "tissue", "colour": "#0b7a4b", "path": path}] if path else []
@@ -113,7 +115,10 @@ def _grid(level: dict, image: DeepImage) -> Iterator[dict]:
 def _seams(level: dict, image: DeepImage) -> Iterator[dict]:
     """Tile lines that are steeper or flatter than others (p < 0.05 of each line by itself)."""
     height = image.height_px / image.width_px
-    for steeper, title, colour in ((True, "steeper tile borders", "#d62828"), (False, "flatter tile borders", "#1d4ed8")):
+    for steeper, title, colour in (
+        (True, "steeper tile borders", "#d62828"),
+        (False, "flatter tile borders", "#1d4ed8"),
+    ):
         path = ""
         for line in (level.get("seams") or {}).get("by_line") or []:
             score, p = line.get("score"), line.get("p_two_sided")
