@@ -4,6 +4,8 @@ snakemake --cores 2                                      the demo (config/config
 snakemake --configfile config/harb.yaml --profile slurm  a paper's recipe on a cluster
 """
 
+from importlib.util import find_spec
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -39,6 +41,12 @@ if JUDGED:
 
 include: "rules/report.smk"
 include: "rules/start.smk"
+include: "rules/site.smk"
+
+
+if workflow.is_main_process and find_spec("snakemake_executor_plugin_slurm"):
+
+    include: "rules/slurm.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -55,11 +55,11 @@ def kept_outputs():
         kept += outputs_of("gather_study")
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
-        for rule in ("plan_tissue", "stitch_slide"):
-            kept += outputs_of(rule, slide=SYNTHETIC)
+        for step in ("plan_tissue", "stitch_slide"):
+            kept += outputs_of(step, slide=SYNTHETIC)
     if JUDGED:
-        for rule in ("measure_coherence", "draw_contact_sheet"):
-            kept += outputs_of(rule, slide=JUDGED)
+        for step in ("measure_coherence", "draw_contact_sheet"):
+            kept += outputs_of(step, slide=JUDGED)
         kept += outputs_of("evaluate_patches")
     left_out = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
     return [name for name in kept if name not in json.loads(left_out.read_text())] if left_out.exists() else kept

@@ -12,6 +12,8 @@ COMMANDS = ("init", "scan", "doctor", "check", "run", "draw")  # a file each, in
 EXAMPLES = {
     "schema": "  histogenesis schema --out recipe.schema.json",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
+    "judge": "  histogenesis judge other_generator/patches --mpp 0.5 --run results/demo --out judged\n"
+    "  histogenesis judge slide.tif --run results/demo --out judged",
     "share": "  histogenesis share results/demo\n  histogenesis share results/demo --out demo.crate.zip --with-real-tissue",
     "verify": "  histogenesis verify demo.crate.zip\n  histogenesis verify unpacked/",
 }
@@ -66,6 +68,23 @@ def verify(args: argparse.Namespace) -> None:
     print(f"{args.crate}: every file is as it was when the run was shared")
 
 
+def judge(args: argparse.Namespace) -> None:
+    """Judge pictures that were made elsewhere (a folder of patches, a slide) against a run's held-out real patches."""
+    from histogenesis.evaluation.judge import judge
+    from histogenesis.recipe import load_recipe
+
+    recipe = load_recipe(args.run_dir / "recipe.yaml")
+    name = args.patches or recipe.compared_patches
+    patches = args.run_dir / "patches" / name
+    if not patches.is_dir():
+        raise BadInput(f"{patches}: no such patch set; name one of this run with --patches")
+    splits = next(p for p in (patches / "splits.tsv", args.run_dir / "splits.tsv") if p.is_file())
+    own = args.run_dir / "slides", args.run_dir
+    tissue = recipe.patches[name].min_tissue
+    found = judge(args.pictures, patches, splits, recipe.evaluation, args.out, args.mpp, tissue, recipe.seed, *own)
+    print(f"{len(found['metrics'])} numbers: {args.out / 'metrics.json'}", found["memorisation"]["sentence"], sep="\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="histogenesis", description=__doc__)
     parser.add_argument("--version", action="version", version=version() if "--version" in sys.argv[1:2] else "")
@@ -83,6 +102,15 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="results/{run}; the first one leads")
     command.add_argument("--out", type=Path, default=Path("comparison"), help="folder")
     command.set_defaults(run=compare)
+    command = commands.add_parser("judge", help=judge.__doc__)
+    command.add_argument("pictures", type=Path, help="a folder of images, or a slide that OpenSlide reads")
+    command.add_argument(
+        "--run", dest="run_dir", type=Path, required=True, help="results/{run}: its real patches and its options"
+    )
+    command.add_argument("--patches", help="the patch set; default: the one that the run itself is compared with")
+    command.add_argument("--mpp", type=float, help="of the pictures, where they do not say it")
+    command.add_argument("--out", type=Path, default=Path("judged"), help="folder")
+    command.set_defaults(run=judge)
     command = commands.add_parser("share", help=share.__doc__)
     command.add_argument("run_dir", type=Path, help="results/{run}")
     command.add_argument("--out", type=Path, help="default: {run}.crate.zip")

@@ -12,7 +12,7 @@ from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
-from histogenesis.evaluation.evidence import generated_places, write_evidence
+from histogenesis.evaluation.evidence import write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.feature_seams import seam_metrics
@@ -27,7 +27,6 @@ def main() -> None:
     parser.add_argument(
         "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
     )
-    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
     parser.add_argument(
         "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
@@ -42,9 +41,16 @@ def main() -> None:
     arguments = parser.parse_args()
     options = Evaluation.model_validate_json(arguments.options)
     try:
-        encoders = load_encoders(options, arguments.learned)
+        encoders = load_encoders(options)
         sets = collect(
-            arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
+            arguments.patches,
+            arguments.splits,
+            arguments.synthetic,
+            options,
+            arguments.min_tissue,
+            arguments.seed,
+            arguments.records,
+            arguments.run_dir,
         )
         tissue = (arguments.run_dir or arguments.out.parent) / "tissue"
         patch_px = sets.train.images.shape[1]
@@ -52,11 +58,7 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out / "condition.json", condition)
         found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
-        mpps = sorted(set(sets.train.mpp.tolist()), reverse=True)
-        places = generated_places(
-            arguments.synthetic, mpps, patch_px, options.images, arguments.min_tissue, arguments.seed
-        )
-        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders], places)
+        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders])
         write_json(arguments.out / "evidence.json", evidence)
         if arguments.records:
             rows = checked_splits(arguments.splits)

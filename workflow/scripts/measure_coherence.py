@@ -31,7 +31,7 @@ def main():
     options = Evaluation.model_validate_json(args.options)
     tiles = [LevelTiles.model_validate(level) for level in json.loads(args.tiles)]
     try:
-        found = measure_coherence(args.levels_dir, args.plan, options.seam_shifts, tiles)
+        found = measure_coherence(args.levels_dir, args.plan, options.seam_shifts, tiles, args.out.parent)
     except BadInput as error:
         sys.exit(f"error: {error}")
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -221,6 +221,9 @@ class Training(Section):
     gpus: Annotated[PositiveInt, NO_BYTES] = Field(
         1, description="GPUs of one node that share the batch; without GPUs, processes"
     )
+    readers: Annotated[PositiveInt, NO_BYTES] = Field(
+        4, description="threads of each process that read patches ahead for a GPU, where they do not fit on it"
+    )
     lr: PositiveFloat = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(0, ge=0)

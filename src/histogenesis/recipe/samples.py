@@ -36,7 +36,7 @@ class Winner(Section):
     """Which combination is best: the mean over seeds of one number decides, whatever the intervals say of it."""
 
     metric: Literal["fid", "kid", "ssim", "likelihood", "coverage", "precision", "recall"] = "kid"
-    encoder: str = Field("learned", description="`pixels` for ssim and likelihood")
+    encoder: str = Field("efficientnet-lite0", description="`pixels` for ssim and likelihood")
     samples: Name = Field(description="the samples (of the grid) that are compared")
 
 
