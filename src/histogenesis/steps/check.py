@@ -73,7 +73,9 @@ def check_start(recipe: Recipe, run_dir: Path) -> list[Finding]:
     """
     if (run_dir / "left_out.json").exists():
         return []
-    begun = (run_dir / "contents.json").exists()  # it remembers what its files held, and what is away now is said elsewhere
+    begun = (
+        run_dir / "contents.json"
+    ).exists()  # it remembers what its files held, and what is away now is said elsewhere
     found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop" and not begun, files=not begun)
     if errors := [str(one) for one in found if one.stops]:
         raise BadInput("\n".join(["the run cannot start:", *errors]))
