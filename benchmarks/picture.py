@@ -38,7 +38,8 @@ def drawn_crops(folder: Path, centre: tuple[float, float], mpps: list[float], px
         for mpp in mpps:
             image = next(file["image"] for file in levels if same_mpp(mpp, float(file.attrs["mpp"])))
             x, y = (
-                min(max(0, round(c * n - px / 2)), max(0, n - px)) for c, n in zip(centre, (image.shape[1], image.shape[0]))
+                min(max(0, round(c * n - px / 2)), max(0, n - px))
+                for c, n in zip(centre, (image.shape[1], image.shape[0]))
             )
             found.append(image[y : y + px, x : x + px])
         return found
