@@ -102,8 +102,16 @@ onstart:
     set_out()
 
 
+def say_bottom_line():
+    """What the report says first, where this run wrote one."""
+    log = Path(RUN, "logs/write_report.log")
+    if log.is_file() and (lines := log.read_text().split("\n")[:-1]):
+        print(f"{RUN}/report.html: {lines[-1]}")
+
+
 onsuccess:
     forget(Path(RUN))
+    say_bottom_line()
 
 
 def also(moment, action):
