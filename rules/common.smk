@@ -36,6 +36,7 @@ except (RecipeError, BadInput) as error:
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
+GIVEN = {"level0": "given: a region of a real slide"} if LEVELS and LEVELS[0].kind == "given" else {}
 TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
@@ -109,6 +110,9 @@ def user_files():
         found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
 
+
+if GIVEN and LEVELS[0].slide not in SLIDES:
+    raise WorkflowError(f"synthetic.levels[0]: no slide {LEVELS[0].slide!r}; there are {', '.join(SLIDES)}")
 
 # Content decides, cached by path, size and mtime: a touched slide reruns nothing, a changed one does.
 USER_FILES = user_files()

@@ -1,6 +1,6 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
-Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw. For
+Level 0 is drawn from its resolution alone, or given: a region of a real slide. The tissue plan is found on it, and says which tiles the finer levels draw. For
 comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by tile may deal each of its waves
 out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
 """
@@ -104,6 +104,31 @@ rule upscale_level:
         " {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
+rule give_level:
+    input:
+        record=lambda w: f"{RUN}/slides/{LEVELS[int(w.k)].slide}.json",
+        tissue=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/mask.png",
+        qc=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/qc.json",
+    output:
+        f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
+    log:
+        f"{RUN}/logs/give_level/{{slide}}/level{{k}}.log",
+    wildcard_constraints:
+        k=levels_of_kind("given"),
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=30,
+    params:
+        options=lambda w: canonical(LEVELS[int(w.k)]),
+        code=code("give_level.py"),
+        env=environment("slides"),
+    shell:
+        'python "$SCRIPTS/give_level.py" --record {input.record} --run-dir $RUN_DIR --tissue $(dirname {input.tissue})'
+        " --options {params.options:q} --slide {wildcards.slide} --out {output} 2>&1 | tee {log}"
+
+
 rule plan_tissue:
     input:
         f"{RUN}/synthetic/{{slide}}/level0.h5",
@@ -143,7 +168,7 @@ rule stitch_slide:
         runtime=canvas_minutes(5),
     params:
         options=canonical(RECIPE.synthetic.file),
-        provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
+        provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed} | GIVEN),
         code=code("stitch_slide.py"),
         env=environment("slides"),
     shell:

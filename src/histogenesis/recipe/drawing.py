@@ -135,8 +135,35 @@ class UpscaledLevel(Section):
         return {"tile_px": self.tile_px, "joining": {"kind": "margin"}, "constraint": {"kind": self.method.kind}}
 
 
+class GivenLevel(Section):
+    """A level 0 that is no drawing: a region of a real slide. What is drawn below it can be judged by itself, and redraws the
+    cells of that slide under its own layout. Take a slide that is held out: a model knows those that it has learned from."""
+
+    kind: Literal["given"]
+    slide: Name = Field(description="of the slide table, or a phantom")
+    mpp: Mpp = Field(description="not finer than the slide's own")
+    size_px: tuple[PositiveInt, PositiveInt] = Field(
+        description="height, width at this mpp; where it leaves the slide, background: so a whole slide fits in any size"
+    )
+    corner_um: tuple[float, float] | None = Field(
+        None,
+        description="y, x of the region's top left corner, from the slide's; default: the region lies about the slide's centre",
+    )
+    model: None = None
+
+    @property
+    def models(self) -> list[str]:
+        return []
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know: there are no lines between tiles."""
+        return {"tile_px": max(self.size_px), "joining": {"kind": "given"}, "constraint": {"kind": "none"}}
+
+
 AnyLevel = Annotated[
-    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")], by_kind("draw", "upscale")
+    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")] | Annotated[GivenLevel, Tag("given")],
+    by_kind("draw", "upscale", "given"),
 ]
 
 
@@ -184,11 +211,13 @@ class Synthetic(Section):
             raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
         if self.levels[0].size_px is None:
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
-        if self.levels[0].constraint.kind != "none":
+        if self.levels[0].kind == "draw" and self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
         for k, level in enumerate(self.levels):
             where = f"levels[{k}]"
-            doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
+            if k and level.kind == "given":
+                raise ValueError(f"{where}: only level 0 can be given; nothing of the levels above it would be left")
+            doubling = level.constraint.kind if level.kind == "draw" else level.kind
             if k and level.mpp >= self.levels[k - 1].mpp:
                 raise ValueError(
                     f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"

@@ -48,7 +48,7 @@ def tiles_of(
             drawing = Drawing(level, size_px, k, recipe.seed, slide, None, ANY, above=seen, **counted)
         for stage in range(len(drawing.stages)):
             yield from ((level.tile_px, 1) for _ in drawing.tiles(stage))
-    elif UPSCALERS[level.method.kind] is LearnedUpscaler:
+    elif level.kind == "upscale" and UPSCALERS[level.method.kind] is LearnedUpscaler:
         side, drawn = level.tile_px, Drawn(used, *size_px)
         grid = shifted_grid(*(max(n, side) for n in size_px), side, 0, 0)
         inside = [tuple(slice(part.start, min(part.stop, n)) for part, n in zip(t.core, size_px)) for t in grid]

@@ -1,0 +1,1 @@
+"""One function a rule: what a step of the workflow does, to call from Python."""
