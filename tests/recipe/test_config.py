@@ -6,7 +6,16 @@ import json
 import pytest
 import yaml
 
-from histogenesis.recipe import Level, NullSpace, Recipe, RecipeError, Relaxation, canonical, load_recipe, parse_recipe
+from histogenesis.recipe import (
+    Level,
+    NullSpace,
+    RecipeError,
+    Relaxation,
+    canonical,
+    load_recipe,
+    parse_recipe,
+    recipe_schema,
+)
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def test_every_recipe_that_we_ship_is_valid(root):
 
 def test_the_schema_is_up_to_date(root):
     shipped = json.loads((root / "config/recipe.schema.json").read_text())
-    assert shipped == Recipe.model_json_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
+    assert shipped == recipe_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
 
 
 def test_the_full_recipe_is_the_papers(root):
@@ -137,6 +146,47 @@ def test_a_wrong_recipe_is_refused_with_key_and_remedy(values, path, value, mess
     inner[last] = value
     with pytest.raises(RecipeError, match=message):
         parse_recipe(values)
+
+
+@pytest.mark.parametrize(
+    ("objective", "sampler", "message"),
+    [
+        (
+            {"sigma_limit": 5.0},
+            {},
+            r"levels\[0\]: model 'shared' learns noise up to sigma 5 .*would start at 80; start from",
+        ),
+        ({"sigma_limit": 5.0}, {"sigma_max": 5.1}, "would start at 5.1"),
+        ({"sigma_limit": 5.0}, {"sigma_max": 5.0}, None),
+        ({"sigma_limit": 5.0, "sigma_min": 6.0}, {}, "sigma_min 6 is not below sigma_limit 5"),
+        ({}, {}, None),
+    ],
+)
+def test_no_level_starts_above_the_noise_that_its_model_learns(values, objective, sampler, message):
+    values["models"]["shared"]["objective"] = objective
+    for level in values["synthetic"]["levels"]:
+        level["sampler"] = {**level["sampler"], **sampler}
+    if message is None:
+        parse_recipe(values)
+    else:
+        with pytest.raises(RecipeError, match=message):
+            parse_recipe(values)
+
+
+def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns(values):
+    values["models"]["shared"]["training"]["crop_px"] = 8
+    with pytest.raises(
+        RecipeError, match=r"self-attention and learns crops of 8 px .*draws at that size, not at 16 px"
+    ):
+        parse_recipe(values)
+    values["patches"]["main"]["size_px"] = 32
+    values["models"]["shared"]["training"]["crop_px"] = 16
+    parse_recipe(values)
+    values["models"]["shared"]["network"] = {
+        "kind": "efficient", "channels": 8, "multipliers": [1, 1], "blocks": [1, 1], "attention": [False, False]
+    }  # fmt: skip
+    values["models"]["shared"]["training"]["crop_px"] = 8
+    parse_recipe(values)  # without attention any size will do
 
 
 UPSCALED = {"kind": "upscale", "mpp": 8, "method": {"kind": "bicubic"}}

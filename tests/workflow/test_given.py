@@ -14,7 +14,7 @@ LEVEL = "results/given/synthetic/synthetic_001/level1.h5"
 def test_a_level_is_drawn_under_a_real_one(copied):
     values = yaml.safe_load((copied.root / "config/test/harb.yaml").read_text()) | {"run": "given"}
     values["models"] = {"shared": {"path": "results/test-harb/models/shared"}}
-    first, second, _ = values["synthetic"]["levels"]
+    second = values["synthetic"]["levels"][1]
     second["constraint"]["relaxation"] = {"sigma": 0}
     second["sampler"]["threshold"] = {"kind": "static"}
     values["synthetic"]["levels"] = [{"kind": "given", "slide": "phantom_a", "mpp": 16, "size_px": [64, 80]}, second]
@@ -29,7 +29,9 @@ def test_a_level_is_drawn_under_a_real_one(copied):
         assert above.attrs["given"] == "phantom_a" and level.attrs["synthetic"]
     inside = ((x > 0) & (x < 255)).reshape(64, 2, 80, 2, 3).all(axis=(1, 3))
     assert inside.mean() > 0.2 and y.std() > 5
-    assert np.abs(x.reshape(64, 2, 80, 2, 3).mean(axis=(1, 3)) - y)[inside].max() <= 0.5, "it averages back to the slide"
+    assert np.abs(x.reshape(64, 2, 80, 2, 3).mean(axis=(1, 3)) - y)[inside].max() <= 0.5, (
+        "it averages back to the slide"
+    )
     source = CanvasSource(folder)
     assert source.level(16) is None and source.level(8) is not None, "what is real is not compared as if it were drawn"
     source.close()

@@ -15,6 +15,7 @@ import torch
 
 from histogenesis.core.device import computed_on
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import same_mpp
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
 from histogenesis.models.model import load_model
 from histogenesis.patches.store import Cut, write_store
@@ -47,7 +48,7 @@ def main() -> None:
     told = (section.classes or model.classes) if model.classes else [None]
     only = card["classes"][0] if len(card.get("classes", [])) == 1 else ""  # the class of what a model draws untold
     size_px, mpp = section.size_px or card["patch_px"], section.mpp or min(card["mpps"], default=float("nan"))
-    if mpp == mpp and card["mpps"] and not np.isclose(mpp, card["mpps"]).any():
+    if mpp == mpp and card["mpps"] and not same_mpp(mpp, card["mpps"]).any():
         raise BadInput(f"{args.model}: it has learned mpps {card['mpps']} and never saw {mpp:g}")
 
     with open(args.model / "model.safetensors", "rb") as file:

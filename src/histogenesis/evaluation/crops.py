@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer, same_mpp, served_mpp
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
-NEARLY = 1e-6  # relative: two mpps that differ by less are the same
+NEARLY = 1e-6  # relative: what rounding of sizes may add
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class SlideSource:
         self.finest_mpp = slide.mpp
 
     def read(self, x_um, y_um, size_px, mpp):
-        return self.slide.read((self.left_um + x_um) / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp)
+        side_px = size_px * served_mpp(mpp, self.slide.mpp) / self.slide.mpp  # up to 3 % more than was asked for
+        x_px = min(self.left_um + x_um, self.left_um + self.width_um - side_px * self.slide.mpp) / self.slide.mpp
+        y_px = min(y_um / self.slide.mpp, self.slide.height_px - side_px)
+        return self.slide.read(max(x_px, 0.0), max(y_px, 0.0), size_px, mpp)
 
 
 class CanvasSource:
@@ -67,18 +71,18 @@ class CanvasSource:
         self.height_um, self.width_um = (n * self.finest_mpp for n in finest["image"].shape[:2])
 
     def level(self, mpp: float):
-        """The file of the level that has just this mpp, or None."""
-        return next((f for f in self.drawn if abs(float(f.attrs["mpp"]) - mpp) <= NEARLY * mpp), None)
+        """The file of the level that has this mpp, or None."""
+        return next((f for f in self.drawn if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.drawn if float(f.attrs["mpp"]) <= mpp * (1 + NEARLY)]
+        fit = [f for f in self.drawn if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"
             )
         own = float(fit[0].attrs["mpp"])
         image = fit[0]["image"]
-        if abs(own - mpp) <= NEARLY * mpp:
+        if same_mpp(mpp, own):
             y, x = (min(round(start / own), n - size_px) for start, n in zip((y_um, x_um), image.shape[:2]))
             return image[y : y + size_px, x : x + size_px]
         from histogenesis.slides.read import area_average

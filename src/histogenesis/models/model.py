@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, huber_loss
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import same_mpp
 from histogenesis.models.conditions import STEPS_TOLD, pictures_of
 from histogenesis.models.networks.classic_unet import ClassicUNet
 from histogenesis.models.networks.ddpmpp import DDPMpp
@@ -24,7 +25,7 @@ from histogenesis.models.networks.guided_unet import GuidedUNet
 from histogenesis.models.objectives import SuperResolution, make_objective
 from histogenesis.recipe import Level, UpscaledLevel
 from histogenesis.recipe import Model as ModelSection
-from histogenesis.recipe.fitting import check_network, learns
+from histogenesis.recipe.fitting import check_network
 
 if TYPE_CHECKING:
     from histogenesis.models.batches import Batch
@@ -214,6 +215,7 @@ def save_model(
         "conditions": section.conditions,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "sigma_data": normalisation.sigma_data,
+        "training_sigmas": training_sigmas(section),
         "parameters": sum(v.numel() for v in weights.values()),
         "section": section.model_dump(mode="json"),
         **facts,
@@ -221,6 +223,11 @@ def save_model(
     (folder / "model.json.part").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     for name in ("model.safetensors", "model.json"):
         os.replace(folder / f"{name}.part", folder / name)
+
+
+def training_sigmas(section: ModelSection) -> list[float | None]:
+    """The least and the largest noise level that a model learns; null for no bound."""
+    return list(make_objective(section.objective).trained) if section.denoises else [None, None]
 
 
 def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser | Upscaler:
@@ -267,7 +274,7 @@ def check_learnt(models: Path, asked: dict[str, list[tuple[int, float]]]) -> Non
             learnt = json.loads((models / name / "model.json").read_text())["mpps"]
         except FileNotFoundError:
             continue
-        unlearnt = [f"{mpp:g} (level {k})" for k, mpp in levels if not learns(mpp, learnt)]
+        unlearnt = [f"{mpp:g} (level {k})" for k, mpp in levels if not any(same_mpp(mpp, one) for one in learnt)]
         if unlearnt:
             raise BadInput(
                 f"{models / name}: it has learnt mpps {learnt} and never saw {', '.join(unlearnt)}: its slides gave no patches"

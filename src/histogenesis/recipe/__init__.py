@@ -44,6 +44,7 @@ from histogenesis.recipe.drawing import (
     UpscaledLevel,
 )
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
+from histogenesis.recipe.extending import extended, read_recipe
 from histogenesis.recipe.models import (
     EDSR,
     VQF4,
@@ -67,6 +68,7 @@ from histogenesis.recipe.models import (
 )
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
 from histogenesis.recipe.samples import Cell, Samples, Study, Winner
+from histogenesis.recipe.schema import recipe_schema
 
 __all__ = [
     "EDSR",
@@ -136,6 +138,9 @@ __all__ = [
     "Winner",
     "WinnerModel",
     "canonical",
+    "extended",
     "load_recipe",
     "parse_recipe",
+    "read_recipe",
+    "recipe_schema",
 ]

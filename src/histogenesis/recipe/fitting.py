@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from histogenesis.core.geometry import same_mpp
 from histogenesis.core.sigmas import release_sigma
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from histogenesis.recipe.models import AnyNetwork, Model
 
 RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
-MPP_TOLERANCE = 0.03  # relative: what a model has learned serves at so nearly the same resolution
 
 
 def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int] | None) -> None:
@@ -152,11 +152,6 @@ def check_steps(sampler: Sampler, model: Model) -> None:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 
-def learns(mpp: float, mpps: list[float]) -> bool:
-    """Whether one of the resolutions that a model has learned is this one, within 3 %."""
-    return any(math.isclose(mpp, one, rel_tol=MPP_TOLERANCE) for one in mpps)
-
-
 def check_attention(network: AnyNetwork, size_px: int) -> None:
     """Raises ValueError where attention is asked for at a size or width that no feature map has, or cannot be split into heads.
 
@@ -188,6 +183,30 @@ def _attention(network: AnyNetwork, size_px: int) -> tuple[list[int], dict[int, 
         sizes = {size_px >> n: round(network.channels * m) for n, m in enumerate(network.multipliers)}
         return network.attention_px, sizes
     return [], {}
+
+
+def check_size(px: int, model: Model) -> None:
+    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
+    learnt = model.training.crop_px
+    if learnt and model.attends and px != learnt:
+        raise ValueError(
+            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
+        )
+
+
+def check_noise(sigma: float, model: Model, remedy: str) -> None:
+    """Raises ValueError where drawing would start above the noise that a model learns; the message lacks the model's name."""
+    limit = getattr(model.objective, "sigma_limit", None)
+    if limit and sigma > limit * (1 + 1e-6):
+        raise ValueError(
+            f"learns noise up to sigma {limit:g} (objective.sigma_limit), and would start at {sigma:g}; {remedy}"
+        )
+
+
+def first_sigma(level: Level, n: int) -> float:
+    """The noise at which the n-th network of a level starts."""
+    start = level.start if n == len(level.networks) - 1 else None
+    return start.sigma if start else level.networks[n].sampler.sigma_max
 
 
 def check_latent(level: Level, model: Model) -> None:
@@ -235,6 +254,12 @@ def check_network(
     """
     network, networks = level.networks[n], level.networks
     check_steps(network.sampler, model)
+    check_size(network.tile_px, model)
+    check_noise(
+        first_sigma(level, n),
+        model,
+        "start from the level above at most there (`start: {sigma: ...}`), or set sampler.sigma_max",
+    )
     if model.autoencoder:
         check_latent(level, model)
     if network.tile_px % model.size_multiple_px:
@@ -243,7 +268,7 @@ def check_network(
             f" {model.size_multiple_px}"
         )
     mpp = level.mpp * level.tile_px / network.tile_px
-    if not learns(mpp, mpps):
+    if not any(same_mpp(mpp, one) for one in mpps):
         raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
     factor = network.tile_px // networks[n - 1].tile_px if n else None
     if level.constraint.kind == "lowres":
