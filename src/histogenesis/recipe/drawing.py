@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
+from histogenesis.canvas.constraints import NoConstraint, Relaxation
+from histogenesis.canvas.joinings import GridShift
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
+from histogenesis.recipe.composing import Constraint, Joining, Sampler, Start
 from histogenesis.recipe.fitting import check_drawing, released
 
 
@@ -38,6 +41,9 @@ class Level(Section):
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
     guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
+    state: Literal["fp32", "bf16"] = Field(
+        "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
+    )
     cascade: list[Smaller] = Field(
         [],
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
@@ -53,7 +59,7 @@ class Level(Section):
         if relaxation is None or relaxation.steps is None:
             return self
         sigma = released(relaxation.steps, self.sampler, self.start)
-        kept = self.constraint.model_copy(update={"relaxation": Relaxation(sigma=sigma)})
+        kept = replace(self.constraint, relaxation=Relaxation(sigma=sigma))
         return self.model_copy(update={"constraint": kept})
 
     @property
@@ -68,20 +74,19 @@ class Level(Section):
     @property
     def tile_by_tile(self) -> bool:
         """Whether each tile is drawn to its end before its neighbours, and not all of them step by step."""
-        return self.joining.kind == "inpaint" or bool(self.cascade) or self.white is not None
+        return not self.joining.at_every_step or bool(self.cascade) or self.white is not None
 
     @property
     def stride_px(self) -> int:
         """From one tile to the next."""
-        return getattr(self.joining, "stride_px", self.tile_px)
+        return self.joining.stride_px or self.tile_px
 
     @property
     def tiling(self) -> dict:
         """What the measures of coherence must know."""
         return {
             "tile_px": self.tile_px,
-            "joining": self.joining.model_dump(mode="json", exclude={"jobs"}),
-            "constraint": self.constraint.model_dump(mode="json"),
+            **self.model_dump(mode="json", include={"joining", "constraint"}, exclude={"joining": {"jobs"}}),
         }
 
 

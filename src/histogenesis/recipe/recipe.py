@@ -226,7 +226,7 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
         for problem in error.errors():
             where = _key(problem, values) or "(whole recipe)"
             what = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "extra_forbidden":
+            if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
                 what = "unknown key; see config/README.md for those that exist"
             lines.append(f"  {where}: {what}")
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from None

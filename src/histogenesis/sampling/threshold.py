@@ -1,11 +1,15 @@
 """Keeping estimates of the clean image within what a picture can be."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from histogenesis.models.model import Normalisation
-from histogenesis.recipe import Threshold
+if TYPE_CHECKING:
+    from histogenesis.models.model import Normalisation
+    from histogenesis.recipe import Threshold
 
 
 def thresholded(denoised_bchw: Tensor, section: Threshold | None, normalisation: Normalisation) -> Tensor:
