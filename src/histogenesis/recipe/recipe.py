@@ -123,7 +123,7 @@ class Recipe(Section):
             if model and model.denoises == (level.kind == "upscale"):
                 wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
                 raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
-        if level.kind == "upscale":
+        if level.kind != "draw":
             return
         told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
         if (level.label or level.guidance) and not told:
