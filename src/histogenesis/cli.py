@@ -8,7 +8,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 
-COMMANDS = ("init", "scan", "doctor", "check", "run", "draw")  # a file each, in commands/
+COMMANDS = ("init", "scan", "doctor", "check", "estimate", "run", "draw")  # a file each, in commands/
 EXAMPLES = {
     "schema": "  histogenesis schema --out recipe.schema.json",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",

@@ -1,4 +1,4 @@
-"""Patches cut from whole slides on the device: the pixels of the slide, where there is tissue, the same in any share of a batch."""
+"""Patches cut from whole slides on the device: the slide's pixels, where there is tissue, the same in any share of a batch."""
 
 import runpy
 
