@@ -1,4 +1,4 @@
-"""A small model from a few slides in minutes: decoded once to the device, and cut, turned and noised there, with no patch set.
+"""A small model from a few slides in minutes: decoded once to the device, cut, turned and noised there, with no patch set.
 
     python benchmarks/train_on_gpu.py SLIDE.tif [...] --halvings 0 1 2 --sigma-limit 5 --minutes 9 --state STATE --out FOLDER
 
