@@ -12,10 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.evaluate import DISTANCES, compare, write_json, write_metrics
-from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
+from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
+from histogenesis.evaluation.evaluate import write_json, write_metrics
+from histogenesis.evaluation.evaluate_copies import (
+    PIECES,
+    audit_encoder,
+    audit_pixels,
+    draw_pairs,
+    guarded,
+    not_measured,
+    overall,
+)
 from histogenesis.evaluation.sets import FEWEST, Sets
-from histogenesis.metrics.distances.frechet import fid_warning
+from histogenesis.evaluation.units import origins
+from histogenesis.metrics.distances.frechet import fid_warning, infinity_warning
 from histogenesis.metrics.distances.neighbours import nearest
 from histogenesis.metrics.distances.ssim import paired_scores
 from histogenesis.metrics.encoders import features as store
@@ -37,7 +47,9 @@ def scopes(sets: Sets, images: int) -> dict[str, list[np.ndarray]]:
     return together | (found if len(found) > 1 else {})
 
 
-def evaluate_samples(sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1) -> dict:
+def evaluate_samples(
+    sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1, training=None
+) -> dict:
     """Write metrics.json and .csv, memorisation.json, closest_pairs.png, shown.png and .json, features/ under `out`.
 
     Returns {"metrics": [...], "memorisation": {...}}.
@@ -45,20 +57,28 @@ def evaluate_samples(sets: Sets, encoders: list[Encoder], options: Evaluation, o
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = scopes(sets, options.images)
-    entries, audits = [], {}
+    entries, audits, shown_by = [], {}, None
     for encoder in encoders:
         folder = f"features/{encoder.name}"
-        features = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
+        try:
+            features = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
+        except EXPECTED as error:  # this encoder cannot speak; the others can
+            entries.append(entry("fid", encoder.name, ALL, None, None, 0, str(error)))
+            audits[encoder.name] = not_measured(str(error))
+            continue
+        shown_by = features, encoder.name
         for label, parts in rows.items():
             entries += encoder_entries(encoder.name, label, features, parts, sets, options, seed)
-        audits[encoder.name] = audit_encoder(encoder, sets, features, options)
+        audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
+    if shown_by is None:
+        raise BadInput("; ".join(str(one["note"]) for one in entries))
     for label, parts in rows.items():
         entries += pixel_entries(label, parts, sets, options, seed)
-    audits[PIECES] = audit_pixels(sets, options)
+    audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
     draw_pairs(out / "closest_pairs.png", sets, audits)
-    show(out, sets, features, encoders[-1].name, options.shown)
+    show(out, sets, *shown_by, options.shown)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 
@@ -69,14 +89,18 @@ def encoder_entries(name: str, label: str, features, rows, sets: Sets, options: 
     if len(held_out) < FEWEST:
         why = f"too few patches ({len(held_out)} of each kind; at least {FEWEST} are needed)"
         return [entry("fid", name, label, None, None, 0, why)]
-    real = features[1].features[held_out]
+    parts = [f.features[r] for f, r in zip(features, rows)]
+    own = [origins(s)[r] for s, r in zip(sets, rows)]
     patients = [s.patient[r] for s, r in zip(sets, rows)]
-    made = compare(real, features[2].features[generated], [patients[1], None], options, seed)
-    floor = compare(real, features[0].features[train], [patients[1], patients[0]], options, seed)
+    made = compare(parts[1], parts[2], [patients[1], None], options, seed, [own[1], own[2]])
+    floor = compare(parts[1], parts[0], [patients[1], patients[0]], options, seed, [own[1], own[0]])
+    sizes = len(held_out), len(generated), parts[0].shape[1]
     found = []
-    for metric in made:
-        note = fid_warning(len(held_out), len(generated), real.shape[1]) if metric.startswith("fid") else ""
-        found.append(entry(metric, name, label, made[metric], floor[metric], len(held_out), note or ""))
+    for metric, cell in made.items():
+        warn = {"fid": fid_warning, "fid_infinity": infinity_warning}.get(metric)
+        note = cell.why or (warn(*sizes) if warn else "")
+        row = entry(metric, name, label, cell[:3], floor[metric][:3], len(held_out), note)
+        found.append(row | {"interval": cell.interval})
     return found
 
 
@@ -102,7 +126,7 @@ def entry(metric: str, encoder: str, label: str, made, floor, n: int, note: str)
     about = {"name": metric, "encoder": encoder, "class": label}
     about |= dict(zip(("value", "low", "high"), made or blank))
     about |= dict(zip(("floor", "floor_low", "floor_high"), floor or blank))
-    return about | {"n": n, "better": better, "note": note}
+    return about | {"n": n, "better": better, "note": note, "interval": ""}
 
 
 def show(out: Path, sets: Sets, features, encoder: str, many: int) -> None:

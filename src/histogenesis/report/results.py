@@ -262,15 +262,14 @@ def coherence(run: Run) -> Section | None:
 
 def _seams_in_features(run: Run) -> list[Table]:
     found = [row for row in run.metrics if row.get("name") == "seam_mmd" and _numbers(row, "mpp", "value", "floor")]
-    rows = [
-        [f"{row['mpp']:g}", row.get("encoder") or "", row["value"], _interval(row), _beside_floor(row), row["floor"]]
-        for row in found
-    ]
+    keys = ("level", "joining", "encoder", "value", "chance", "p", "floor", "floor_p")
+    rows = [[f"{row['mpp']:g}", *("" if row.get(key) is None else row[key] for key in keys)] for row in found]
     caption = (
-        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them, 0 where"
-        " a tile line is a place like any other. The line in the drawing: the same on real slides, whose tiles are imagined."
+        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them. Chance: what it"
+        " stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
+        " a step, a blur or two sides that do not belong together). The same on real slides, whose tiles are imagined."
     )
-    columns = ["µm/px", "encoder", "distance", "95 % interval", "", "real slides"]
+    columns = ["µm/px", "level", "joining", "encoder", "distance", "chance", "p", "real slides", "p, real"]
     return [Table(columns, rows, caption, run.metrics_file)] if rows else []
 
 
