@@ -11,7 +11,7 @@ import torch
 
 import histogenesis.metrics
 from histogenesis.core.errors import BadInput
-from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning, infinity_warning, frechet_distance
+from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning, frechet_distance, infinity_warning
 
 RNG = np.random.default_rng(7)
 

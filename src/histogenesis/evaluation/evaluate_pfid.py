@@ -6,8 +6,8 @@ import numpy as np
 
 from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.crops import Source, coarsest_mpp
-from histogenesis.metrics.distances.frechet import fid, fid_warning
 from histogenesis.metrics.distances.blocks import spatial_blocks
+from histogenesis.metrics.distances.frechet import fid, fid_warning
 from histogenesis.metrics.distances.intervals import Units, by_name, group_interval
 from histogenesis.metrics.distances.pfid import any_resolution_places, fixed_places, place_features
 from histogenesis.metrics.encoders.registry import Encoder
@@ -78,6 +78,8 @@ def _units(slides: list[Source], which, places, features) -> Units:
 def _with_interval(real, other, units, options) -> tuple[tuple, str]:
     value = fid(real, other)
     found = group_interval(fid, [real, other], value, units, squared=True, halves=options.repeats)
+    if np.isnan(found.low[0]):
+        return (value, None, None), found.text
     return (value, max(0.0, float(found.low[0])), float(found.high[0])), found.text
 
 
