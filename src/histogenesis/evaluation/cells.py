@@ -36,8 +36,8 @@ class Cell(NamedTuple):
 def compare(reference, other, groups, options: Evaluation, seed: int, origins: list | None = None) -> dict[str, Cell]:
     """Every metric of two feature sets (n, d) and (m, d), `reference` being the real held-out one.
 
-    groups: of each set its Units, or the name of each image's patient, or None where images are independent. origins: of each set
-    which images are repeats of one another, or None.
+    groups: of each set its Units, or the name of each image's patient, or None where images are independent. origins: of
+    each set which images are repeats of one another, or None.
     """
     try:
         sets = check_pair(reference, other)

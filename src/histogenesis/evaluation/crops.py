@@ -126,8 +126,8 @@ def tissue_places(
     """Top left corners (y, x) of up to n crops of the level that has `mpp`, at random places of which the plan says that they
     hold tissue.
 
-    int64 (k, 2), k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there is no
-    such level, or it is smaller than a crop, or it has no tissue.
+    int64 (k, 2), k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there
+    is no such level, or it is smaller than a crop, or it has no tissue.
     """
     file = source.level(mpp)
     none = np.zeros((0, 2), np.int64)

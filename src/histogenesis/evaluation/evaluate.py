@@ -120,9 +120,10 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
 def evaluate(
     sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1, training=None
 ) -> dict:
-    """Measure everything; training: all training patches (evaluation/training_patches.py), where sets.train is a sample. Write metrics.json and .csv, memorisation.json, closest_pairs.png and features/ under `out`.
+    """Measure everything; write metrics.json and .csv, memorisation.json, closest_pairs.png and features/ under `out`.
 
-    Returns {"metrics": [...], "memorisation": {...}}.
+    training: all training patches (evaluation/training_patches.py), where sets.train is a sample of them. Returns {"metrics":
+    [...], "memorisation": {...}}.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -265,8 +265,8 @@ def _seams_in_features(run: Run) -> list[Table]:
     keys = ("level", "joining", "encoder", "value", "chance", "p", "floor", "floor_p")
     rows = [[f"{row['mpp']:g}", *("" if row.get(key) is None else row[key] for key in keys)] for row in found]
     caption = (
-        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them. Chance: what it"
-        " stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
+        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them. Chance: what"
+        " it stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
         " a step, a blur or two sides that do not belong together). The same on real slides, whose tiles are imagined."
     )
     columns = ["µm/px", "level", "joining", "encoder", "distance", "chance", "p", "real slides", "p, real"]

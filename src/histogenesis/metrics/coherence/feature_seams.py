@@ -145,7 +145,7 @@ def seam_metrics(
 
 @dataclass(frozen=True)
 class PairedDistance:
-    """value: 1000 MMD^2 between the two sides; chance: what 95 of 100 exchanges stay below; p: how often chance gives as much."""
+    """value: 1000 MMD^2 between the two sides; chance: what 95 of 100 exchanges stay below; p: how often chance gives that."""
 
     value: float
     chance: float

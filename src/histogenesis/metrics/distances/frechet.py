@@ -66,8 +66,8 @@ class Extrapolation:
 def fid_infinity(real, generated, halves: tuple | None = None, seed: int = 0) -> Extrapolation:
     """FID extrapolated to infinitely many images: FID is linear in 1/N to first order (Chong and Forsyth 2020).
 
-    The line goes through all images and the mean of their two halves: 2 FID(N) - FID(N/2). Every image counts alike, nothing is
-    left to chance but who is in which half (`halves`: 0 or 1 for each image of both sets; default by the seed), and the
+    The line goes through all images and the mean of their two halves: 2 FID(N) - FID(N/2). Every image counts alike, nothing
+    is left to chance but who is in which half (`halves`: 0 or 1 for each image of both sets; default by the seed), and the
     terms in (d/N)^2 largely cancel: of the bias FID(N) - FID(infinity) at most 5 % is left from 1.5 images per dimension
     on, where a line through sizes from N/3 leaves 20 %. Raises BadInput for fewer.
     """

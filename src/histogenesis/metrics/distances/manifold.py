@@ -24,8 +24,8 @@ def manifold(
     itself not counted; inside means strictly nearer, as in the authors' package `prdc`. Memory: block x max(n, m) float64.
     An image that equals the ball's own image is inside, however small the ball. real_origin (n,), generated_origin (m,):
     images of one origin (a patch and its turned copies) are no neighbours of each other, so that a set that holds each
-    picture eight times has the balls of its pictures and not of their copies. Density may exceed 1. Two sets of one distribution do not give 1: compare with the floor. Raises BadInput where k
-    neighbours do not exist.
+    picture eight times has the balls of its pictures and not of their copies. Density may exceed 1. Two sets of one
+    distribution do not give 1: compare with the floor. Raises BadInput where k neighbours do not exist.
     """
     real, generated = check_pair(real, generated)
     origins = [

@@ -80,9 +80,10 @@ def audit(
 
     train (n, d). held_out and generated: (m, d), or (views, m, d) where each patch was encoded in several orientations: the
     nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
-    20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours of
-    each other; without it the copies' distance of next to nothing would be the measure of "near", and no copy were. verdict: "copies" if both tests have p < alpha, "suspect" if one has, "not measured" if not even
-    a model that copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an
+    20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours
+    of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. verdict:
+    "copies" if both tests have p < alpha, "suspect" if one has, "not measured" if not even a model that copies everything
+    could reach alpha, else "clear". The held-out patches should come from other patients; an
     honest model of few patients may then be "suspect" for having learnt their stain: look at the pairs.
     """
     train = check_features(train, "training patches", 20)
@@ -130,8 +131,8 @@ def audit_pieces(
 
     "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
     10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has
-    a chance under 10^-sure; "not measured" where even copying all could not be told. searched, of: how many training patches were
-    searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
+    a chance under 10^-sure; "not measured" where even copying all could not be told. searched, of: how many training patches
+    were searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
     Audit's, without the pairs.
     """
     held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
