@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/brought.smk"
 include: "rules/resources.smk"
 include: "rules/retries.smk"
 include: "rules/versions.smk"
@@ -33,6 +34,7 @@ if RECIPE.synthetic:
 
 
 include: "rules/report.smk"
+include: "rules/start.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -50,6 +52,5 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{RUN}/report.html",
-        expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
-        expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        kept_outputs(),
+        OWED,

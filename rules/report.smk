@@ -9,7 +9,7 @@ rule write_recipe:
     log:
         f"{RUN}/logs/write_recipe.log",
     params:
-        recipe=canonical(RECIPE),
+        recipe=told("write_recipe", "recipe"),
     run:
         Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
 
@@ -25,7 +25,10 @@ rule write_report:
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
-        evaluation=expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if SYNTHETIC else []),
+        evaluation=expand(
+            f"{RUN}/evaluation/{{name}}.json",
+            name=["metrics", "memorisation", "condition", "evidence"] if SYNTHETIC else [],
+        ),
         samples=samples_evaluated(),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
     output:

@@ -6,15 +6,7 @@ import pytest
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.crops import (
-    CanvasSource,
-    Place,
-    SlideSource,
-    coarsest_mpp,
-    crops_at,
-    read_places,
-    tissue_places,
-)
+from histogenesis.evaluation.crops import CanvasSource, Place, SlideSource, coarsest_mpp, read_places, tissue_crops
 from histogenesis.metrics.distances.frechet import fid
 from histogenesis.metrics.distances.pfid import (
     any_resolution_places,
@@ -69,18 +61,17 @@ def test_canvas_is_read_at_any_mpp(canvas):
 def test_tissue_crops_lie_on_the_plan(canvas):
     folder, _ = canvas
     source = CanvasSource(folder)
-    places = tissue_places(source, folder / "plan.png", 1.0, 16, 40, 1.0, seed=3)
-    crops = crops_at(source, places, 1.0, 16)
+    crops = tissue_crops(source, folder / "plan.png", 1.0, 16, 40, 1.0, seed=3)
     image = source.level(1.0)["image"][:]
     windows = {image[y : y + 16, x : x + 16].tobytes(): (y, x) for y in range(113) for x in range(145)}
     places = np.array([windows[c.tobytes()] for c in crops])
     assert len(crops) == 40
     assert (places >= (32, 16)).all()  # plan rows 8..24 and columns 4..20, each 4 px of this level
     assert (places + 16 <= (96, 80)).all()
-    np.testing.assert_array_equal(places, tissue_places(source, folder / "plan.png", 1.0, 16, 40, 1.0, seed=3))
-    assert len(tissue_places(source, folder / "plan.png", 3.0, 16, 40, 0.1, 0)) == 0  # no such level
-    assert len(tissue_places(source, folder / "plan.png", 4.0, 64, 40, 0.1, 0)) == 0  # smaller than a crop
-    assert len(tissue_places(source, folder / "plan.png", 1.0, 16, 9999, 0.1, 0)) <= 4 * 64 * 64 / 256
+    np.testing.assert_array_equal(crops, tissue_crops(source, folder / "plan.png", 1.0, 16, 40, 1.0, seed=3))
+    assert len(tissue_crops(source, folder / "plan.png", 3.0, 16, 40, 0.1, 0)) == 0  # no such level
+    assert len(tissue_crops(source, folder / "plan.png", 4.0, 64, 40, 0.1, 0)) == 0  # smaller than a crop
+    assert len(tissue_crops(source, folder / "plan.png", 1.0, 16, 9999, 0.1, 0)) <= 4 * 64 * 64 / 256
     source.close()
 
 

@@ -146,6 +146,29 @@ def test_picture_shows_the_places(folder):
         assert (picture == colour).all(axis=-1).sum() > 100
 
 
+def test_half_a_micrometre_is_had_from_a_slide_of_05015(tmp_path, cmu_slide):
+    """Its own pixels, the true mpp beside them, and a held-out part that ends where they end."""
+    import tifffile
+
+    pixels = np.asarray(openslide.OpenSlide(str(cmu_slide)).read_region((0, 0), 0, (1024, 1024)).convert("RGB"))
+    tifffile.imwrite(
+        tmp_path / "s.tif", pixels, tile=(256, 256), photometric="rgb", resolution=(1e4 / 0.5015,) * 2, resolutionunit=3
+    )
+    (tmp_path / "s.json").write_text(json.dumps(register(SlideRow(slide="s", path=str(tmp_path / "s.tif")), tmp_path)))
+    segment_slide(tmp_path / "s.json", tmp_path, Tissue(), tmp_path / "tissue")
+    options = PatchSet(size_px=64, mpps=[0.5], placement="grid", min_tissue=0.5)
+    places = tmp_path / "s.h5", tmp_path / "s.png", tmp_path / "coords"
+    found = cut_slide(tmp_path / "s.json", tmp_path, tmp_path / "tissue", options, 1, *places)
+    assert len(found.coords) > 20 and not found.skipped and found.served == {0.5: pytest.approx(0.5015)}
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert json.loads(file.attrs["served_mpps"]) == {"0.5": pytest.approx(0.5015)}
+        for (x, y), patch in zip(file["coords"][:], file["imgs"][:]):
+            assert np.array_equal(patch, pixels[y : y + 64, x : x + 64])
+    with h5py.File(tmp_path / "coords" / "0.5mpp" / "patches" / "s_patches.h5") as file:
+        assert file["coords"].attrs["patch_size_level0"] == 64
+        assert file["coords"].attrs["target_magnification"] == pytest.approx(10 / 0.5015)
+
+
 def test_finer_mpp_can_be_refused(folder):
     refused = cut(folder, "d", on_finer_mpp="refuse")
     assert "cmu_small_region.svs" in refused.error and "on_finer_mpp" in refused.error

@@ -85,6 +85,14 @@ def test_finer_than_the_slide_is_refused(ramp):
         slide.read(0, 0, 10, 0.3)
 
 
+@pytest.mark.parametrize("asked", [0.4861, 0.4999, 0.51, 0.515])
+def test_within_three_per_cent_the_slide_serves_its_own_pixels(ramp, asked):
+    with open_slide(ramp) as slide:
+        assert np.array_equal(slide.read(16, 5, (4, 10), asked)[0, :, 0], np.arange(16, 26))
+        with pytest.raises(BadInput, match="ask for"):
+            slide.read(0, 0, 10, 0.4849)
+
+
 def test_given_mpp_overrides_the_file(ramp):
     with open_slide(ramp, mpp=0.25) as slide:
         assert slide.mpp == 0.25

@@ -122,8 +122,8 @@ CHANGES = {
     "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT)),
     "module metrics/seams": (module("metrics/coherence/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
-        module("report/template.html.j2"),
-        jobs(REPORT, draw_contact_sheet=1),  # whose code lies in the same package
+        module("report/page/template.html.j2"),
+        jobs(REPORT),
     ),
     "a script": (source("workflow/scripts/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "the recipe's classes: a key more": (

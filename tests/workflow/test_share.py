@@ -206,7 +206,9 @@ def test_each_file_says_how_it_was_made(finished_lab, crates, tmp_path):
         == json.loads((finished_lab.results / "slides/a.json").read_text())["sha256"]
     )
     outputs = {p.relative_to(folder).as_posix() for p in (folder / "results").rglob("*") if p.is_file()}
-    assert outputs - set(made) == {"results/lab/contents.json"}, "each other result has a job that made it"
+    assert outputs - set(made) == {"results/lab/contents.json", "results/lab/left_out.json"}, (
+        "each other result has a job that made it"
+    )
     assert entities["#software/torch"]["softwareVersion"]
 
 

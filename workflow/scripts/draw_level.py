@@ -24,6 +24,9 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
 from histogenesis.models.model import load_model
 from histogenesis.recipe import Level as LevelSection
+from histogenesis.recipe import canonical
+from histogenesis.recipe.identity import bearing, section_text
+from histogenesis.recipe.taken import check_learnt
 from histogenesis.sampling.guidance import guided
 
 
@@ -31,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", required=True, help="the synthetic slide's name: its noise is keyed by it")
     parser.add_argument("--k", type=int, required=True, help="which level; 0 is the coarsest")
-    parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's level section, as JSON")
     parser.add_argument("--size-px", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--models", type=Path, required=True, help="folder of the run's models")
@@ -43,6 +46,11 @@ def arguments() -> argparse.Namespace:
         "--state", type=Path, required=True, help="folder of the drawing in progress; survives failures"
     )
     parser.add_argument("--key", default="", help="digest of the code: another digest is another drawing")
+    parser.add_argument(
+        "--ladder",
+        default="{}",
+        help="JSON: model -> [level, mpp], ...: all that the recipe draws, checked before anything is",
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--wave", type=int, help="draw this wave only")
@@ -67,6 +75,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_learnt(args.models, json.loads(args.ladder))
     section = LevelSection.model_validate_json(args.options)
     above = Level(args.above) if args.above else None
     plan, background = None, (255, 255, 255)
@@ -75,7 +84,16 @@ def main() -> None:
         background = tuple(json.loads(args.plan.read_text())["background"])
 
     weights = [digest_of(args.models / name / "model.safetensors") for name in section.models]
-    parts = [args.options, *args.size_px, args.seed, args.slide, args.k, *weights, digest_of(args.above), args.key]
+    parts = [
+        canonical(bearing(section)),
+        *args.size_px,
+        args.seed,
+        args.slide,
+        args.k,
+        *weights,
+        digest_of(args.above),
+        args.key,
+    ]
     parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
     if args.wave is None and args.out.exists() and Level(args.out).facts.get("drawing") == digest:

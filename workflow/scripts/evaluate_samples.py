@@ -12,6 +12,7 @@ from histogenesis.evaluation.evaluate_samples import evaluate_samples
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.labelled_sets import collect
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv of that patch set")
     parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py, for that patch set")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads: another number rounds differently")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")

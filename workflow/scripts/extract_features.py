@@ -9,6 +9,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.job import collect, encoder_names, load_encoders
 from histogenesis.metrics.encoders.features import cached
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--encoder", required=True, help="one of the encoders in the options")
     parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--min-tissue", type=float, default=0.1, help="the patch set's min_tissue")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder: train.h5, held_out.h5, generated.h5")

@@ -12,15 +12,19 @@ from pathlib import Path
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.coherence import LevelTiles, measure_coherence
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels-dir", type=Path, required=True, help="folder of level0.h5, level1.h5, ...")
     parser.add_argument("--plan", type=Path, required=True, help="plan.png: tissue, one px for each px of level 0")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument(
-        "--tiles", required=True, help='JSON list, one entry a level: {"tile_px": .., "joining": .., "constraint": ..}'
+        "--tiles",
+        type=section_text,
+        required=True,
+        help='JSON list, one entry a level: {"tile_px": .., "joining": .., "constraint": ..}',
     )
     parser.add_argument("--out", type=Path, required=True, help="coherence.json")
     args = parser.parse_args()

@@ -12,13 +12,14 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.collect import real_set
 from histogenesis.metrics.encoders.learned import save_encoder, train_encoder
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set: {slide}.h5")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads: another number rounds differently")
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")

@@ -20,25 +20,16 @@ from histogenesis.core.interrupt import Stopped, end_stopped, hold
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_spread
-from histogenesis.models.samples import SAMPLES, from_noise, kinds
+from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
+from histogenesis.recipe.identity import bearing, section_text
 from histogenesis.report.training_pictures import plot_losses, save_grid
+from histogenesis.sampling.progress import SAMPLES, from_noise, kinds
 
-# What may change without making another training: its length (it goes on), who shares the work, how often it reports.
-REPORTING = {
-    "steps",
-    "gpus",
-    "checkpoint_every",
-    "log_every",
-    "validate_every",
-    "validation_images",
-    "sample_every",
-    "sample_images",
-}
-
-
+# What may change without making another training, beside what bears on no byte: its length (it goes on), and what it shows.
+SHOWN = {"steps", "validation_images", "sample_images"}
 SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
 
 
@@ -46,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
-    parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's model section, as JSON")
     parser.add_argument(
         "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
     )
@@ -92,17 +83,25 @@ def main() -> None:
     classes = patches.classes if "label" in section.conditions else []
 
     first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
-    options = section.model_dump(mode="json")
-    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options = bearing(section)
+    free = SHOWN - {"steps"} if section.training.cosine_to is not None else SHOWN
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
+    start = Start(section.training.start) if section.training.start else None
+    options["training"]["start"] = start.digest if start else None  # what it is, and not where it lies
     digest = blake2b(
         f"{canonical(options)} {patches.digest} {args.key}{stage_digest}".encode(), digest_size=16
     ).hexdigest()
     state = args.state / digest[:12]
 
-    normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
+    normalisation = (
+        start.normalisation
+        if start
+        else normalisation_of(patches, None if first_stage else section.objective.sigma_data)
+    )
     torch.manual_seed(section.training.seed)
     model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
+    if start:
+        start.fill(model, section.model_dump(mode="json"), classes)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     seen = {
         "conditions": section.conditions,
@@ -138,6 +137,8 @@ def main() -> None:
     if trainer.rank:
         return
     facts = {"autoencoder": stage_card} if stage_card else {}
+    if start:
+        facts["start"] = {"model": section.training.start, "sha256": start.digest.split(",")[0]}
     if section.objective.kind == "autoencoder":
         some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
         with averaged(trainer):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.crops import CanvasSource, SlideSource, crops_at, tissue_places
+from histogenesis.evaluation.crops import CanvasSource, SlideSource, tissue_places
 from histogenesis.metrics.checks import check_apart
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection, by_mpp
@@ -86,7 +86,9 @@ def generated_set(
             if not each:
                 continue
             places = tissue_places(source, folder / "plan.png", value, size_px, each, min_tissue, seed + i)
-            crops.append(crops_at(source, places, value, size_px))
+            if len(places):
+                image = source.level(value)["image"]
+                crops.append(np.stack([image[y : y + size_px, x : x + size_px] for y, x in places]))
             xy.append(places[:, ::-1] * value)
             mpp += [value] * len(places)
             slide += [source.name] * len(places)

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer, same_mpp, served_mpp
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
-NEARLY = 1e-6  # relative: two mpps that differ by less are the same
+NEARLY = 1e-6  # relative: what rounding of sizes may add
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class SlideSource:
         self.finest_mpp = slide.mpp
 
     def read(self, x_um, y_um, size_px, mpp):
-        return self.slide.read((self.left_um + x_um) / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp)
+        side_px = size_px * served_mpp(mpp, self.slide.mpp) / self.slide.mpp  # up to 3 % more than was asked for
+        x_px = min(self.left_um + x_um, self.left_um + self.width_um - side_px * self.slide.mpp) / self.slide.mpp
+        y_px = min(y_um / self.slide.mpp, self.slide.height_px - side_px)
+        return self.slide.read(max(x_px, 0.0), max(y_px, 0.0), size_px, mpp)
 
 
 class CanvasSource:
@@ -64,18 +68,18 @@ class CanvasSource:
         self.height_um, self.width_um = (n * self.finest_mpp for n in finest["image"].shape[:2])
 
     def level(self, mpp: float):
-        """The file of the level that has just this mpp, or None."""
-        return next((f for f in self.files if abs(float(f.attrs["mpp"]) - mpp) <= NEARLY * mpp), None)
+        """The file of the level that has this mpp, or None."""
+        return next((f for f in self.files if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.files if float(f.attrs["mpp"]) <= mpp * (1 + NEARLY)]
+        fit = [f for f in self.files if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"
             )
         own = float(fit[0].attrs["mpp"])
         image = fit[0]["image"]
-        if abs(own - mpp) <= NEARLY * mpp:
+        if same_mpp(mpp, own):
             y, x = (min(round(start / own), n - size_px) for start, n in zip((y_um, x_um), image.shape[:2]))
             return image[y : y + size_px, x : x + size_px]
         from histogenesis.slides.read import area_average
@@ -120,14 +124,25 @@ def read_places(sources: list[Source], places: list[Place], size_px: int) -> tup
     return crops, which
 
 
+def tissue_crops(
+    source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
+):
+    """Up to n crops of the level that has `mpp`, at the places of `tissue_places`: uint8 (k, size_px, size_px, 3)."""
+    places = tissue_places(source, plan_png, mpp, size_px, n, min_tissue, seed)
+    if not len(places):
+        return np.zeros((0, size_px, size_px, 3), np.uint8)
+    image = source.level(mpp)["image"]
+    return np.stack([image[y : y + size_px, x : x + size_px] for y, x in places])
+
+
 def tissue_places(
     source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
 ) -> np.ndarray:
-    """Top left corners (y, x) of up to n crops of the level that has `mpp`, at random places of which the plan says that they
-    hold tissue.
+    """Top left corners (k, 2: y, x; px of the level that has `mpp`) of random windows of which the plan says that they hold
+    tissue.
 
-    int64 (k, 2), k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there
-    is no such level, or it is smaller than a crop, or it has no tissue.
+    k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there is no such
+    level, or it is smaller than a crop, or it has no tissue.
     """
     file = source.level(mpp)
     none = np.zeros((0, 2), np.int64)
@@ -150,12 +165,4 @@ def tissue_places(
             places.append((y, x))
         if len(places) == n:
             break
-    return np.array(places, np.int64) if places else none
-
-
-def crops_at(source: CanvasSource, places: np.ndarray, mpp: float, size_px: int) -> np.ndarray:
-    """The crops of the level that has `mpp` at these corners, uint8 (k, size_px, size_px, 3)."""
-    out = np.empty((len(places), size_px, size_px, 3), np.uint8)
-    for i, (y, x) in enumerate(places):
-        out[i] = source.level(mpp)["image"][y : y + size_px, x : x + size_px]
-    return out
+    return np.array(places, np.int64).reshape(-1, 2)

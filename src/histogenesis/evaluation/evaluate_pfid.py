@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from histogenesis.core.geometry import is_finer
 from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.crops import Source, coarsest_mpp
 from histogenesis.metrics.distances.blocks import spatial_blocks
@@ -32,7 +33,7 @@ def pfid_metrics(
     if not train or not held_out or not generated:
         return []
     finest, coarsest, n = max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), options.pfid_crops
-    fit = [m for m in mpps if finest <= m * (1 + 1e-6) and m <= coarsest]
+    fit = [m for m in mpps if not is_finer(m, finest) and m <= coarsest]
     resize = options.pfid_resize_px or size_px
     ways = [
         (

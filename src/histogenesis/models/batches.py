@@ -1,15 +1,16 @@
 """What each training step sees: a function of (seed, step, place in the global batch)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from histogenesis.core.noise import generator
+from histogenesis.models.batch import Batch
 from histogenesis.models.conditions import low_resolution, noised, pictures_of
-from histogenesis.models.model import Normalisation
+from histogenesis.models.normalisation import Normalisation
 from histogenesis.patches.dataset import by_mpp
 
 
@@ -22,22 +23,6 @@ class Patches(Protocol):
     def __len__(self) -> int: ...
     def read(self, indices) -> np.ndarray: ...
     def read_context(self, indices) -> np.ndarray: ...
-
-
-class Batch(NamedTuple):
-    """A share of a step's global batch, in model units: image + sigma * noise is what the network sees."""
-
-    image: Tensor
-    noise: Tensor
-    sigma: Tensor
-    mpp: Tensor
-    dropout_key: Tensor
-    seen: Tensor | None = None
-    seen_noise: Tensor | None = None
-    label: Tensor | None = None
-
-    def to(self, device: str) -> "Batch":
-        return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
 
 
 class Batches:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,10 +20,11 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest
-from histogenesis.models.batches import Batch, Batches
+from histogenesis.models.batch import Batch
+from histogenesis.models.batches import Batches
 from histogenesis.models.checkpoint import adam, fill_steps, load_checkpoint, save_checkpoint
 from histogenesis.models.model import Denoiser, Upscaler
-from histogenesis.recipe import Model as ModelSection
+from histogenesis.models.options import ModelOptions
 
 
 class Diverged(BadInput):
@@ -35,12 +37,13 @@ class Trainer:
     def __init__(
         self,
         denoiser: Denoiser | Upscaler,
-        section: ModelSection,
+        section: Any,
         batches: Batches,
         state: Path,
         digest: str,
         device: str,
     ):
+        section = ModelOptions.of(section)
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision

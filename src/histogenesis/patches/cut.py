@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer, served_mpp
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
 from histogenesis.patches.views import read_context, read_padded, white_share
@@ -78,8 +79,9 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
     cut = Cut(name, options.size_px, *size_px, slide.mpp, context_ratio=options.context_ratio)
     coords, mpps, shares = [cut.coords], [cut.mpp], [cut.tissue]
     for mpp in options.mpps:
-        side_px = options.size_px * mpp / slide.mpp
-        if mpp < slide.mpp * (1 - 1e-6):
+        served, how = served_mpp(mpp, slide.mpp), options.placed(mpp)
+        side_px = options.size_px * served / slide.mpp
+        if is_finer(mpp, slide.mpp):
             cut.skipped[mpp] = f"finer than the slide's {slide.mpp:g} mpp"
             if options.on_finer_mpp == "refuse":
                 raise BadInput(
@@ -93,17 +95,16 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             slide.mpp,
             size_px,
             options.size_px,
-            mpp,
-            options.min_tissue,
-            options.per_slide,
-            options.placement,
-            seed,
-            name,
+            served,
+            per_slide=options.per_slide,
+            seed=seed,
+            slide=name,
+            **how,
         )
-        if side_px > min(size_px) + 1e-6 and options.placement != "whole":
+        if side_px > min(size_px) + 1e-6 and how["placement"] != "whole":
             cut.skipped[mpp] = f"the slide is smaller than a patch ({side_px:.0f} px of its own)"
         elif not len(placed):
-            cut.skipped[mpp] = f"no place has {options.min_tissue:.0%} tissue"
+            cut.skipped[mpp] = f"no place has {how['min_tissue']:.0%} tissue"
         elif options.white is not None:
             kept = [not too_white(slide, tissue, int(x), int(y), options, mpp) for x, y in placed]
             placed, share = placed[kept], share[kept]
@@ -127,7 +128,9 @@ def show_places(shown: np.ndarray, cut: Cut, mpps: list[float]) -> np.ndarray:
     lines = [f"{cut.slide}: {len(cut.coords)} patches of {cut.patch_px} px"]
     for mpp in mpps:
         count = int(np.isclose(cut.mpp, mpp).sum())
-        lines.append(f"{mpp:g} mpp ({cut.patch_px * mpp:g} um): {count or cut.skipped.get(mpp, 'none')}")
+        true = served_mpp(mpp, cut.slide_mpp)
+        own = f"{mpp:g} mpp" if true == mpp else f"{mpp:g} mpp (the slide's own {true:g})"
+        lines.append(f"{own}, {cut.patch_px * true:g} um: {count or cut.skipped.get(mpp, 'none')}")
     lines += [cut.error] if cut.error else []
     margin, row = 6, 14
     size = (max(shown.shape[1], 640), shown.shape[0] + row * len(lines) + margin)
@@ -140,7 +143,7 @@ def show_places(shown: np.ndarray, cut: Cut, mpps: list[float]) -> np.ndarray:
     ratio = shown.shape[1] / max(1, cut.width_px)
     top = size[1] - shown.shape[0]
     for k, mpp in sorted(enumerate(mpps), key=lambda item: -item[1]):
-        side = cut.patch_px * mpp / cut.slide_mpp * ratio
+        side = cut.patch_px * served_mpp(mpp, cut.slide_mpp) / cut.slide_mpp * ratio
         for x, y in cut.coords[np.isclose(cut.mpp, mpp)] * ratio:
             draw.rectangle((x, y + top, x + side, y + top + side), outline=COLOURS[k % len(COLOURS)])
     return np.asarray(page)

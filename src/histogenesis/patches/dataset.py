@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import served_mpp
 from histogenesis.patches.splits import read_splits
 from histogenesis.patches.store import read_texts
 
@@ -92,7 +93,7 @@ class PatchCollection:
             attributes, group, label = dict(file.attrs), read_texts(file, "group"), read_texts(file, "label")
             grouped = "group" in file
         width = max(1, int(attributes["width_px"]))
-        side = attributes["size_px"] * mpp / attributes["slide_mpp"]
+        side = attributes["size_px"] * served_mpp(mpp, attributes["slide_mpp"]) / attributes["slide_mpp"]
         ratio = float(attributes["context_ratio"]) if "context_ratio" in attributes else None
         further = ((ratio or 1) - 1) / 2 * side
         left = np.maximum(coords[:, 0] - further, 0) / width

@@ -11,6 +11,7 @@ import shapely
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer, served_mpp
 from histogenesis.patches.cut import PICTURE_PX, show_places
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
@@ -66,7 +67,7 @@ def choose(
     cut = Cut(name, options.size_px, slide.width_px, slide.height_px, slide.mpp, texts={"label": []})
     coords, mpps = [cut.coords], [cut.mpp]
     for mpp in options.mpps:
-        if mpp < slide.mpp * (1 - 1e-6):
+        if is_finer(mpp, slide.mpp):
             cut.skipped[mpp] = f"finer than the slide's {slide.mpp:g} mpp"
             if options.on_finer_mpp == "refuse":
                 raise BadInput(f"{slide.path}: {mpp:g} mpp is {cut.skipped[mpp]}: leave it out, or the slide")
@@ -97,14 +98,15 @@ def places(
     Looked for on a coarse mask, then kept if the exact share of the patch inside its class is at least min_inside, and of what
     other classes cover at most the rest.
     """
-    area, side = regions[label], options.size_px * mpp / slide.mpp
+    area, served = regions[label], served_mpp(mpp, slide.mpp)
+    side = options.size_px * served / slide.mpp
     size_px = slide.width_px, slide.height_px
     if area.is_empty:
         return np.zeros((0, 2), np.int64)
     scale = max(side / 32, max(size_px) / MASK_PX)
     mask = rasterise([area], tuple(int(np.ceil(n / scale)) for n in size_px[::-1]), scale)
     coords, _ = place_patches(
-        mask, scale * slide.mpp, slide.mpp, size_px, options.size_px, mpp,
+        mask, scale * slide.mpp, slide.mpp, size_px, options.size_px, served,
         max(0.0, options.min_inside - 0.1), SPARE * options.per_slide, options.placement, seed, f"{name}/{label}",
     )  # fmt: skip
     boxes = shapely.box(coords[:, 0], coords[:, 1], coords[:, 0] + side, coords[:, 1] + side)

@@ -1,7 +1,9 @@
 """Patches in HDF5, and their coordinates alone in the forms that CLAM and TRIDENT read.
 
 The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
-random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64; `tissue` (n) float32.
+random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64, as the recipe names it;
+`tissue` (n) float32. Where a slide's own pixels serve for an mpp within the tolerance, the attribute `served_mpps`
+(JSON, mpp -> true mpp) says which they truly have.
 A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre, `context_ratio` times as wide.
 CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n) UTF-8 bytes: `label`, and, where
 a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is given), `source` (the file) and
@@ -24,6 +26,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from histogenesis.core.geometry import served_mpp
+
 
 @dataclass
 class Cut:
@@ -43,6 +47,12 @@ class Cut:
     facts: dict[str, str | int | float] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     context_ratio: float | None = None
+
+    @property
+    def served(self) -> dict[float, float]:
+        """mpp -> the slide's own, where that serves in its place and is another number."""
+        found = {float(mpp): served_mpp(mpp, self.slide_mpp) for mpp in np.unique(self.mpp[~np.isnan(self.mpp)])}
+        return {mpp: true for mpp, true in found.items() if true != mpp}
 
 
 def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: Iterable[np.ndarray] = ()) -> None:
@@ -79,6 +89,7 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
                 "height_px": cut.height_px,
                 "slide_mpp": cut.slide_mpp,
                 "size_px": p,
+                "served_mpps": json.dumps({f"{mpp:g}": true for mpp, true in cut.served.items()}),
                 "skipped_mpps": json.dumps({f"{mpp:g}": why for mpp, why in cut.skipped.items()}),
                 "error": cut.error,
                 "imgs_sha256": digest.hexdigest(),
@@ -113,7 +124,7 @@ def trident_attributes(cut: Cut, mpp: float) -> dict:
         "patch_size": cut.patch_px,
         "patch_size_level0": level0_px(cut, mpp),
         "level0_magnification": 10 / cut.slide_mpp,
-        "target_magnification": 10 / mpp,
+        "target_magnification": 10 / served_mpp(mpp, cut.slide_mpp),
         "overlap": 0,
         "name": cut.slide,
         "savetodir": "",
@@ -137,7 +148,7 @@ def clam_attributes(cut: Cut, mpp: float) -> dict:
 
 def level0_px(cut: Cut, mpp: float) -> int:
     """A patch's side in pixels of the slide's full resolution; 0 for a slide that could not be read."""
-    return 0 if cut.error else round(cut.patch_px * mpp / cut.slide_mpp)
+    return 0 if cut.error else round(cut.patch_px * served_mpp(mpp, cut.slide_mpp) / cut.slide_mpp)
 
 
 def write_coords_file(path: Path, coords: np.ndarray, attributes: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from histogenesis.core.geometry import served_mpp
 from histogenesis.slides.read import Slide
 
 
@@ -17,7 +18,7 @@ def read_padded(slide: Slide, x_px: float, y_px: float, size_px: int, mpp: float
 
     (x_px, y_px) is its top left corner in the slide's own pixels; a pixel counts as outside if its centre lies there.
     """
-    picture = slide.read(x_px, y_px, size_px, mpp)
+    picture, mpp = slide.read(x_px, y_px, size_px, mpp), served_mpp(mpp, slide.mpp)
     centre = (np.arange(size_px) + 0.5) * mpp / slide.mpp
     outside_y = (y_px + centre < 0) | (y_px + centre > slide.height_px)
     outside_x = (x_px + centre < 0) | (x_px + centre > slide.width_px)
@@ -33,5 +34,6 @@ def read_context(
 
     (x_px, y_px) is the patch's own top left corner.
     """
+    mpp = served_mpp(mpp, slide.mpp)
     further = (ratio - 1) / 2 * size_px * mpp / slide.mpp
     return read_padded(slide, x_px - further, y_px - further, size_px, mpp * ratio, background)

@@ -95,6 +95,7 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
     newest = max(contents.times.values())
     brought = {name: digest for job in jobs for name, digest in job.contents.items()}
     contents.add(f"results/{run}/contents.json", text_of(brought), newest)
+    contents.add(f"results/{run}/left_out.json", text_of(sorted(contents.left_out)), newest)  # no targets there
     for path in code_files():
         contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
@@ -144,7 +145,7 @@ def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     ):  # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
     mixed = r"report\.html|evaluation/reconstruction/.+\.png"
-    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 

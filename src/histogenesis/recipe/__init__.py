@@ -17,6 +17,7 @@ from histogenesis.recipe.composing import (
     NullSpace,
     Relaxation,
     Sampler,
+    Start,
     Threshold,
 )
 from histogenesis.recipe.data import (
@@ -42,6 +43,7 @@ from histogenesis.recipe.drawing import (
     UpscaledLevel,
 )
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
+from histogenesis.recipe.extending import extended, read_recipe
 from histogenesis.recipe.models import (
     EDSR,
     VQF4,
@@ -65,6 +67,7 @@ from histogenesis.recipe.models import (
 )
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
 from histogenesis.recipe.samples import Cell, Samples, Study, Winner
+from histogenesis.recipe.schema import recipe_schema
 
 __all__ = [
     "EDSR",
@@ -118,6 +121,7 @@ __all__ = [
     "Slides",
     "Smaller",
     "Split",
+    "Start",
     "Study",
     "SuperResolution",
     "Synthetic",
@@ -132,6 +136,9 @@ __all__ = [
     "Winner",
     "WinnerModel",
     "canonical",
+    "extended",
     "load_recipe",
     "parse_recipe",
+    "read_recipe",
+    "recipe_schema",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
 
 
 class Phantom(Section):
@@ -26,14 +26,16 @@ class Phantom(Section):
 class Slides(Section):
     """Where the slides are."""
 
-    table: str | None = Field(
+    table: Annotated[str | None, NO_BYTES] = Field(
         None, description="slides.tsv: slide, path, patient [mpp, label, split, sha256, tissue, regions]"
     )
-    root: str = Field(".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it")
+    root: Annotated[str, NO_BYTES] = Field(
+        ".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it"
+    )
     phantoms: list[Phantom] = Field(
         default_factory=list, description="made-up slides, besides or in place of the table"
     )
-    on_bad: Literal["set_aside", "stop"] = Field(
+    on_bad: Annotated[Literal["set_aside", "stop"], NO_BYTES] = Field(
         "set_aside", description="a slide that cannot be used is listed in the report, or ends the run"
     )
 
@@ -89,11 +91,29 @@ class PatchSet(SlidePatches):
     placement: Literal["grid", "random", "whole"] = Field(
         "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
     )
+    whole_mpps: list[Mpp] = Field(
+        [],
+        description="of the mpps, those whose one patch is the whole slide, as with `placement: whole`, however little tissue"
+        " it has: what a level 0 of one tile learns from",
+    )
     context_ratio: Annotated[float, Field(gt=1)] | None = Field(
         None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
     )
     white: White | None = Field(None, description="patches that are mostly white are left out")
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
+
+    @model_validator(mode="after")
+    def whole_are_some_of_the_mpps(self):
+        absent = [mpp for mpp in self.whole_mpps if mpp not in self.mpps]
+        if absent:
+            raise ValueError(f"whole_mpps: {absent} are not among the mpps {self.mpps}")
+        return self
+
+    def placed(self, mpp: float) -> dict[str, Any]:
+        """How patches of one mpp are placed: `placement` and `min_tissue` of place_patches."""
+        if mpp in self.whole_mpps:
+            return {"placement": "whole", "min_tissue": 0.0}
+        return {"placement": self.placement, "min_tissue": self.min_tissue}
 
     @property
     def has_labels(self) -> bool:
@@ -119,7 +139,7 @@ class LabelledPatches(Section):
     """Patches that were cut elsewhere, with their classes: image files or PatchCamelyon's HDF5."""
 
     kind: Literal["folder", "patchcamelyon", "kaggle"]
-    path: str = Field(
+    path: Annotated[str, NO_BYTES] = Field(
         min_length=1,
         description="relative to slides.root. folder: of a subfolder for each class, or a table (.csv, .tsv);"
         " patchcamelyon: the folder of camelyonpatch_level_2_split_*_x.h5, _y.h5 (and _meta.csv);"

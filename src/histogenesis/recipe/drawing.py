@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Sampler
-from histogenesis.recipe.fitting import check_drawing
+from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
+from histogenesis.recipe.fitting import check_drawing, released
+from histogenesis.recipe.problems import Together
 
 
 class Smaller(Section):
@@ -34,6 +35,7 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
+    start: Start | None = Field(None, description="default: from noise alone, at the sampler's first noise level")
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
     guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -45,6 +47,15 @@ class Level(Section):
     white: White | None = Field(
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
+
+    @model_validator(mode="after")
+    def keep_the_release_as_a_noise_level(self):
+        relaxation = getattr(self.constraint, "relaxation", None)
+        if relaxation is None or relaxation.steps is None:
+            return self
+        sigma = released(relaxation.steps, self.sampler, self.start)
+        kept = self.constraint.model_copy(update={"relaxation": Relaxation(sigma=sigma)})
+        return self.model_copy(update={"constraint": kept})
 
     @property
     def networks(self) -> list[Smaller]:
@@ -156,6 +167,15 @@ class Synthetic(Section):
     file: SlideFile = SlideFile()
 
     @property
+    def drawn_mpps(self) -> dict[str, list[tuple[int, float]]]:
+        """Of each model that draws: the levels' numbers, and the mpp at which it draws their tiles."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for k, level in enumerate(self.levels):
+            for network in level.networks if level.kind == "draw" else []:
+                found.setdefault(network.model, []).append((k, level.mpp * level.tile_px / network.tile_px))
+        return found
+
+    @property
     def names(self) -> list[str]:
         return [f"{self.prefix}_{i + 1:03d}" for i in range(self.slides)]
 
@@ -167,24 +187,28 @@ class Synthetic(Section):
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
         if self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
+        found = Together()
         for k, level in enumerate(self.levels):
-            where = f"levels[{k}]"
-            doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
-            if k and level.mpp >= self.levels[k - 1].mpp:
-                raise ValueError(
-                    f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"
-                )
-            if doubling in ("upscale", "null-space"):
-                if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
-                    raise ValueError(
-                        f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
-                        f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
-                    )
-                if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
-                    raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
-            if level.kind == "draw":
-                check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
+            with found:
+                self._check_level(k, level)
+        found.end()
         return self
+
+    def _check_level(self, k: int, level: Level | UpscaledLevel) -> None:
+        where = f"levels[{k}]"
+        doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
+        if k and level.mpp >= self.levels[k - 1].mpp:
+            raise ValueError(f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})")
+        if doubling in ("upscale", "null-space"):
+            if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
+                raise ValueError(
+                    f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                    f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
+                )
+            if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
+                raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
+        if level.kind == "draw":
+            check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
 
     def size_px(self, k: int) -> tuple[int, int]:
         """Height and width in px of level k's canvas."""

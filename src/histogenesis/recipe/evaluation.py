@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from histogenesis.recipe.base import Name, Section
+from histogenesis.recipe.base import NO_BYTES, Name, Section
 
 
 class EncoderFile(Section):
@@ -15,8 +15,8 @@ class EncoderFile(Section):
     name: Name = Field(
         description="inception, dinov2, phikon, uni, virchow2, h-optimus-0, ...; see metrics/encoders/registry.py"
     )
-    file: str
-    sha256: str | None = Field(None, description="checked where given; Inception's is known")
+    file: Annotated[str, NO_BYTES]
+    sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
 
 
 class Utility(Section):

@@ -11,7 +11,7 @@ from histogenesis.metrics.coherence.strips import open_levels, read_plan
 from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
 from histogenesis.report.gather import Model, Run, Synthetic
 from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
-from histogenesis.report.verdict import statements
+from histogenesis.report.verdict import bottom_line, statements
 
 SHOWN_SLIDES = 4
 SHOWN_SHEETS = 3
@@ -27,7 +27,8 @@ def figure(run: Run, file, caption: str, long_side: int, label: str = "") -> Fig
 
 
 def verdict(run: Run) -> Section:
-    return Section("verdict", "Verdict", [Verdict(statements(run))])
+    found = statements(run)
+    return Section("verdict", "Verdict", [Verdict(found, bottom_line(found))])
 
 
 def synthetic(run: Run) -> Section | None:
@@ -154,44 +155,6 @@ def memorisation(run: Run) -> Section | None:
     return Section("memorisation", "Are training patches copied?", blocks, lead)
 
 
-def metrics(run: Run) -> Section | None:
-    """Over all mpps at a glance, each number drawn beside its floor; then every number, folded."""
-    if not run.metrics:
-        return None
-    overall = [row for row in run.metrics if not _numbers(row, "mpp")]
-    rows = []
-    for row in overall:
-        name = Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file)
-        drawn = _beside_floor(row) if _numbers(row, "value", "low", "high", "floor") else ""
-        rows.append([name, row.get("encoder") or "", row.get("value"), _interval(row), drawn, row.get("floor")])
-    columns = ["metric", "encoder", "value", "95 % interval", "", "real against real"]
-    caption = (
-        "Over all mpps. Bar and dot: interval and value, each on an axis of its own that starts at 0; the line is the floor:"
-        " the same number between two sets of real patches, which is the best that can be had."
-    )
-    blocks: list = [Table(columns, rows, caption, run.metrics_file)] if rows else []
-    notes = list(dict.fromkeys(row["note"] for row in overall if row.get("note")))
-    blocks += [Prose(note[:1].upper() + note[1:] + ".") for note in notes if not note.startswith("standard error")]
-    every = [
-        [
-            Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file),
-            row.get("encoder") or "",
-            f"{row['mpp']:g}" if _numbers(row, "mpp") else "all",
-            row.get("value"),
-            _interval(row),
-            row.get("floor"),
-            row.get("n", row.get("n_generated")),
-            row.get("note") or "",
-        ]
-        for row in run.metrics
-    ]
-    columns = ["metric", "encoder", "µm/px", "value", "95 % interval", "real against real", "n", "note"]
-    table = run.metrics_file.with_suffix(".csv") if run.metrics_file else None
-    caption = "Every number, also of each mpp."
-    blocks.append(Table(columns, every, caption, table if table and table.exists() else None, fold_over=0))
-    return Section("metrics", "Distance from real tissue", blocks)
-
-
 def _beside_floor(row: dict) -> Interval:
     ends = [row[name] for name in ("low", "high", "floor", "floor_low", "floor_high") if _numbers(row, name)]
     axis = (min(0.0, 1.1 * min(ends)), 1.1 * max(ends))
@@ -204,17 +167,6 @@ def _interval(row: dict) -> str:
 
 def _numbers(row: dict, *names: str) -> bool:
     return all(isinstance(row.get(name), int | float) for name in names)
-
-
-def _run_file(run: Run, name: Any):
-    """A file that metrics.json names, if it is one of this run."""
-    if not isinstance(name, str) or not name:
-        return None
-    for root in (run.folder, run.folder / "evaluation"):
-        path = root / name
-        if path.is_file() and path.resolve().is_relative_to(run.folder.resolve()):
-            return path
-    return None
 
 
 def coherence(run: Run) -> Section | None:
@@ -242,7 +194,7 @@ def coherence(run: Run) -> Section | None:
             scale_rows.append([*name, _kind(level["constraint"]), *errors])
     blocks = [
         Table(
-            ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "", "jump"],
+            ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "drawn", "jump"],
             seam_rows,
             "Seams: how steep the picture is across the borders of the unshifted tile grid, over how steep it is across"
             " lines shifted at random, inside tissue. 1: a tile border is a line like any other. Jump: the same as a"

@@ -18,6 +18,7 @@ import openslide
 from scipy import sparse
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer, served_mpp
 
 BLOCK_PX = 2**23  # pixels of a level that are held at once while a region is averaged
 COARSEST_MPP = 100.0  # a light microscope's slide has no pixels wider than this
@@ -130,9 +131,9 @@ class Slide:
     def read(self, x_px: float, y_px: float, size_px: int | tuple[int, int], mpp: float) -> np.ndarray:
         """The region whose top left corner is level 0 pixel (x_px, y_px), `size_px` = (h, w) or one number, at `mpp`.
 
-        Returns (h, w, 3) uint8: each pixel is the mean over its own area. Outside the slide is white, and transparent
-        pixels are laid on white. Raises BadInput for an mpp finer than the slide's (nothing is upsampled silently), and
-        ReadError or another OSError where reading fails.
+        Returns (h, w, 3) uint8: each pixel is the mean over its own area; within 3 % of the slide's own mpp its own pixels are
+        given as they are (`served_mpp`). Outside the slide is white, and transparent pixels are laid on white. Raises BadInput
+        for an mpp finer than that (nothing is upsampled silently), and ReadError or another OSError where reading fails.
         """
         height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
         ratio = self._ratio(mpp)
@@ -146,18 +147,19 @@ class Slide:
         return out
 
     def overview(self, mpp: float) -> np.ndarray:
-        """The whole slide at `mpp`: (ceil(height), ceil(width), 3) uint8, in memory bounded by the result."""
+        """The whole slide at `mpp` (or what is served for it): (ceil(height), ceil(width), 3) uint8, memory bounded by it."""
         ratio = self._ratio(mpp)
         height, width = (max(1, math.ceil(n / ratio - 1e-6)) for n in (self.height_px, self.width_px))
         return self.read(0, 0, (height, width), mpp)
 
     def _ratio(self, mpp: float) -> float:
-        """Level 0 pixels per pixel at `mpp`. What is whole but for rounding in the file's tags (1e-6) is meant to be whole."""
-        if mpp < self.mpp * (1 - 1e-6):
+        """Level 0 pixels per pixel at `mpp`: 1 within the tolerance of its own. What is whole but for rounding in the tags
+        (1e-6) is meant to be whole."""
+        if is_finer(mpp, self.mpp):
             raise BadInput(
                 f"{self.path}: {mpp:g} mpp was asked for, but the slide has {self.mpp:g}: ask for {self.mpp:g} mpp or coarser"
             )
-        ratio = mpp / self.mpp
+        ratio = served_mpp(mpp, self.mpp) / self.mpp
         return float(round(ratio)) if abs(ratio - round(ratio)) < 1e-6 * ratio else ratio
 
     def _read_block(self, x_px: float, y_px: float, size_px: tuple[int, int], ratio: float) -> np.ndarray:

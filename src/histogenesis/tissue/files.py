@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import served_mpp
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.geojson import geojson_to_mask, mask_to_geojson
 from histogenesis.tissue.segment import Segmentation, background_colour, segment
@@ -55,7 +56,7 @@ def segment_slide(
     name = json.loads(Path(record).read_text())["slide"]
     try:
         with open_record(record, run_dir) as slide:
-            mpp = max(options.mpp, slide.mpp)
+            mpp = served_mpp(max(options.mpp, slide.mpp), slide.mpp)
             picture, scale = slide.overview(mpp), mpp / slide.mpp
             size_px = slide.width_px, slide.height_px
         if edited is None:

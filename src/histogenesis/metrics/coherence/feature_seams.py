@@ -19,6 +19,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import is_finer
 from histogenesis.evaluation.crops import CanvasSource, Source
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.seams import tile_lines
@@ -92,7 +93,7 @@ def canvas_pairs(canvases: list[CanvasSource], tiles: LevelTiles, mpp: float, cr
 
 def real_pairs(slides: list[Source], tiles: LevelTiles, mpp: float, crop_px: int, n: int, seed: int):
     """The same of real slides, under a grid that is only imagined."""
-    fine = [s for s in slides if s.finest_mpp <= mpp * (1 + 1e-6)]
+    fine = [s for s in slides if not is_finer(mpp, s.finest_mpp)]
 
     def pairs(slide: Source, rng):
         size_px = int(slide.height_um / mpp), int(slide.width_um / mpp)

@@ -1,0 +1,30 @@
+"""Micrometres per pixel: when two are the same, and at which one a slide serves what is asked of it.
+
+Scanners that are sold as "20x" state 0.499 to 0.504 mpp, "40x" 0.2325 to 0.263. A recipe asks for 0.5; what lies within the
+tolerance of that is the slide's own pixels, as they are, and the mpp that they truly have is recorded beside them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MPP_TOLERANCE = 0.03  # relative; the one tolerance of mpp in the project
+
+
+def same_mpp(mpp, other):
+    """Whether two mpps are the same within the tolerance. Numbers or arrays; never true of NaN (an mpp that is not known)."""
+    return np.abs(np.asarray(mpp) - other) <= MPP_TOLERANCE * np.asarray(other) * (1 + 1e-9)
+
+
+def is_finer(mpp, slide_mpp):
+    """Whether an mpp is finer than a slide's own by more than the tolerance: such pixels could only be invented."""
+    return (np.asarray(mpp) < slide_mpp) & ~same_mpp(mpp, slide_mpp)
+
+
+def served_mpp(mpp, slide_mpp):
+    """The mpp that a slide of `slide_mpp` gives where `mpp` is asked for: its own within the tolerance, else `mpp` exactly.
+
+    Numbers or arrays. What `is_finer` is not for a slide to serve: ask that first.
+    """
+    found = np.where(same_mpp(mpp, slide_mpp), slide_mpp, mpp)
+    return found if found.ndim else float(found)
