@@ -77,7 +77,7 @@ os.environ.update(
     SLIDE_TABLE=slides.table or "",
     LADDER=json.dumps(RECIPE.synthetic.drawn_mpps if RECIPE.synthetic else {}),
 )
-shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
+shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from histogenesis import cli
-from histogenesis.commands import draw, init, scan
+from histogenesis.commands import draw, init, run, scan
 from histogenesis.core.errors import BadInput
 from histogenesis.phantom.slide import make_phantom
 from histogenesis.recipe import Model, Phantom, load_recipe, parse_recipe
@@ -31,7 +31,7 @@ def test_each_command_says_what_it_does_with_examples_that_can_be_typed(name):
     for line in examples:
         program, *words = shlex.split(line)
         assert program == "histogenesis"
-        assert words[0] == name and callable(cli.make_parser().parse_args(words).run)
+        assert words[0] == name and callable(cli.parse(words).run)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,16 @@ def test_a_model_alone_is_enough_to_draw(model):
     recipe = parse_recipe(drawn(model, "--slides", 2, "--seed", 5))
     assert [level.mpp for level in recipe.synthetic.levels] == [16, 8, 4]
     assert recipe.synthetic.size_px(2) == (128, 192) and not recipe.patches and recipe.seed == 5
+
+
+def test_what_follows_two_dashes_is_snakemakes(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.touch()
+    args = cli.parse(["run", str(recipe), "slides", "--", "--dry-run", "--profile", "slurm"])
+    words = run.command(args.recipe, args.target, args.cores, args.more)
+    assert words[-5:] == ["--dry-run", "--profile", "slurm", "--", "slides"] and "--cores" not in words
+    args = cli.parse(["run", str(recipe), "--", "-n"])
+    assert run.command(args.recipe, args.target, args.cores, args.more)[-5:] == ["--cores", "all", "-n", "--", "all"]
 
 
 def test_a_model_that_needs_more_than_noise_is_refused(model):

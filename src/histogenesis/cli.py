@@ -8,9 +8,9 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 
-COMMANDS = ("init", "scan", "doctor", "check", "run", "draw")  # a file each, in commands/
+COMMANDS = ("init", "scan", "doctor", "check", "plan", "site", "run", "draw", "view")  # a file each, in commands/
 EXAMPLES = {
-    "schema": "  histogenesis schema --out recipe.schema.json",
+    "schema": "  histogenesis schema --out config/recipe.schema.json --reference docs/reference.md",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
     "judge": "  histogenesis judge other_generator/patches --mpp 0.5 --run results/demo --out judged\n"
     "  histogenesis judge slide.tif --run results/demo --out judged",
@@ -34,9 +34,12 @@ def version() -> str:
 
 
 def schema(args: argparse.Namespace) -> None:
-    """Write the recipe's JSON schema (editors complete and check recipes with it)."""
+    """Write the recipe's JSON schema (editors complete and check recipes with it), and the reference page made from it."""
     from histogenesis.recipe import recipe_schema
+    from histogenesis.recipe.reference import reference
 
+    if args.reference:
+        args.reference.write_text(reference())
     args.out.write_text(json.dumps(recipe_schema(), indent=2) + "\n")
 
 
@@ -53,7 +56,7 @@ def share(args: argparse.Namespace) -> None:
     from histogenesis.provenance.share import share
 
     out = args.out or Path(f"{args.run_dir.resolve().name}.crate.zip")
-    digest = share(args.run_dir, out, args.with_real_tissue)
+    digest = share(args.run_dir, out, args.with_real_tissue, args.with_names)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB. Its metadata, which vouches for every file, has sha256 {digest}")
 
 
@@ -97,6 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         EXAMPLES[name] = module.EXAMPLES
     command = commands.add_parser("schema", help=schema.__doc__)
     command.add_argument("--out", type=Path, default=Path("config/recipe.schema.json"))
+    command.add_argument("--reference", type=Path, help="also the page of every key, in Markdown")
     command.set_defaults(run=schema)
     command = commands.add_parser("compare", help=compare.__doc__)
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="results/{run}; the first one leads")
@@ -117,6 +121,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--with-real-tissue", action="store_true", help="also patches, overlays and all else that shows real tissue"
     )
+    command.add_argument(
+        "--with-names", action="store_true", help="also patients, classes and file names, as the slide table has them"
+    )
     command.set_defaults(run=share)
     command = commands.add_parser("verify", help=verify.__doc__)
     command.add_argument("crate", type=Path)
@@ -127,8 +134,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """What a command is told; what follows `--` (for Snakemake) is `more`."""
+    ours = words[: words.index("--")] if "--" in words else words
+    return make_parser().parse_args(ours, argparse.Namespace(more=words[len(ours) + 1 :]))
+
+
 def main() -> None:
-    args = make_parser().parse_args()
+    args = parse(sys.argv[1:])
     try:
         args.run(args)
     except (BadInput, ValueError, OSError) as error:

@@ -114,7 +114,7 @@ def test_a_bad_slide_stops_a_run_only_where_the_recipe_says_so(lab, tmp_path):
         check_start(parse_recipe(lab), tmp_path / "results/r")
     handed_on = tmp_path / "results/r"
     handed_on.mkdir(parents=True)
-    (handed_on / "contents.json").write_text("{}")
+    (handed_on / "left_out.json").write_text("[]")
     assert check_start(parse_recipe(lab), handed_on) == [], "a run that was handed on has no slides"
 
 

@@ -156,6 +156,23 @@ def test_no_path_user_or_host_is_in_it(finished_lab, crates, tmp_path, root, kin
     assert not found
 
 
+# What lab.py's slide table says of patients, classes and files, and of the folder in which they lie.
+SECRETS = ["pa", "pb", "benign", "tumour", "a.tif", "b.tif", "drawn/a.geojson"]
+
+
+def told_of(folder: Path) -> set[str]:
+    """Which secrets stand in a file of the crate's results, notes and metadata, as a word; the code is everybody's."""
+    texts = [path.read_bytes().decode(errors="replace") for path in folder.rglob("*")
+             if path.is_file() and "code" not in path.relative_to(folder).parts]  # fmt: skip
+    return {word for word in SECRETS for text in texts if re.search(rf"(?<![\w./-]){re.escape(word)}(?![\w-])", text)}
+
+
+def test_patients_classes_and_files_stay_at_home_unless_asked_for(finished_lab, crates, tmp_path):
+    assert told_of(unpack(crates["public"], tmp_path / "public").folder) == set()
+    share(finished_lab, tmp_path / "named.zip", "--with-names")
+    assert told_of(unpack(tmp_path / "named.zip", tmp_path / "named").folder) == set(SECRETS)
+
+
 def test_a_path_of_this_machine_is_refused(lab, tmp_path):
     record = lab.results / "slides/a.json"
     record.write_text(record.read_text().replace('"a.tif"', json.dumps(str(lab.slides / "a.tif"))))

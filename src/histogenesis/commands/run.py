@@ -18,11 +18,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", default="all", help="what to make; `snakemake --list` says of each what it is"
     )
     parser.add_argument("--cores", help="default: all, where no profile is given")
-    parser.add_argument("snakemake", nargs=argparse.REMAINDER, metavar="-- ...", help="more for Snakemake")
 
 
 def run(args: argparse.Namespace) -> None:
-    words = command(args.recipe, args.target, args.cores, [word for word in args.snakemake if word != "--"])
+    words = command(args.recipe, args.target, args.cores, args.more)
     os.execv(words[0], words)
 
 

@@ -51,6 +51,7 @@ def synthetic(run: Run) -> Section | None:
         for one in run.synthetic
     ]
     blocks.append(Table(["slide", "levels", "file"], rows, "The files: pyramidal TIFF, for QuPath and OpenSlide."))
+    blocks.append(_viewer(run))
     levels = ((run.recipe.get("synthetic") or {}).get("levels")) or []
     if levels:
         blocks.append(
@@ -62,6 +63,16 @@ def synthetic(run: Run) -> Section | None:
             )
         )
     return Section("synthetic", "Synthetic slides", blocks)
+
+
+def _viewer(run: Run) -> Table | Prose:
+    """Where one can zoom into the slides: the folder of the viewer, or the command that shows it."""
+    page = run.folder / "viewer/index.html"
+    if page.is_file():
+        return Table(
+            ["viewer"], [[Cell("open the viewer", page)]], "Deep zoom, two pictures side by side, every level."
+        )
+    return Prose(f"To zoom into them, two side by side, at every level: histogenesis view results/{run.folder.name}")
 
 
 def _size_text(one: Synthetic) -> str:

@@ -18,6 +18,7 @@ from histogenesis.patches.sources import list_camelyon, list_folder, list_kaggle
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
 from histogenesis.recipe.problems import absent, nearest
+from histogenesis.recipe.taken import check_fits
 
 ALWAYS_THERE = ("stain-statistics", "learned")
 
@@ -33,10 +34,13 @@ class Finding(NamedTuple):
         return f"{'error' if self.stops else 'note'}: {self.place}: {self.what}"
 
 
-def check(recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str | None = None) -> list[Finding]:
+def check(
+    recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str | None = None, files: bool = True
+) -> list[Finding]:
     """Everything that is wrong with a run's inputs; `run_dir` is results/{run}, where phantoms and records lie.
 
     open_slides: look into each slide for its mpp and its pyramid, too, which takes seconds a slide on a network file system.
+    files: look whether slides, outlines and labelled patches are there.
     A slide that the recipe would set aside is a note, and stops nothing while others remain. What needs a package that is not
     installed is a note, too.
     """
@@ -44,14 +48,17 @@ def check(recipe: Recipe, run_dir: Path, open_slides: bool = True, profile: str 
     rows: list = []
     try:
         rows += slide_rows(recipe, found)
-        found += check_files(recipe, rows, run_dir)
+        if files:
+            found += check_files(recipe, rows, run_dir)
         if open_slides:
             found += check_slides(recipe, rows, run_dir)
         found += check_split(recipe, rows)
-    except ImportError as error:
+        found += check_classes(recipe, rows, run_dir)
+    except ModuleNotFoundError as error:
+        if error.name.startswith("histogenesis"):
+            raise
         what = f"not looked at, without {error.name}: pip install 'histogenesis[slides]'"
         found.append(Finding("slides", what, stops=False))
-    found += check_classes(recipe, rows, run_dir)
     found += check_encoders(recipe)
     found += check_models(recipe)
     found += check_profile(profile) if profile else []
@@ -62,11 +69,14 @@ def check_start(recipe: Recipe, run_dir: Path) -> list[Finding]:
     """What a workflow looks at before it plans: its notes. Raises BadInput, with a line for each, for what stops the run.
 
     Slides are opened only where a bad one would end the run: the step that registers each says what it finds. A run that was
-    handed on without its slides (contents.json) needs none of the files.
+    handed on without its slides (left_out.json) needs none of the files.
     """
-    if (run_dir / "contents.json").exists():
+    if (run_dir / "left_out.json").exists():
         return []
-    found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop")
+    begun = (
+        run_dir / "contents.json"
+    ).exists()  # it remembers what its files held, and what is away now is said elsewhere
+    found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop" and not begun, files=not begun)
     if errors := [str(one) for one in found if one.stops]:
         raise BadInput("\n".join(["the run cannot start:", *errors]))
     return found
@@ -181,8 +191,6 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
             there[name] = classes_of(patches, rows, run_dir)
         except BadInput as error:
             yield Finding(f"patches.{name}", str(error))
-        except ImportError as error:
-            yield Finding(f"patches.{name}", f"its classes are not looked at, without {error.name}", stops=False)
         wanted = getattr(patches, "classes", None) or []
         known = there.get(name) if not isinstance(patches, RegionPatches) else None
         yield from (
@@ -229,11 +237,8 @@ def classes_of(patches, rows: list, run_dir: Path) -> set[str]:
 
 def check_encoders(recipe: Recipe) -> Iterator[Finding]:
     """Encoders that a user brings: known by their name, and there."""
-    try:
-        from histogenesis.metrics.encoders.registry import KNOWN
-    except ImportError as error:
-        yield Finding("evaluation.encoders", f"not looked at, without {error.name}", stops=False)
-        return
+    from histogenesis.metrics.encoders.registry import KNOWN
+
     known = [*ALWAYS_THERE, "inception", *KNOWN]
     for k, encoder in enumerate(recipe.evaluation.encoders):
         if not isinstance(encoder, EncoderFile):
@@ -271,11 +276,6 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
 
 def check_taken(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
     """Whether a model of another run can make the levels that name it."""
-    try:
-        from histogenesis.models.model import check_fits
-    except ImportError as error:
-        yield Finding(f"models.{name}", f"not compared with the levels, without {error.name}", stops=False)
-        return
     facts = json.loads((folder / "model.json").read_text())
     levels = recipe.synthetic.levels if recipe.synthetic else []
     for k, level in enumerate(levels):
