@@ -39,7 +39,7 @@ def test_nearest_is_exact_for_copies():
     distance, index = nearest(copies, x, block=2)
     assert index.tolist() == [3, 77, 400]
     np.testing.assert_allclose(distance, 8e-9, rtol=1e-4)
-    own, _ = nearest(x, x, but_itself=True)
+    own, _ = nearest(x, x, origin=np.arange(500))
     np.testing.assert_allclose(own**2, squared_radii(x, 1), rtol=1e-9)
 
 

@@ -82,7 +82,7 @@ def test_turned_copies_are_found_by_views():
 def test_too_few_to_say():
     _, train, held_out, generated = sets(4, 100, 20)
     found = audit(train, held_out[:20], generated[:20], percentile=20, alpha=1e-12)
-    assert found.verdict == "too few"
+    assert found.verdict == "not measured"
     with pytest.raises(BadInput, match="at least 20"):
         audit(train, held_out[:5], generated)
     with pytest.raises(BadInput, match="one encoder"):

@@ -11,6 +11,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_samples import evaluate_samples
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.labelled_sets import collect
+from histogenesis.evaluation.treatment import treated
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
 
@@ -32,6 +33,7 @@ def main() -> None:
     try:
         encoders = load_encoders(options)
         sets = collect(args.patches, args.splits, args.samples, options.images, options.train_images, args.seed)
+        sets = treated(sets, options)
         found = evaluate_samples(sets, encoders, options, args.out, args.seed)
     except BadInput as error:
         sys.exit(f"error: {error}")

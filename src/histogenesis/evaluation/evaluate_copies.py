@@ -7,23 +7,38 @@ from pathlib import Path
 
 import numpy as np
 
+from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.sets import Sets, matched
+from histogenesis.evaluation.units import origins
 from histogenesis.metrics.encoders import features as store
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.metrics.memorisation.audit import audit, audit_pieces
 from histogenesis.metrics.memorisation.copies import Match, Windows, align
 from histogenesis.recipe import Evaluation
 
-ORDER = ("copies", "suspect", "clear", "too few")
+NOT_MEASURED = "not measured"
+ORDER = ("copies", "suspect", "clear", NOT_MEASURED)
 PAIRS = 8
 PIECES = "pixels"  # the name of the search for pieces, beside the encoders' names
+
+
+def guarded(call, *arguments) -> dict:
+    """An audit, or why there is none: the rest of the evaluation is not lost with it."""
+    try:
+        return call(*arguments)
+    except EXPECTED as error:
+        return not_measured(str(error) or type(error).__name__)
+
+
+def not_measured(why: str) -> dict:
+    return {"verdict": NOT_MEASURED, "sentence": f"Not measured: {why}"}
 
 
 def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -> dict:
     """The audit of whole patches by one encoder; the pairs give rows of `generated` and `train`."""
     rows, left_out = matched(sets, options.images)
     if not rows:
-        return {"verdict": "too few", "sentence": "; ".join(left_out.values())}
+        return not_measured("; ".join(left_out.values()))
     train = np.flatnonzero(np.isin(sets.train.mpp, list(rows)))
     held_out, generated = (np.concatenate([r[i] for r in rows.values()]) for i in (1, 2))
     turn = options.copy_views and not encoder.turned_alike
@@ -31,18 +46,20 @@ def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -
         store.encode_views(encoder, s.images[r], mpp=s.mpp[r]) if turn else f.features[r]
         for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
     ]
-    found = audit(features[0].features[train], *parts, options.copy_percentile).as_dict()
+    found = audit(
+        features[0].features[train], *parts, options.copy_percentile, train_origin=origins(sets.train)[train]
+    ).as_dict()
     for pair in found["closest"]:
         pair["generated"], pair["train"] = int(generated[pair["generated"]]), int(train[pair["train"]])
     return found
 
 
-def audit_pixels(sets: Sets, options: Evaluation) -> dict:
+def audit_pixels(sets: Sets, options: Evaluation, training=None, seed: int = 1) -> dict:
     """The audit of pieces: each generated and held-out patch against all training patches of its mpp, however few these are."""
     rows, left_out = matched(Sets(sets.held_out, sets.held_out, sets.generated), options.images)
     rows = {mpp: parts for mpp, parts in rows.items() if (sets.train.mpp == mpp).any()}
     if not rows:
-        return {"verdict": "too few", "sentence": "; ".join(left_out.values()) or "no mpp has training patches"}
+        return not_measured("; ".join(left_out.values()) or "no mpp has training patches")
     held, made = [], []
     for mpp, (_, held_out, generated) in rows.items():
         train = np.flatnonzero(sets.train.mpp == mpp)

@@ -16,7 +16,15 @@ from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
-OF_SAMPLES = SAMPLED | {"neighbours", "repeats", "splits", "copy_percentile", "copy_views", "shown"}
+OF_SAMPLES = SAMPLED | {
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+    "sensitivity_images",
+}
 
 Told = dict[str, str]
 TOLD: dict[str, Callable[[Recipe, Any], Told]] = {}

@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Audit:
-    verdict: str  # "copies", "suspect", "clear" or "too few"
+    verdict: str  # "copies", "suspect", "clear" or "not measured"
     sentence: str
     absolute: TooClose
     relative: TooClose
@@ -73,13 +73,17 @@ class Audit:
 QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
 
 
-def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8) -> Audit:
+def audit(
+    train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8, train_origin=None
+) -> Audit:
     """Nearest-neighbour audit in feature space.
 
     train (n, d). held_out and generated: (m, d), or (views, m, d) where each patch was encoded in several orientations: the
     nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
-    20 patches of each kind. verdict: "copies" if both tests have p < alpha, "suspect" if one has, "too few" if not even
-    a model that copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an
+    20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours
+    of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. verdict:
+    "copies" if both tests have p < alpha, "suspect" if one has, "not measured" if not even a model that copies everything
+    could reach alpha, else "clear". The held-out patches should come from other patients; an
     honest model of few patients may then be "suspect" for having learnt their stain: look at the pairs.
     """
     train = check_features(train, "training patches", 20)
@@ -89,7 +93,8 @@ def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.
             raise BadInput(
                 f"{name} features have {views.shape[2]} dimensions and training ones {train.shape[1]}: use one encoder for both"
             )
-    own = np.maximum(nearest(train, train, but_itself=True)[0], 1e-12)
+    origin = np.arange(len(train)) if train_origin is None else np.asarray(train_origin)
+    own = np.maximum(nearest(train, train, origin=origin)[0], 1e-12)
     near_held, index_held = _nearest_view(held_out, train)
     near, index = _nearest_view(generated, train)
     ratio_held, ratio = near_held / own[index_held], near / own[index]
@@ -124,16 +129,16 @@ def audit_pieces(
 ) -> dict:
     """Audit of pieces of patches: surprise (copies.Match) of each held-out and each generated patch's best match.
 
-    "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
-    10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has
-    a chance under 10^-sure; "too few" where even copying all could not be told. searched, of: how many training patches were
-    searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
-    Audit's, without the pairs.
+    "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha
+    / 10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has a
+    chance under 10^-sure; "not measured" where even copying all could not be told. searched, of: how many training patches
+    were searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict
+    like Audit's, without the pairs.
     """
     held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
     if min(len(held_out), len(generated)) < 20:
         return {
-            "verdict": "too few",
+            "verdict": "not measured",
             "sentence": _too_few(len(held_out), len(generated), "patches that show something"),
         }
     found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
@@ -143,7 +148,7 @@ def audit_pieces(
     expected = f"at most {100 * found.expected:.1f} %"
     searched_text = f"{searched:,}" if searched >= of else f"{searched:,} of {of:,}"
     if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha / 10:
-        verdict, sentence = "too few", _too_few(n, m)
+        verdict, sentence = "not measured", _too_few(n, m)
     elif found.p_value < alpha / 10:
         verdict, sentence = (
             "copies",
@@ -215,7 +220,7 @@ def _too_close(held_out, generated, percentile) -> TooClose:
 def _verdict(absolute, relative, alpha, n, m, percentile):
     k = _rank(n, percentile)
     if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha:
-        return "too few", _too_few(n, m)
+        return "not measured", _too_few(n, m)
     found = [t for t in (absolute, relative) if t.p_value < alpha]
     share = f"{100 * absolute.fraction:.1f} % of the generated patches"
     expected = f"{100 * absolute.expected:.1f} %"
