@@ -14,6 +14,7 @@ from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
 from histogenesis.evaluation.evidence import generated_places, write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
+from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.feature_seams import seam_metrics
 from histogenesis.recipe import Evaluation
@@ -51,7 +52,8 @@ def main() -> None:
         condition = measure_condition(sets, arguments.synthetic, tissue, patch_px, arguments.seed)
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out / "condition.json", condition)
-        found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
+        training = OnDisk(arguments.patches, arguments.splits)
+        found = evaluate(sets, encoders, options, arguments.out, arguments.seed, training)
         mpps = sorted(set(sets.train.mpp.tolist()), reverse=True)
         places = generated_places(
             arguments.synthetic, mpps, patch_px, options.images, arguments.min_tissue, arguments.seed

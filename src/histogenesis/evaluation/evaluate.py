@@ -145,7 +145,7 @@ def evaluate(
         audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits)
+    draw_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 

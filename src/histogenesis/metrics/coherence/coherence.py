@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
+from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
@@ -55,10 +56,17 @@ def block_px(sizes_px: list[tuple[int, int]], tiles: list[LevelTiles], k: int) -
     return block
 
 
-def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int, tiles: list[LevelTiles]) -> dict:
+def measure_coherence(
+    levels_dir: str | Path,
+    plan_png: str | Path,
+    shifts: int,
+    tiles: list[LevelTiles],
+    maps_dir: str | Path | None = None,
+) -> dict:
     """Seam score and cross-scale error of each level, as one JSON-ready dict: {"slide", "levels": [...]}.
 
-    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn. Raises BadInput if they do not match.
+    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn. maps_dir: where a map of each level's seams is
+    written, as array and picture. Raises BadInput if they do not match.
     """
     plan = read_plan(plan_png)
     with ExitStack() as stack:
@@ -74,14 +82,14 @@ def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int,
         levels = []
         for k, (file, image, tile) in enumerate(tqdm(list(zip(files, images, tiles)), desc="coherence", unit="level")):
             height, width = sizes_px[k]
-            seams = seam_score(
-                gradient_profiles(image, plan),
-                tile_lines(height, tile.tile_px, *tile.overlap),
-                tile_lines(width, tile.tile_px, *tile.overlap),
-                shifts=shifts,
-                seed=k,
-                block_px=block_px(sizes_px, tiles, k),
-            )
+            lines = [tile_lines(side, tile.tile_px, *tile.overlap) for side in (height, width)]
+            block = block_px(sizes_px, tiles, k)
+            seams = asdict(seam_score(gradient_profiles(image, plan), *lines, shifts=shifts, seed=k, block_px=block))
+            if maps_dir is not None and seams["score"] is not None:
+                found = seam_map(image, plan, *lines, block_px=block)
+                seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}
+                found.save(Path(maps_dir) / seams["map"])
+                draw_seam_map(Path(maps_dir) / seams["picture"], image, found)
             errors = cross_scale_error(image, images[k - 1], plan) if k else None
             levels.append(
                 {
@@ -90,7 +98,7 @@ def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int,
                     "height_px": height,
                     "width_px": width,
                     **tile.model_dump(),
-                    "seams": asdict(seams),
+                    "seams": seams,
                     "cross_scale": {name: asdict(error) for name, error in errors.items()} if errors else None,
                 }
             )
