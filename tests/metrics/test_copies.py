@@ -113,7 +113,11 @@ def test_copies_of_every_kind_stand_alone(matched, kind, least):
 
 
 def test_the_patch_that_was_copied_is_named(matched):
-    assert np.array_equal(matched["exact"].train, np.arange(40))
+    """Training patches overlap by half, so a quarter lies in up to four: the named one holds it."""
+    train, found = matched["train"], matched["exact"]
+    for copy, i, quarter in list(zip(turned(train[:40]), found.train, found.quarter))[::5]:
+        assert align(copy, train[i], quarter)[1] > 0.999
+    assert (np.abs(found.train - np.arange(40)) <= len(train) // 8).all()
     assert (matched["zoomed"].scale[matched["zoomed"].surprise > 5] > 1).all()
 
 

@@ -174,4 +174,4 @@ def test_one_line_among_others_is_named_and_drawn(tmp_path):
     draw_seam_map(tmp_path / "map.png", picture, where)
     drawn = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
     red = (drawn[..., 0] - drawn[..., 2]) > 150
-    assert red[10:60, 96].all() and red[64, 100:].all() and not red[70:].any()
+    assert red[10:60, 96].all() and red[64, 100:120].all() and not red[70:].any()

@@ -124,7 +124,7 @@ def audit(
     )
 
 
-SURE = 1.0  # chance gives fewer than one match in 10^SURE patches
+SURE = 2.0  # chance gives fewer than one match in 10^SURE patches
 MARGIN = 1.0  # and 10^MARGIN times rarer than the rarest match of a held-out patch
 FOUND_LEAST = 0.8  # share of planted copies' trials that must be caught before "no copies" may be said
 
