@@ -105,7 +105,7 @@ def main() -> None:
     sets |= {k: search.queries(np.clip(v, 0, 255).astype(np.uint8), like=made) for k, v in planted.items()}
     found = dict(zip(sets, search.match([(0, train)], list(sets.values()))))
     known, honest = (found[name].surprise for name in ("held out", "honest"))
-    limit = lone_from(known)
+    limit = lone_from(known, args.patches)
     print(
         f"{len(train):,} training patches of {px} px at {args.mpp:g} mpp, all searched; {args.patches} held out, {args.patches}"
     )

@@ -107,7 +107,7 @@ def matched(tissue):
 )
 def test_copies_of_every_kind_stand_alone(matched, kind, least):
     """More surprising than any held-out patch tenfold: the share of single copies that are a finding by themselves."""
-    limit = lone_from(matched["held out"].surprise)
+    limit = lone_from(matched["held out"].surprise, 100)
     assert (matched[kind].surprise > limit).mean() >= least
     assert not (matched["honest"].surprise > limit).any()
 
@@ -133,7 +133,7 @@ def test_one_copy_in_a_hundred_is_caught_and_the_power_says_so(matched):
     )
     half = np.where(np.arange(40) < 20, copies, -9.0)  # half of such copies show nothing
     power = power_of(held_out, honest, half)
-    caught = (half > lone_from(held_out)).mean()
+    caught = (half > lone_from(held_out, 100)).mean()
     assert power["low"] <= caught <= power["high"]
     blind = audit_pieces(held_out, honest, 300, 300, planted=np.full(40, -9.0))
     assert blind["verdict"] == "not measured" and "1 in 100 would have been found in 0 % of trials" in blind["sentence"]
@@ -156,7 +156,7 @@ def test_honest_patches_stay_clear_however_sharp(matched, tissue):
     search = Search(matched["train"])
     sets = [search.queries(images) for images in (noisy(honest, 10), blurred(honest, 2), smooth)]
     for match in search.match([(0, matched["train"])], sets):
-        assert not (match.surprise > lone_from(matched["held out"].surprise)).any()
+        assert not (match.surprise > lone_from(matched["held out"].surprise, 100)).any()
 
 
 def test_false_alarms_are_as_rare_as_promised():

@@ -124,8 +124,8 @@ def audit(
     )
 
 
-SURE = 2.0  # chance gives fewer than one match in 10^SURE patches
-MARGIN = 1.0  # and 10^MARGIN times rarer than the rarest match of a held-out patch
+SURE = 2.0  # chance puts one match that stands alone into one of 10^SURE generated sets
+MARGIN = 1.0  # and it is 10^MARGIN times rarer than the rarest match of a held-out patch
 FOUND_LEAST = 0.8  # share of planted copies' trials that must be caught before "no copies" may be said
 
 
@@ -146,7 +146,7 @@ def audit_pieces(
         why = _too_few(len(held_out), len(generated), "patches that show something")
         return {"verdict": "not measured", "sentence": why, "searched": searched, "of": of, "power": None}
     found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
-    lone = int((generated > lone_from(held_out)).sum())
+    lone = int((generated > lone_from(held_out, len(generated))).sum())
     verdict = verdict_of_pieces(held_out, generated, percentile, alpha)
     power = power_of(held_out, generated, planted, percentile, alpha) if planted is not None else None
     share = f"{100 * found.fraction:.1f} % of the generated patches"
@@ -196,9 +196,9 @@ def audit_pieces(
     }
 
 
-def lone_from(held_out: np.ndarray) -> float:
-    """The surprise from which a single match is a finding."""
-    return max(SURE, float(np.max(held_out)) + MARGIN)
+def lone_from(held_out: np.ndarray, generated: int) -> float:
+    """The surprise from which a single match is a finding, of so many generated patches."""
+    return max(SURE + np.log10(generated), float(np.max(held_out)) + MARGIN)
 
 
 def verdict_of_pieces(held_out, generated, percentile: float = 1.0, alpha: float = 0.01) -> str:
@@ -206,7 +206,7 @@ def verdict_of_pieces(held_out, generated, percentile: float = 1.0, alpha: float
     found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
     if found.p_value < alpha / 10:
         return "copies"
-    return "suspect" if found.p_value < alpha or (generated > lone_from(held_out)).any() else "clear"
+    return "suspect" if found.p_value < alpha or (generated > lone_from(held_out, len(generated))).any() else "clear"
 
 
 def power_of(
@@ -215,7 +215,7 @@ def power_of(
     """How often copies of 1 in 100 patches would have been told: in each trial so many generated patches, at least one, give
     way to planted copies; generated patches that stand alone themselves are left out of all trials."""
     rng, caught = np.random.default_rng(0), 0
-    honest = generated[generated <= lone_from(held_out)]
+    honest = generated[generated <= lone_from(held_out, len(generated))]
     many = max(1, round(share * len(generated)))
     for _ in range(trials if len(honest) else 0):
         own = rng.choice(honest, max(1, len(generated) - many))
