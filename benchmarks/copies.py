@@ -107,13 +107,13 @@ def main() -> None:
     known, honest = (found[name].surprise for name in ("held out", "honest"))
     limit = lone_from(known, args.patches)
     print(
-        f"{len(train):,} training patches of {px} px at {args.mpp:g} mpp, all searched; {args.patches} held out, {args.patches}"
+        f"{len(train):,} training patches of {px} px at {args.mpp:g} mpp, all searched; {args.patches} held out, as many"
     )
     print(f"generated. Verdict of honest patches: {verdict_of_pieces(known, honest)}; of {args.patches} honest patches")
     print(
-        f"{(honest > limit).sum()} stand alone. Greatest surprise held out {known.max():.1f}, honest {honest.max():.1f}; alone from"
+        f"{(honest > limit).sum()} stand alone. Greatest surprise: held out {known.max():.1f}, honest {honest.max():.1f};"
     )
-    print(f"{limit:.1f}.\n")
+    print(f"alone from {limit:.1f}.\n")
     print(
         "| planted | single copies that stand alone | " + " | ".join(f"caught at {100 * s:g} %" for s in SHARES) + " |"
     )

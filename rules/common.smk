@@ -18,6 +18,8 @@ from histogenesis.recipe.told import recipe_of_text, recipe_text, told as told_o
 from histogenesis.core.errors import BadInput
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
+from histogenesis.steps.check import check_start
+from snakemake.logging import logger
 
 ACCEPT_MISSING = str(config.pop("accept_missing", "")).lower() in ("1", "true", "yes")  # see brought.smk
 
@@ -47,12 +49,16 @@ try:
     RECIPE = recipe_of_text((STATE / "recipe.json").read_text()) if PLAN else parse_recipe(values, "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
+    if workflow.is_main_process:
+        for note in check_start(RECIPE.model_copy(update={"slides": slides}), Path(RUN)):
+            logger.warning(str(note))
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
+JUDGED = SYNTHETIC if RECIPE.compared_patches else []  # those that are compared with patches: a recipe may only draw
 TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
@@ -71,7 +77,7 @@ os.environ.update(
     SLIDE_TABLE=slides.table or "",
     LADDER=json.dumps(RECIPE.synthetic.drawn_mpps if RECIPE.synthetic else {}),
 )
-shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
+shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 

@@ -6,7 +6,8 @@ rule measure_coherence:
         levels=levels_of,
         plan=f"{RUN}/synthetic/{{slide}}/plan.png",
     output:
-        f"{RUN}/evaluation/{{slide}}/coherence.json",
+        coherence=f"{RUN}/evaluation/{{slide}}/coherence.json",
+        maps=[f"{RUN}/evaluation/{{slide}}/cross_scale_level{k}.png" for k in range(1, len(LEVELS))],
     log:
         f"{RUN}/logs/measure_coherence/{{slide}}.log",
     benchmark:
@@ -23,7 +24,8 @@ rule measure_coherence:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
-        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output.coherence}"
+        " 2>&1 | tee {log}"
 
 
 rule draw_contact_sheet:
@@ -57,41 +59,12 @@ rule draw_contact_sheet:
         " 2>&1 | tee {log}"
 
 
-rule train_encoder:
-    input:
-        splits=splits_of(finest_patch_set()),
-        patches=patches_of(finest_patch_set()),
-    output:
-        f"{RUN}/evaluation/encoder.safetensors",
-    log:
-        f"{RUN}/logs/train_encoder.log",
-    benchmark:
-        f"{RUN}/benchmarks/train_encoder/encoder.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
-    resources:
-        mem_mb=each_try(evaluation_mb()),
-        runtime=60,
-        gpu=1,
-    params:
-        options=told("train_encoder"),
-        seed=told("train_encoder", "seed"),
-        cpu_threads=told("train_encoder", "cpu_threads"),
-        code=code("train_encoder.py"),
-        env=environment("evaluation"),
-    shell:
-        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options $RECIPE#{params.options:q}'
-        " {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
-
-
 rule extract_features:
     input:
         splits=splits_of(finest_patch_set()),
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=lambda w: rules.train_encoder.output if w.encoder == "learned" else [],
     output:
         directory(f"{RUN}/evaluation/features/{{encoder}}"),
     log:
@@ -107,7 +80,6 @@ rule extract_features:
         gpu=1,
     params:
         options=told("extract_features"),
-        learned=lambda w, input: f"--learned {input.learned}" if input.learned else "",
         weights=lambda w: content("encoder", w.encoder),
         min_tissue=told("extract_features", "min_tissue"),
         seed=told("extract_features", "seed"),
@@ -115,7 +87,7 @@ rule extract_features:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} {params.learned}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --records $RUN_DIR/slides --run-dir $RUN_DIR"
         " --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
@@ -125,13 +97,14 @@ rule evaluate_patches:
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=rules.train_encoder.output,
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
+        sensitivity=f"{RUN}/evaluation/sensitivity.json",
+        treatment=f"{RUN}/evaluation/treatment.json",
         condition=f"{RUN}/evaluation/condition.json",
         evidence=f"{RUN}/evaluation/evidence.json",
         patches=directory(f"{RUN}/evaluation/evidence"),
@@ -161,6 +134,6 @@ rule evaluate_patches:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
+        " --synthetic $RUN_DIR/synthetic --records $RUN_DIR/slides"
         " --run-dir $RUN_DIR --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} {params.min_tissue} {params.seed}"
         " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

@@ -37,40 +37,11 @@ rule draw_samples:
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
-rule train_set_encoder:
-    input:
-        splits=lambda w: splits_of(w.patch_set),
-        patches=lambda w: patches_of(w.patch_set),
-    output:
-        f"{RUN}/evaluation/encoders/{{patch_set}}.safetensors",
-    log:
-        f"{RUN}/logs/train_set_encoder/{{patch_set}}.log",
-    benchmark:
-        f"{RUN}/benchmarks/train_set_encoder/{{patch_set}}.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
-    resources:
-        mem_mb=each_try(2 * TORCH_MB),
-        runtime=60,
-        gpu=1,
-    params:
-        options=told("train_set_encoder"),
-        seed=told("train_set_encoder", "seed"),
-        cpu_threads=told("train_set_encoder", "cpu_threads"),
-        code=code("train_encoder.py"),
-        env=environment("evaluation"),
-    shell:
-        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --options $RECIPE#{params.options:q} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
-
-
 rule evaluate_samples:
     input:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
         splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
         patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
-        learned=lambda w: f"{RUN}/evaluation/encoders/{RECIPE.compared_with(w.samples)}.safetensors",
     output:
         metrics=f"{RUN}/evaluation/samples/{{samples}}/metrics.json",
         table=f"{RUN}/evaluation/samples/{{samples}}/metrics.csv",
@@ -101,7 +72,7 @@ rule evaluate_samples:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_samples.py" --samples {input.samples} --patches "$(dirname {input.patches[0]})"'
-        " --splits {input.splits} --learned {input.learned} --options $RECIPE#{params.options:q} {params.seed}"
+        " --splits {input.splits} --options $RECIPE#{params.options:q} {params.seed}"
         " {params.cpu_threads} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 

@@ -49,7 +49,7 @@ synthetic:
     - {mpp: 4, kind: upscale, method: {kind: tv-l1}}
 evaluation:
   patches: cut
-  encoders: [learned, {name: phikon, file: phikon.pt}]
+  encoders: [efficientnet-lite0, {name: phikon, file: phikon.pt}]
   utility: {}
 """
 # Keys that bear on bytes by other ways than a step's words, each with the way.
@@ -84,11 +84,10 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
         add(rule, patch_set=name)
         if rule == "read_labelled":
             add("split_groups")
-    for name, model in recipe.models.items():
+    for name in recipe.models:
         add("take_model" if name in recipe.taken_models else "train_model", model=name)
         if name in recipe.autoencoders:
             add("measure_reconstruction", model=name)
-        add("train_set_encoder", getattr(model, "patches", None))
     for name in recipe.samples:
         add("draw_samples", samples=name)
         add("evaluate_samples", recipe.compared_with(name), samples=name)
@@ -104,7 +103,6 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
                 add(rule, slide=slide)
         for encoder in recipe.evaluation.encoders:
             add("extract_features", encoder=encoder if isinstance(encoder, str) else encoder.name)
-        add("train_encoder", recipe.compared_patches)
         add("evaluate_patches", recipe.compared_patches)
     return found
 

@@ -103,6 +103,7 @@ def test_page_is_whole_self_contained_and_its_links_lead_to_files(made_up_run, r
     # what a reader looks for
     for words in ("pen mark near the border", "cut off in the middle", "1,104,387", "train_model", "seed: 7", "torch"):
         assert words in page.text
+    assert "level 2 (4 µm/px): red where it departs from the level above" in page.text
     coherence = json.loads((made_up_run / "evaluation/synthetic_001/coherence.json").read_text())
     assert f"{coherence['levels'][2]['seams']['score']:.2f}" in page.text
 

@@ -32,6 +32,9 @@ def row(value, low=None, high=None, **more):
         (row(80.0, 70.0, 90.0, speaks=False), "unknown", None),
         (row(80.0, 70.0, 90.0, ceilings={"phase": 11.0}), "worse", None),  # a ceiling within the floor is no ceiling
         (row(80.0, ceilings={"phase": 11.0}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={"phase": 11.0}), "unknown", None),  # nor does it show that structure is seen
+        (row(11.0, 9.0, 13.0, ceilings={}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={}, kind="morphology"), "within", None),
         (row(30.0, 25.0, 35.0, patients=28.0, patients_high=40.0), "within", 20 / 90),  # patients differ by as much
     ],
 )

@@ -1,4 +1,4 @@
-"""The workflow as a module of another one: from a folder, and from a git repository; its results are those of the workflow itself.
+"""The workflow as a module of another one, from a folder and from a git repository: the results are the same.
 
 What a colleague has is a Snakefile and a recipe of a few lines, in a folder that knows nothing of where histogenesis lies.
 """

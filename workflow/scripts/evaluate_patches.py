@@ -11,8 +11,9 @@ from histogenesis.evaluation.collect import checked_splits, held_out_split, real
 from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
+from histogenesis.evaluation.evaluate_fragments import fragment_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
-from histogenesis.evaluation.evidence import generated_places, write_evidence
+from histogenesis.evaluation.evidence import write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
 from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.metrics.coherence.coherence import LevelTiles
@@ -28,7 +29,6 @@ def main() -> None:
     parser.add_argument(
         "--synthetic", type=Path, required=True, help="folder of the synthetic slides: {slide}/level0.h5, ..."
     )
-    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py")
     parser.add_argument(
         "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
@@ -43,9 +43,16 @@ def main() -> None:
     arguments = parser.parse_args()
     options = Evaluation.model_validate_json(arguments.options)
     try:
-        encoders = load_encoders(options, arguments.learned)
+        encoders = load_encoders(options)
         sets = collect(
-            arguments.patches, arguments.splits, arguments.synthetic, options, arguments.min_tissue, arguments.seed
+            arguments.patches,
+            arguments.splits,
+            arguments.synthetic,
+            options,
+            arguments.min_tissue,
+            arguments.seed,
+            arguments.records,
+            arguments.run_dir,
         )
         tissue = (arguments.run_dir or arguments.out.parent) / "tissue"
         patch_px = sets.train.images.shape[1]
@@ -54,14 +61,11 @@ def main() -> None:
         write_json(arguments.out / "condition.json", condition)
         training = OnDisk(arguments.patches, arguments.splits)
         found = evaluate(sets, encoders, options, arguments.out, arguments.seed, training)
-        mpps = sorted(set(sets.train.mpp.tolist()), reverse=True)
-        places = generated_places(
-            arguments.synthetic, mpps, patch_px, options.images, arguments.min_tissue, arguments.seed
-        )
-        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders], places)
+        evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders])
         write_json(arguments.out / "evidence.json", evidence)
+        rows = checked_splits(arguments.splits)
+        found["metrics"] += fragment_metrics(arguments.synthetic, tissue, rows)
         if arguments.records:
-            rows = checked_splits(arguments.splits)
             real = [
                 real_sources(arguments.records, arguments.run_dir or arguments.records.parent, rows, split)
                 for split in ("train", held_out_split(rows))
@@ -74,7 +78,7 @@ def main() -> None:
                 mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
                 crop_px = options.pfid_px or patch_px
                 found["metrics"] += pfid_metrics(encoders, *real, canvases, mpps, crop_px, options, seed)
-            write_metrics(arguments.out, found["metrics"])
+        write_metrics(arguments.out, found["metrics"])
     except BadInput as error:
         sys.exit(f"error: {error}")
     print(found["memorisation"]["sentence"])

@@ -118,14 +118,14 @@ def main() -> None:
         print(f"going on from step {trainer.step}", flush=True)
     mpps = np.unique(patches.mpp)[::-1].tolist()  # [nan] where it is not known
 
-    def draw_samples(step: int) -> None:
+    def draw_samples(step: int, file: Path | None = None) -> None:
         with averaged(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
         rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [
             " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
         ]
-        save_grid(state / "samples" / f"{step:08d}.png", rows, names)
+        save_grid(file or state / "samples" / f"{step:08d}.png", rows, names)
 
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
@@ -142,7 +142,7 @@ def main() -> None:
     if section.objective.kind == "autoencoder":
         some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
         with averaged(trainer):
-            pixels = batches.encoded(patches.read(some), [0] * len(some)).to(device)
+            pixels = batches.encoded(patches.read(some)).to(device)
             facts["latent_spread"] = round(latent_spread(trainer.denoiser.network, pixels), 6)
     save_model(
         args.out,
@@ -161,7 +161,7 @@ def main() -> None:
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")
-    shutil.copyfile(state / "samples" / f"{trainer.step:08d}.png", args.out / "samples.png")
+    draw_samples(trainer.step, args.out / "samples.png")
     log = [json.loads(line) for line in (args.out / "train.jsonl").read_text().splitlines()]
     plot_losses(args.out / "loss.png", log)
 

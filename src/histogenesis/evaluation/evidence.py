@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.collect import synthetic_folders
-from histogenesis.evaluation.crops import CanvasSource, tissue_places
 from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.distances.neighbours import nearest
 from histogenesis.metrics.encoders import features as store
@@ -28,12 +26,12 @@ def furthest_first(held_out: np.ndarray, generated: np.ndarray) -> tuple[np.ndar
     return order, index[order], distance[order]
 
 
-def write_evidence(out: Path, sets: Sets, encoders: list[str], places: np.ndarray | None = None) -> dict:
+def write_evidence(out: Path, sets: Sets, encoders: list[str]) -> dict:
     """Write the pictures under `out`/evidence from the features that lie in `out`/features; returns evidence.json's content.
 
-    places: (m, 2) y and x of each generated patch in px of its level, or None where they are not known. A resolution
-    without patches of both kinds, and an encoder without features, has no picture.
+    A resolution without patches of both kinds, and an encoder without features, has no picture.
     """
+    (out / "evidence").mkdir(parents=True, exist_ok=True)  # also where there is nothing to show: the folder is promised
     found: dict = {"size_px": int(sets.generated.images.shape[1]), "encoders": {}}
     for name in encoders:
         try:
@@ -60,27 +58,13 @@ def write_evidence(out: Path, sets: Sets, encoders: list[str], places: np.ndarra
             save_grid(out / picture, images, ["generated", "nearest real", "furthest", "nearest real"])
             by_mpp[f"{mpp:g}"] = {
                 "picture": picture,
-                "furthest": [_pair(sets, places, rows[i], nearest_rows[i], distance[i]) for i in worst],
+                "furthest": [_pair(sets, rows[i], nearest_rows[i], distance[i]) for i in worst],
             }
     return found
 
 
-def _pair(sets: Sets, places: np.ndarray | None, row: int, real: int, distance: float) -> dict:
-    where = {} if places is None else {"y": int(places[row][0]), "x": int(places[row][1])}
+def _pair(sets: Sets, row: int, real: int, distance: float) -> dict:
+    xy_um = getattr(sets.generated, "xy", None)
+    where = {} if xy_um is None else {"x_um": float(xy_um[row][0]), "y_um": float(xy_um[row][1])}
     slide = {"slide": str(sets.generated.slide[row]), "generated": int(row), "held_out": int(real)}
     return slide | where | {"distance": float(distance)}
-
-
-def generated_places(
-    synthetic: str | Path, mpps: list[float], size_px: int, images: int, min_tissue: float, seed: int
-) -> np.ndarray:
-    """Where each patch of collect.generated_set, asked for with the same arguments, lies: (m, 2) y, x in px of its level."""
-    found, folders = [np.zeros((0, 2), np.int64)], synthetic_folders(synthetic)
-    for i, folder in enumerate(folders):
-        source = CanvasSource(folder)
-        for mpp in mpps:
-            each = len(range(i, images, len(folders)))
-            if each:
-                found.append(tissue_places(source, folder / "plan.png", mpp, size_px, each, min_tissue, seed + i))
-        source.close()
-    return np.concatenate(found)

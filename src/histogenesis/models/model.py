@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.modes import as_umask
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX, Autoencoder, LatentDenoiser
 from histogenesis.models.normalisation import Normalisation
@@ -52,6 +53,7 @@ def save_model(
     options = ModelOptions.of(section)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / "model.safetensors.part")
+    as_umask(folder / "model.safetensors.part")
     description = {
         "network": options.values["network"],
         "objective": options.values["objective"],

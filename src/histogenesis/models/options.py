@@ -27,6 +27,7 @@ class TrainingOptions:
     batch: int = 64
     micro_batch: int | None = None
     gpus: int = 1
+    readers: int = 4
     lr: float = 1e-4
     betas: Sequence[float] = (0.9, 0.999)
     warmup_steps: int = 0

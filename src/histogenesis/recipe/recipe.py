@@ -24,8 +24,14 @@ class Recipe(Section):
     """Everything that a run is."""
 
     run: Name = Field(description="results are written to results/{run}/")
-    seed: int = 1
-    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    seed: int = Field(
+        1, description="of everything that is random and has no seed of its own: places of patches, noise of levels"
+    )
+    cpu_threads: PositiveInt = Field(
+        1,
+        description="of each process of training and drawing; part of the recipe, as it rounds. More cores are used by more"
+        " processes (`training.gpus`, jobs): threads that wait for each other collapse beside other work",
+    )
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()

@@ -15,9 +15,16 @@ from histogenesis.recipe.identity import bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.recipe import Recipe
 
-SAMPLED = {"encoders", "images", "train_images"}  # which patches are compared, and by what
-OF_SAMPLES = SAMPLED | {"neighbours", "repeats", "splits", "copy_percentile", "copy_views", "shown"}
-ENCODER = {"encoder_steps", "train_images"}
+SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
+OF_SAMPLES = SAMPLED | {
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+    "sensitivity_images",
+}
 
 Told = dict[str, str]
 TOLD: dict[str, Callable[[Recipe, Any], Told]] = {}
@@ -142,14 +149,6 @@ def draw_samples(recipe: Recipe, w: Any) -> Told:
 
 
 @step
-def train_encoder(recipe: Recipe, w: Any) -> Told:
-    return {"options": identity("evaluation", recipe.evaluation, only=ENCODER), **seed(recipe), **threads(recipe)}
-
-
-TOLD["train_set_encoder"] = train_encoder
-
-
-@step
 def evaluate_samples(recipe: Recipe, w: Any) -> Told:
     return {"options": identity("evaluation", recipe.evaluation, only=OF_SAMPLES), **seed(recipe), **threads(recipe)}
 
@@ -225,7 +224,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"contact_sheet", "seam_shifts", "utility", "shown", "encoder_steps", "patches"}
+    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 

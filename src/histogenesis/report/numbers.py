@@ -11,8 +11,7 @@ from histogenesis.report.blocks import Cell, Figure, Figures, Prose, Section, Ta
 from histogenesis.report.gather import Run
 from histogenesis.report.pictures import file_url
 from histogenesis.report.plots import plot_measure
-from histogenesis.report.verdict.degrees import Degree, degree
-from histogenesis.report.verdict.likeness import kind_of
+from histogenesis.report.verdict.degrees import Degree, degree, kind_of
 
 COLOURS = {"within": "good", "worse": "bad", "unknown": "open"}
 OPEN_PLOTS = ("fid", "kid", "precision", "recall", "c2st", "nuclei_per_mm2")  # the others can be unfolded

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
@@ -48,6 +51,7 @@ def synthetic(run: Run) -> Section | None:
         for one in run.synthetic
     ]
     blocks.append(Table(["slide", "levels", "file"], rows, "The files: pyramidal TIFF, for QuPath and OpenSlide."))
+    blocks.append(_viewer(run))
     levels = ((run.recipe.get("synthetic") or {}).get("levels")) or []
     if levels:
         blocks.append(
@@ -59,6 +63,16 @@ def synthetic(run: Run) -> Section | None:
             )
         )
     return Section("synthetic", "Synthetic slides", blocks)
+
+
+def _viewer(run: Run) -> Table | Prose:
+    """Where one can zoom into the slides: the folder of the viewer, or the command that shows it."""
+    page = run.folder / "viewer/index.html"
+    if page.is_file():
+        return Table(
+            ["viewer"], [[Cell("open the viewer", page)]], "Deep zoom, two pictures side by side, every level."
+        )
+    return Prose(f"To zoom into them, two side by side, at every level: histogenesis view results/{run.folder.name}")
 
 
 def _size_text(one: Synthetic) -> str:
@@ -155,16 +169,6 @@ def memorisation(run: Run) -> Section | None:
     return Section("memorisation", "Are training patches copied?", blocks, lead)
 
 
-def _beside_floor(row: dict) -> Interval:
-    ends = [row[name] for name in ("low", "high", "floor", "floor_low", "floor_high") if _numbers(row, name)]
-    axis = (min(0.0, 1.1 * min(ends)), 1.1 * max(ends))
-    return Interval(row["low"], row["value"], row["high"], axis, reference=row["floor"])
-
-
-def _interval(row: dict) -> str:
-    return f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–"
-
-
 def _numbers(row: dict, *names: str) -> bool:
     return all(isinstance(row.get(name), int | float) for name in names)
 
@@ -202,6 +206,7 @@ def coherence(run: Run) -> Section | None:
         ),
     ]
     blocks += _seams_in_features(run)
+    blocks += _maps(run)
     if scale_rows:
         columns = ["slide", "level", "µm/px", "constraint", "mean", "RMSE", "max", "mean, all", "RMSE, all", "max, all"]
         caption = (
@@ -212,13 +217,50 @@ def coherence(run: Run) -> Section | None:
     return Section("coherence", "Do tiles and scales agree?", blocks)
 
 
+def _maps(run: Run) -> list[Figures]:
+    """Where the tiles of a level differ at their borders, and where a level departs from the one above, on the slide."""
+    found = []
+    for one in run.synthetic[:SHOWN_SLIDES]:
+        for level in one.coherence.get("levels", []):
+            about = f"{one.name}, level {level['level']} ({level['mpp']:g} µm/px)"
+            seams = map_file(one, level["seams"].get("picture"))
+            if seams:
+                caption = f"{about}: borders of tiles; red: steeper than elsewhere, blue: flatter"
+                found.append(figure(run, seams, caption, 900))
+            scale = map_file(one, level.get("cross_scale_map"))
+            if scale and one.levels:
+                found.append(_laid_over(run, one, level, scale, f"{about}: red where it departs from the level above"))
+    found = [picture for picture in found if picture]
+    return [Figures(found, "third")] if found else []
+
+
+def map_file(one: Synthetic, name: Any) -> Path | None:
+    """A picture that coherence.json names, beside it."""
+    path = one.coherence_file.parent / Path(name).name if one.coherence_file and isinstance(name, str) else None
+    return path if path and path.is_file() else None
+
+
+def _laid_over(run: Run, one: Synthetic, level: dict, path: Path, caption: str) -> Figure | None:
+    """A map with clear places over the slide in grey."""
+    try:
+        with ExitStack() as stack:
+            images = [stack.enter_context(file)["image"] for file in open_levels(one.levels[0].parent)]
+            small = overview(images[: level["level"] + 1], 600).convert("L").convert("RGBA")
+        with Image.open(path) as errors:
+            small.alpha_composite(errors.convert("RGBA").resize(small.size, Image.Resampling.NEAREST))
+        return Figure(data_url(small), caption, path)
+    except (OSError, ValueError, BadInput) as error:
+        run.problems.append(f"{path.relative_to(run.folder)} could not be shown: {error}")
+        return None
+
+
 def _seams_in_features(run: Run) -> list[Table]:
     found = [row for row in run.metrics if row.get("name") == "seam_mmd" and _numbers(row, "mpp", "value", "floor")]
     keys = ("level", "joining", "encoder", "value", "chance", "p", "floor", "floor_p")
     rows = [[f"{row['mpp']:g}", *("" if row.get(key) is None else row[key] for key in keys)] for row in found]
     caption = (
-        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them. Chance: what"
-        " it stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
+        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside. Chance: what it"
+        " stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
         " a step, a blur or two sides that do not belong together). The same on real slides, whose tiles are imagined."
     )
     columns = ["µm/px", "level", "joining", "encoder", "distance", "chance", "p", "real slides", "p, real"]

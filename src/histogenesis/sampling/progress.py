@@ -64,7 +64,7 @@ def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
     """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
     if not checks.pictures:
         return {}
-    seen, told = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))], {}
+    seen, told = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
     if "lowres" in checks.pictures:
         told["seen_noise_b"] = torch.full((n,), LOWRES_NOISE)
         noise = torch.from_numpy(normal(tuple(seen[0].shape), "lowres", seed))
@@ -72,12 +72,12 @@ def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
     return told | {"seen_bchw": torch.cat(seen, dim=1)}
 
 
-def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int], list[int]]:
-    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units, and their rows."""
     there = np.unique(checks.patches.mpp)
     found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    chosen, turns = np.resize(found, n).tolist(), [0] * n
-    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
+    chosen = np.resize(found, n).tolist()
+    return checks.encoded(checks.patches.read(chosen)), chosen
 
 
 def enlarged(upscaler: Upscaler, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:

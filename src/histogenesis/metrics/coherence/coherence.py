@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
+from histogenesis.metrics.coherence.error_map import ErrorMap
 from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
@@ -57,16 +58,12 @@ def block_px(sizes_px: list[tuple[int, int]], tiles: list[LevelTiles], k: int) -
 
 
 def measure_coherence(
-    levels_dir: str | Path,
-    plan_png: str | Path,
-    shifts: int,
-    tiles: list[LevelTiles],
-    maps_dir: str | Path | None = None,
+    levels_dir: str | Path, plan_png: str | Path, shifts: int, tiles: list[LevelTiles], maps: Path | None = None
 ) -> dict:
     """Seam score and cross-scale error of each level, as one JSON-ready dict: {"slide", "levels": [...]}.
 
-    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn. maps_dir: where a map of each level's seams is
-    written, as array and picture. Raises BadInput if they do not match.
+    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn; `maps` is a folder for what shows where: pictures
+    of where levels depart from the one above, and of seams, as pictures and arrays. Raises BadInput if they do not match.
     """
     plan = read_plan(plan_png)
     with ExitStack() as stack:
@@ -85,12 +82,17 @@ def measure_coherence(
             lines = [tile_lines(side, tile.tile_px, *tile.overlap) for side in (height, width)]
             block = block_px(sizes_px, tiles, k)
             seams = asdict(seam_score(gradient_profiles(image, plan), *lines, shifts=shifts, seed=k, block_px=block))
-            if maps_dir is not None and seams["score"] is not None:
+            error_map = ErrorMap(*sizes_px[k - 1]) if k and maps else None
+            errors = cross_scale_error(image, images[k - 1], plan, error_map) if k else None
+            if maps:
+                maps.mkdir(parents=True, exist_ok=True)
+            if error_map:
+                error_map.picture().save(maps / f"cross_scale_level{k}.png")
+            if maps and seams["score"] is not None:
                 found = seam_map(image, plan, *lines, block_px=block)
                 seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}
-                found.save(Path(maps_dir) / seams["map"])
-                draw_seam_map(Path(maps_dir) / seams["picture"], image, found)
-            errors = cross_scale_error(image, images[k - 1], plan) if k else None
+                found.save(maps / seams["map"])
+                draw_seam_map(maps / seams["picture"], image, found)
             levels.append(
                 {
                     "level": k,
@@ -100,6 +102,7 @@ def measure_coherence(
                     **tile.model_dump(),
                     "seams": seams,
                     "cross_scale": {name: asdict(error) for name, error in errors.items()} if errors else None,
+                    "cross_scale_map": f"cross_scale_level{k}.png" if error_map else None,
                 }
             )
         return {"slide": str(files[0].attrs.get("slide", Path(levels_dir).name)), "levels": levels}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,10 @@ def seam_map(image, plan: np.ndarray | None, row_lines, column_lines, block_px: 
         reach = _reach(row_edges, r, block_px)
         first, last = max(0, y - reach - 1), min(height, y + reach + 1)
         steep, n = _steepness(image, plan, first, last, height, width, axis=0)
-        for c, (left, right) in enumerate(zip(column_edges, column_edges[1:])):
+        for c, (left, right) in enumerate(pairwise(column_edges)):
             profile = steep[:, left:right].sum(axis=1), n[:, left:right].sum(axis=1)
             rows[r, c] = _score(*profile, y - first - 1, block_px)
-    for r, (top, bottom) in enumerate(zip(row_edges, row_edges[1:])):
+    for r, (top, bottom) in enumerate(pairwise(row_edges)):
         steep, n = _steepness(image, plan, top, bottom, height, width, axis=1)
         steep, n = steep.sum(axis=0), n.sum(axis=0)
         for c, x in enumerate(column_lines):
@@ -58,7 +59,7 @@ def seam_map(image, plan: np.ndarray | None, row_lines, column_lines, block_px: 
 
 
 def draw_seam_map(path: Path, image, found: SeamMap) -> None:
-    """The level, small, with each border in red where it is steeper than its neighbours, blue where flatter, grey where alike."""
+    """The level, small: borders that are steeper than their neighbours in red, flatter ones in blue, others in grey."""
     height, width = image.shape[:2]
     step = max(1, -(-max(height, width) // PICTURE_PX))
     small = np.stack([image[y, ::step] for y in range(0, height, step)])

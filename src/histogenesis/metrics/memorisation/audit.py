@@ -137,9 +137,9 @@ def audit_pieces(
     "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
     10, since there is only this one test; "suspect" if p < alpha or if any match stands alone (SURE, MARGIN); else "clear", but
     "not measured" where not all training patches were searched (searched, of), where there are too few patches, or where
-    copies would not have been found: planted: the surprise of copies planted into the generated set (see `power_of`); without it
-    "clear" is not given. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
-    Audit's, without the pairs.
+    copies would not have been found: planted: the surprise of copies planted into the generated set (see `power_of`);
+    without it "clear" is not given. Patches that are plain are not given: they show nothing that could be copied. Returns
+    a dict like Audit's, without the pairs.
     """
     held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
     if min(len(held_out), len(generated)) < 20:
@@ -159,7 +159,7 @@ def audit_pieces(
         )
     elif verdict == "suspect":
         sentence = (
-            f"{lone} of {len(generated)} generated patches hold a piece of a training patch that no held-out patch comes near to"
+            f"{lone} of {len(generated)} generated patches hold a piece of a training patch as no held-out patch does"
             f" ({share} are too close, p = {found.p_value:.2g}): look at the closest pairs."
         )
     elif searched < of:

@@ -47,7 +47,7 @@ class Basis:
         return (windows - self.mean) @ self.coarse
 
     def project_exactly(self, windows: np.ndarray) -> np.ndarray:
-        """Standardised windows (..., side^2) -> (..., components) float64, summed in an order that no number of threads changes."""
+        """Standardised windows (..., side^2) -> (..., components) float64, summed in an order that threads do not change."""
         return np.einsum("...i,ic->...c", windows.astype(np.float64) - self.mean, self.components)
 
     def spread_of(self, windows: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def quarters(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def scaled_quarters(pictures: np.ndarray, side: int, scale: float) -> np.ndarray | None:
-    """The corners, as large as `side` px are after zooming by `scale`, brought back to side px; None where they are too large."""
+    """The corners, as large as `side` px are after zooming by `scale`, brought to side px; None where they are too large."""
     window = round(side * scale)
     if not 4 <= window <= pictures.shape[1]:
         return None
@@ -125,8 +125,8 @@ def standard(windows: np.ndarray) -> np.ndarray:
 
 
 def upright(windows: np.ndarray) -> np.ndarray:
-    """Standardised, turned and mirrored until the brighter side is below and to the right and the change from top to bottom the
-    greater: one window stands for eight."""
+    """Standardised, turned and mirrored until the brighter side is below and to the right and the change from top to bottom
+    the greater: one window stands for eight."""
     windows = standard(windows)
     ramp = (np.arange(windows.shape[1]) - (windows.shape[1] - 1) / 2).astype(np.float32)
     down, across = windows.sum(axis=2) @ ramp, windows.sum(axis=1) @ ramp

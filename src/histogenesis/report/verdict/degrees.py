@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from histogenesis.report.blocks import number_text
-from histogenesis.report.verdict.rules import FAR, NEAR
+from histogenesis.report.verdict.rules import FAR, KINDS, LIKENESS, NEAR
 
 Word = Literal["within", "worse", "unknown"]
 
@@ -40,7 +40,8 @@ def degree(row: Mapping[str, Any]) -> Degree:
 
     unknown   no value, no floor, an encoder that does not speak, or no interval and less than half-way to the ceiling
     worse     the interval lies beyond the real one; or there is none, and the value is half-way to the ceiling or more
-    within    the intervals meet, and the value's ends before half-way to the ceiling; else it is too wide to say
+    within    the intervals meet, and the value's ends before half-way to the ceiling; else it is too wide to say. Where it is
+              likeness that is measured, a ceiling beyond the floor must show that a lack of structure would have been seen
     """
     if _number(row, "value") is None:
         return Degree("unknown", None, str(row.get("note") or "not measured"))
@@ -63,7 +64,13 @@ def degree(row: Mapping[str, Any]) -> Degree:
     end = _share(row, sign, high, floor, limit)
     if end is not None and end >= FAR:
         return Degree("unknown", share, "the interval is too wide to say")
+    if share is None and kind_of(row) in LIKENESS:
+        return Degree("unknown", None, "nothing shows that it would see a lack of structure")
     return Degree("within", share, _beside(row))
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    return str(row.get("kind") or KINDS.get(str(row.get("name", "")), ""))
 
 
 def _share(row: Mapping[str, Any], sign: float, value: float, floor: float, limit: float) -> float | None:

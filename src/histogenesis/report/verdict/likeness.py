@@ -10,13 +10,9 @@ import numpy as np
 from histogenesis.report.blocks import Statement, count_text, number_text
 from histogenesis.report.gather import Run
 from histogenesis.report.verdict import rules
-from histogenesis.report.verdict.degrees import Degree, degree
+from histogenesis.report.verdict.degrees import Degree, degree, kind_of
 
 Rows = list[tuple[dict, Degree]]
-
-
-def kind_of(row: dict) -> str:
-    return str(row.get("kind") or rules.KINDS.get(str(row.get("name", "")), ""))
 
 
 def at(mpps: Iterable[float]) -> str:
