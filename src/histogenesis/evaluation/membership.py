@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from histogenesis.core.errors import BadInput
 from histogenesis.core.noise import generator
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.encoders.features import ImageSet
@@ -28,6 +29,8 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(Path(model_dir), device)
+    if not hasattr(model, "objective") or model.channels != 3:
+        raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
     rows = _alike(sides, seed)
     losses = [losses_of(model, side, r, seed, device) for side, r in zip(sides, rows)]

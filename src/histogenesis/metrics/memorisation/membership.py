@@ -26,9 +26,9 @@ def auc(members: np.ndarray, others: np.ndarray) -> float:
 def membership(train, held_out, sigmas: list[float], train_units: Units, held_out_units: Units, seed: int = 0) -> dict:
     """train (n, s), held_out (m, s): the loss of each patch at each of the sigmas.
 
-    The score is minus the loss, each sigma's divided by its spread over all patches, and their mean. Returns a dict: auc, low,
-    high, interval (how, or why there is none), by_sigma, n_train, n_held_out, verdict ("suspect" where the interval lies above 0.5,
-    "clear" where it holds or lies below it, "not measured" without one), sentence. Raises BadInput for fewer than 20 patches.
+    The score is minus the loss, each sigma's divided by its spread over all patches, in the mean. Returns a dict: auc, low,
+    high, interval (how, or why there is none), by_sigma, n_train, n_held_out, sentence, verdict ("suspect" where the interval
+    lies above 0.5, "clear" where it holds or lies below it, "not measured" without one). Raises BadInput for fewer than 20 patches.
     """
     train, held_out = np.asarray(train, np.float64), np.asarray(held_out, np.float64)
     if min(len(train), len(held_out)) < LEAST:
