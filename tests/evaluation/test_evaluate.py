@@ -21,7 +21,7 @@ from histogenesis.metrics.encoders.stain_statistics import stain_statistics
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import EncoderFile, Evaluation
 
-OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=30)
+OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=0, morphology_images=0, c2st_steps=0)
 
 
 def blobs(n, seed, size=24, shift=0):
@@ -286,7 +286,7 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":30,"copy_views":false}'
+    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,"c2st_steps":3,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
     both = [*real, "--synthetic", run_dir / "synthetic"]
     out = run_dir / "evaluation"

@@ -165,7 +165,7 @@ CHANGES = {
     "recipe: evaluation, its neighbours": (recipe("evaluation.neighbours", 3), jobs(RECIPE, EVALUATED)),
     "recipe: evaluation, its images": (recipe("evaluation.images", 19), jobs(RECIPE, EVALUATED, extract_features=2)),
     "recipe: evaluation, what encoders must show": (
-        recipe("evaluation.sensitivity_images", 0),
+        recipe("evaluation.sensitivity_images", 21),
         jobs(RECIPE, EVALUATED),
     ),
     "recipe: evaluation, the seams": (recipe("evaluation.seam_shifts", 30), jobs(RECIPE, measure_coherence=1)),
