@@ -169,7 +169,8 @@ def finest_patch_set():
 
 def models_that_drew():
     """The files of the model that drew the finest level and learned from the patches that slides are compared with, if any."""
-    names = [name for name in (LEVELS[-1].models if LEVELS else []) if getattr(RECIPE.models[name], "patches", "") == finest_patch_set()]
+    names = LEVELS[-1].models if LEVELS else []
+    names = [name for name in names if getattr(RECIPE.models[name], "patches", "") == finest_patch_set()]
     return [f"{RUN}/models/{names[-1]}/{file}" for file in ("model.safetensors", "model.json")] if names else []
 
 

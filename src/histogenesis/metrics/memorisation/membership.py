@@ -28,7 +28,7 @@ def membership(train, held_out, sigmas: list[float], train_units: Units, held_ou
 
     The score is minus the loss, each sigma's divided by its spread over all patches, in the mean. Returns a dict: auc, low,
     high, interval (how, or why there is none), by_sigma, n_train, n_held_out, sentence, verdict ("suspect" where the interval
-    lies above 0.5, "clear" where it holds or lies below it, "not measured" without one). Raises BadInput for fewer than 20 patches.
+    lies above 0.5, "clear" where it holds or lies below it, "not measured" without one). Raises BadInput for under 20 patches.
     """
     train, held_out = np.asarray(train, np.float64), np.asarray(held_out, np.float64)
     if min(len(train), len(held_out)) < LEAST:
