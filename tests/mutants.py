@@ -4,8 +4,8 @@ tests that cover it must fail on it.
     python tests/mutants.py                 # all, a table, exit 1 under 90 %
     python tests/mutants.py seams copies    # those whose name holds one of these words
 
-A copy of src/ is changed, one line at a time; the working tree is not touched. A mutant whose line is gone is an error: the list is
-to be kept. `survives` says why a mutant may live.
+A copy of src/ is changed, one line at a time; the working tree is not touched. A mutant whose line is gone is an error: the
+list is to be kept. `survives` says why a mutant may live.
 """
 
 from __future__ import annotations
