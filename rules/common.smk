@@ -170,6 +170,13 @@ def finest_patch_set():
     return RECIPE.compared_patches
 
 
+def models_that_drew():
+    """The files of the model that drew the finest level and learned from the patches that slides are compared with, if any."""
+    names = LEVELS[-1].models if LEVELS else []
+    names = [name for name in names if getattr(RECIPE.models[name], "patches", "") == finest_patch_set()]
+    return [f"{RUN}/models/{names[-1]}/{file}" for file in ("model.safetensors", "model.json")] if names else []
+
+
 def one_of(names):
     """A pattern that matches these names and nothing else, not even where there are none."""
     return "|".join(re.escape(str(name)) for name in names) or "(?!)"

@@ -104,6 +104,7 @@ def test_honest_model_is_near_the_floor_and_cleared(honest):
             assert entry["low"] < entry["floor_high"]
             assert entry["high"] > entry["floor_low"]
             assert "8 patients against 8 synthetic slides" in entry["interval"]
+    assert all(e["floor"] > 0 for e in found["metrics"] if e["name"] == "fid")  # two different halves
     warned = [e for e in found["metrics"] if e["name"] == "fid" and e["encoder"] == "thumbnail"]
     assert all("KID" in e["note"] for e in warned)  # 192 dimensions from 120 images
     assert Image.open(out / "closest_pairs.png").size[0] > 100
@@ -286,7 +287,8 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,"c2st_steps":3,"copy_views":false}'
+    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
+    options += '"c2st_steps":3,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
     both = [*real, "--synthetic", run_dir / "synthetic"]
     out = run_dir / "evaluation"
