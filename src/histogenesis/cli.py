@@ -8,9 +8,9 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 
-COMMANDS = ("init", "scan", "doctor", "check", "run", "draw", "view")  # a file each, in commands/
+COMMANDS = ("init", "scan", "doctor", "check", "plan", "site", "run", "draw", "view")  # a file each, in commands/
 EXAMPLES = {
-    "schema": "  histogenesis schema --out recipe.schema.json",
+    "schema": "  histogenesis schema --out config/recipe.schema.json --reference docs/reference.md",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
     "judge": "  histogenesis judge other_generator/patches --mpp 0.5 --run results/demo --out judged\n"
     "  histogenesis judge slide.tif --run results/demo --out judged",
@@ -34,9 +34,12 @@ def version() -> str:
 
 
 def schema(args: argparse.Namespace) -> None:
-    """Write the recipe's JSON schema (editors complete and check recipes with it)."""
+    """Write the recipe's JSON schema (editors complete and check recipes with it), and the reference page made from it."""
     from histogenesis.recipe import recipe_schema
+    from histogenesis.recipe.reference import reference
 
+    if args.reference:
+        args.reference.write_text(reference())
     args.out.write_text(json.dumps(recipe_schema(), indent=2) + "\n")
 
 
@@ -97,6 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         EXAMPLES[name] = module.EXAMPLES
     command = commands.add_parser("schema", help=schema.__doc__)
     command.add_argument("--out", type=Path, default=Path("config/recipe.schema.json"))
+    command.add_argument("--reference", type=Path, help="also the page of every key, in Markdown")
     command.set_defaults(run=schema)
     command = commands.add_parser("compare", help=compare.__doc__)
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="results/{run}; the first one leads")

@@ -16,6 +16,7 @@ from histogenesis.recipe import (
     parse_recipe,
     recipe_schema,
 )
+from histogenesis.recipe.reference import reference
 
 
 @pytest.fixture
@@ -83,6 +84,26 @@ def test_a_step_count_that_would_make_levels_independent_is_refused(values):
     level["sampler"] = {"kind": "ddpm", "steps": 40}
     with pytest.raises(RecipeError, match="own schedule decides"):
         parse_recipe(values)
+
+
+def test_every_key_and_section_is_described():
+    schema = recipe_schema()
+    sections = {"the recipe": schema, **schema["$defs"]}
+    bare = [name for name, section in sections.items() if not section.get("description")]
+    bare += [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, about in section.get("properties", {}).items()
+        if not about.get("description")
+    ]
+    assert not bare, "give each field a description, and each class a docstring"
+
+
+def test_the_reference_page_is_up_to_date(root):
+    page = (root / "docs/reference.md").read_text()
+    assert page == reference(), "run `histogenesis schema --reference docs/reference.md`"
+    for key in ("`size_px`", "[NullSpace](#nullspace)", "## Training", "`karras`, `schedule`"):
+        assert key in page
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,10 @@ def test_a_recipe_that_only_trains_or_only_draws_is_one(values):
     assert parse_recipe(drawing).compared_patches is None
     with pytest.raises(RecipeError, match="nothing is made"):
         parse_recipe({"run": "nothing"})
+
+
+def test_a_guess_is_not_held_against_the_recipe(values):
+    values["evaluation"]["encoder"] = 5  # `encoders` would be a list
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(values)
+    assert str(error.value).splitlines()[1:] == ["  evaluation.encoder: unknown key; did you mean `encoders`?"]

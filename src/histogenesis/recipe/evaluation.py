@@ -17,7 +17,9 @@ class EncoderFile(Section):
     name: Name = Field(
         description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1: metrics/encoders/registry.py"
     )
-    file: Annotated[str, NO_BYTES]
+    file: Annotated[str, NO_BYTES] = Field(
+        description="where it lies: a TorchScript file, or a folder of the transformers library"
+    )
     sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
 
 
@@ -31,11 +33,11 @@ class CodecSection(Section):
 class Utility(Section):
     """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
 
-    network: Literal["resnet50", "small"] = "resnet50"
+    network: Literal["resnet50", "small"] = Field("resnet50", description="of the classifier")
     seeds: PositiveInt = Field(5, description="trainings of each arm; the interval is over these")
     steps: PositiveInt = Field(1000, description="of each training, the same in every arm")
-    batch: PositiveInt = 64
-    lr: PositiveFloat = 1e-3
+    batch: PositiveInt = Field(64, description="patches a step")
+    lr: PositiveFloat = Field(1e-3, description="learning rate")
 
 
 class Evaluation(Section):

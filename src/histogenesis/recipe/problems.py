@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+NAMED = ("models", "patches", "samples")  # sections with names of the recipe's own
 ROUNDS = 6  # of looking again; each finds a layer of problems
 INNER = re.compile(r"^(levels\[\d+\][^:\s]*|[a-z_]+\.[a-z_.]+): ")  # a place within the section that a message names
 
@@ -89,7 +90,8 @@ def problems_of(recipe: type[BaseModel], values: Mapping[str, Any]) -> tuple[Bas
 
 def follows(problem: Problem, left_out: set[str]) -> bool:
     """Whether a problem may come from what was left out: it is of a section there, names it, or misses it."""
-    names = {path.split(".")[-1] for path in left_out}
+    named = {path for path in left_out if path.split(".")[0] in NAMED}
+    names = {path.split(".")[1] for path in named if path.count(".") == 1}
     if problem.path in ("", "slides", "evaluation.patches") and left_out:
         return True
     return any(problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")) for path in left_out) or any(
@@ -167,12 +169,12 @@ def put_right(
     above: Any = values
     for part in parts[:-1]:
         above = above[part]
-    key, section = parts[-1], dotted(parts[: 2 if parts[0] in ("models", "patches", "samples") else 1])
+    key, section = parts[-1], dotted(parts[: 2 if parts[0] in NAMED else 1])
     if problem["type"] == "extra_forbidden":
         given, meant = above.pop(key), nearest(key, keys_at(recipe, parts[:-1], values))
         if meant and meant not in above:
-            above[meant] = given
-            return set()
+            above[meant] = given  # that it was meant so is a guess: what is wrong with it there is not said
+            return {dotted([*parts[:-1], meant])}
         return {section}
     words = expected(problem)
     given = above[key]["kind"] if isinstance(above[key], Mapping) and "kind" in above[key] else above[key]
@@ -184,7 +186,7 @@ def put_right(
         return set()
     if problem["type"] in ("missing", "value_error") or isinstance(above, list):  # the whole section
         above, key = values, parts[0]
-        if parts[0] in ("models", "patches", "samples") and len(parts) > 1:
+        if parts[0] in NAMED and len(parts) > 1:
             above, key = values[parts[0]], parts[1]
     above.pop(key, None)
     return {section}

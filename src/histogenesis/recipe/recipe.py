@@ -24,7 +24,9 @@ class Recipe(Section):
     """Everything that a run is."""
 
     run: Name = Field(description="results are written to results/{run}/")
-    seed: int = 1
+    seed: int = Field(
+        1, description="of everything that is random and has no seed of its own: places of patches, noise of levels"
+    )
     cpu_threads: PositiveInt = Field(
         1,
         description="of each process of training and drawing; part of the recipe, as it rounds. More cores are used by more"
