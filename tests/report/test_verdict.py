@@ -115,6 +115,35 @@ def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, star
     assert likeness.status == {"bad": "bad", "Can": "look"}.get(status, "look" if low else "open")
 
 
+def test_a_classifier_alone_does_not_say_that_it_is_no_tissue(made_up_run):
+    told = {"name": "c2st", "kind": "classifier", "encoder": "small-network", "value": 0.97, "low": 0.95, "high": 0.99}
+    told |= {
+        "mpp": 1.0,
+        "better": "lower",
+        "floor": 0.5,
+        "floor_low": 0.45,
+        "floor_high": 0.55,
+        "ceilings": {"phase": 1.0},
+    }
+    near = [row(11.0, 9.0, 13.0, name=name) for name in ("fid", "kid", "cmmd")]
+    line, found = write(made_up_run, [*near, told])
+    assert line.text.startswith("As close to real tissue")
+    (said,) = [one for one in found if one.text.startswith("Told apart")]
+    assert said.status == "look"
+    assert "right on 97 % of patches" in said.text and "two halves of real patches: 50 %" in said.text
+    line, _ = write(made_up_run, [told])
+    assert line.text.startswith("Can be told from tissue")
+
+
+def test_colours_by_their_stains(made_up_run):
+    weak = cells(0.4, real=0.8, name="haematoxylin_amount", encoder="stain", unit="", mpp=1.0, floor=0.01)
+    weak |= {"floor_low": 0.0, "floor_high": 0.02, "ceilings": {"phase": 0.01}}
+    line, _ = write(made_up_run, [row(11.0, 9.0, 13.0), weak])
+    assert "haematoxylin too weak at 1 mpp (haematoxylin 0.400, real 0.800)" in line.text
+    same = weak | {"generated": 0.79, "value": 0.01, "low": 0.0, "high": 0.02}
+    assert "colours right" in write(made_up_run, [row(11.0, 9.0, 13.0), same])[0].text
+
+
 def test_an_encoder_that_sees_nothing_does_not_speak(made_up_run):
     line, _ = write(made_up_run, [row(11.0, 9.0, 13.0, speaks=False)])
     assert line.text.startswith("Whether it looks like tissue was not measured")

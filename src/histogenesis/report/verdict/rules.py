@@ -76,7 +76,8 @@ MORPHOLOGY = {
 }
 COLOURS = {
     "stain_vectors": Words("hues of the stains off", "hues of the stains off", "hues of the stains", unit="degrees"),
-    "stain_strength": Words("stains too weak", "stains too strong", "strength of the stains"),
+    "haematoxylin_amount": Words("haematoxylin too weak", "haematoxylin too strong", "haematoxylin"),
+    "eosin_amount": Words("eosin too weak", "eosin too strong", "eosin"),
 }
 # Without these a picture is no tissue, whatever distances say.
 VITAL = ("nuclei_per_mm2",)
