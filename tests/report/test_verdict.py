@@ -7,7 +7,7 @@ import yaml
 
 from histogenesis.report.blocks import Statement
 from histogenesis.report.gather import gather
-from histogenesis.report.verdict import bottom_line, statements
+from histogenesis.report.verdict import bottom_line, rules, statements
 from histogenesis.report.verdict.degrees import degree
 
 FID = {"name": "fid", "kind": "distance", "encoder": "e", "mpp": 1.0, "better": "lower", "ceilings": {"phase": 100.0}}
@@ -229,3 +229,24 @@ def test_what_is_not_measured_is_not_good():
     ]
     assert bottom_line(measured).status == "good"
     assert bottom_line([]).status == "open"
+
+
+def test_the_page_on_the_report_states_the_rules(root):
+    text = (root / "docs/report.md").read_text()
+    limits = [
+        f"{rules.FAR:g} of the way to the ceiling",
+        f"less than {rules.NEAR:g} of the way",
+        f"1/{1 / rules.LEAST_TISSUE:g} of the tissue share",
+        f"1/{1 / rules.FLAT:g} of the\n   contrast",
+        f"than {rules.COLOUR_APART:g} in CIELAB and than {rules.COLOUR_TIMES:g} times",
+        f"more than {rules.HARSH:g} times",
+        f"wholly above {rules.CLEAR_SEAM:g}",
+        f"reaches {rules.WIDE_SEAM:g}",
+        f"p < {rules.SEAM_P:g}",
+        f"difference of {rules.CLOSE:g} of 255 grey steps; above {rules.DISTANT:g}",
+        f"in {rules.POWER:g} of trials",
+    ]
+    assert [one for one in limits if one not in text] == []
+    for headline in rules.HEADLINES.values():
+        words = headline.partition(",")[0].partition(":")[0]
+        assert words in text.replace("\n", " ") or words in ("No synthetic slide was drawn", rules.HEADLINES["unknown"])

@@ -36,7 +36,6 @@ WIDE_SEAM = 1.5  # an interval that reaches this says too little to call a level
 CLOSE, DISTANT = 2, 16  # mean cross-scale error, grey steps of 255: hardly visible; another picture
 SEAM_P = 0.01  # of a permutation test, after correction for how many were made
 POWER = 0.8  # of a search for copies: with less, nothing found says nothing
-MEMBER = 0.6  # AUC of membership inference: from here on the training patches are known from their loss
 
 
 @dataclass(frozen=True)
