@@ -34,7 +34,11 @@ def row(value, low=None, high=None, **more):
         (row(80.0, ceilings={"phase": 11.0}), "unknown", None),
         (row(11.0, 9.0, 13.0, ceilings={"phase": 11.0}), "unknown", None),  # nor does it show that structure is seen
         (row(11.0, 9.0, 13.0, ceilings={}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={}, kind="pixels"), "unknown", None),
         (row(11.0, 9.0, 13.0, ceilings={}, kind="morphology"), "within", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.3, floor_p=0.5), "within", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.001, floor_p=0.5), "worse", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.001, floor_p=0.002), "unknown", None),
         (row(30.0, 25.0, 35.0, patients=28.0, patients_high=40.0), "within", 20 / 90),  # patients differ by as much
     ],
 )
