@@ -62,7 +62,11 @@ def _band(axes, x, rows, name: str, colour: str, label: str) -> None:
     low, high = np.where(np.isfinite(low), low, value), np.where(np.isfinite(high), high, value)
     if not np.isfinite(value).any():
         return
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    if len(x) == 1:
+        x_of_band, low, high = [-0.2, 0.2], np.repeat(low, 2), np.repeat(high, 2)
+    else:
+        x_of_band = x
+    axes.fill_between(x_of_band, low, high, color=colour, alpha=0.18, linewidth=0)
     _line(axes, x, value, colour, "-", label)
 
 
