@@ -14,6 +14,7 @@ sys.path.insert(0, str(HOME / "src"))
 
 from histogenesis.recipe import RecipeError, canonical, parse_recipe
 from histogenesis.recipe.data import LABELLED
+from histogenesis.recipe.needs import needs_of
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.digests import code_digest, content_digests, environment_digest

@@ -60,3 +60,32 @@ rule cut_patches:
         " --tissue $(dirname {input.tissue}) --options {params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
+
+
+rule check_data:
+    input:
+        records=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+        qc=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
+        splits=sorted({splits_of(name) for name in RECIPE.patches}),
+        patches=[file for name in RECIPE.patches for file in patches_of(name)],
+    output:
+        f"{RUN}/data.json",
+    log:
+        f"{RUN}/logs/check_data.log",
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=20,
+    params:
+        rows=canonical(sorted(SLIDES)),
+        table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
+        phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
+        sets=canonical({name: patches.from_slides for name, patches in RECIPE.patches.items()}),
+        needs=canonical(needs_of(RECIPE)),
+        limits=canonical(RECIPE.gate),
+        code=code("check_data.py"),
+        env=environment("slides"),
+    shell:
+        'python "$SCRIPTS/check_data.py" --run-dir $RUN_DIR {params.table} --phantoms {params.phantoms:q}'
+        " --sets {params.sets:q} --needs {params.needs:q} --limits {params.limits:q} --out {output} 2>&1 | tee {log}"

@@ -21,6 +21,7 @@ from histogenesis.recipe.composing import (
 )
 from histogenesis.recipe.data import (
     AnyPatches,
+    Gate,
     LabelledPatches,
     PatchSet,
     Phantom,
@@ -88,6 +89,7 @@ __all__ = [
     "EpsilonScaling",
     "Evaluation",
     "Fraction",
+    "Gate",
     "GridShift",
     "GuidedUNet",
     "Independent",

@@ -49,6 +49,16 @@ class Split(Section):
     seed: int = 1
 
 
+class Gate(Section):
+    """What the data must hold before any training begins; each number is for every mpp and class that something draws."""
+
+    train_patches: PositiveInt = Field(1, description="at least so many patches to learn from, or the run ends")
+    slides: PositiveInt = Field(1, description="of at least so many slides")
+    held_out_patches: int = Field(
+        0, ge=0, description="at least so many held-out patches, or the run ends; 0: none is a warning in the report"
+    )
+
+
 class Tissue(Section):
     """How tissue is told from background."""
 

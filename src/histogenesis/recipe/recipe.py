@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
-from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
+from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.fitting import check_network, check_steps
@@ -28,6 +28,7 @@ class Recipe(Section):
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
+    gate: Gate = Gate()
     patches: dict[Name, AnyPatches]
     models: dict[Name, AnyModel]
     synthetic: Synthetic | None = None
