@@ -4,6 +4,7 @@
 rule split_patients:
     input:
         expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+        tissue=expand(f"{RUN}/tissue/{{slide}}/mask.png", slide=SLIDES if RECIPE.split.by == "region" else []),
     output:
         f"{RUN}/splits.tsv",
     log:
@@ -18,12 +19,13 @@ rule split_patients:
         table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
         options=canonical(RECIPE.split),
+        tissue="--tissue $RUN_DIR/tissue" if RECIPE.split.by == "region" else "",
         name=RECIPE.run,
         code=code("split_patients.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records $RUN_DIR/slides'
-        " --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
+        " {params.tissue} --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
 
 
 rule cut_patches:
@@ -78,7 +80,7 @@ rule check_data:
         mem_mb=each_try(2000),
         runtime=20,
     params:
-        rows=canonical(sorted(SLIDES)),
+        rows=canonical([SLIDES[s].model_dump(include={"slide", "patient"}) for s in sorted(SLIDES)]),
         table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
         sets=canonical({name: patches.from_slides for name, patches in RECIPE.patches.items()}),

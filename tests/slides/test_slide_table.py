@@ -67,6 +67,29 @@ def test_bad_tables_are_refused(tmp_path, text, message):
     assert "slides.tsv" in str(caught.value)
 
 
+def test_a_hash_is_a_letter_but_at_the_start_of_a_line(tmp_path):
+    text = "# made by hand\nslide\tpath\tpatient\tlabel\na\tx #1.svs\tP#1\tgrade #1\nb\tb.tif\tP#2\tgrade #2\n"
+    a, b = read_table(save(tmp_path, text))
+    assert (a.path, a.patient, a.label) == ("x #1.svs", "P#1", "grade #1")
+    assert (b.patient, b.label) == ("P#2", "grade #2")
+
+
+def test_a_field_too_many_is_refused_by_line_and_one_too_few_is_empty(tmp_path):
+    with pytest.raises(BadInput, match=r"line 3: has 4 fields for 3 columns \(too many: 'extra'\)") as caught:
+        read_table(save(tmp_path, "slide\tpath\tpatient\nA0\ta0.svs\tP0\nA1\ta1.svs\tP1\textra\n"))
+    assert "line 2" not in str(caught.value)
+    (row,) = read_table(save(tmp_path, "slide\tpath\tpatient\nA1\ta1.svs\n"))
+    assert row.patient == "A1" and not row.patient_stated
+    with pytest.raises(BadInput, match="column 'path' is there twice"):
+        read_table(save(tmp_path, "slide\tpath\tpath\na\tb\tc\n"))
+
+
+def test_a_table_with_a_byte_order_mark_and_umlauts(tmp_path):
+    (tmp_path / "t.tsv").write_bytes("\ufeffslide\tpath\tpatient\na\tMüller.svs\tJürgen\n".encode())
+    (row,) = read_table(tmp_path / "t.tsv")
+    assert (row.path, row.patient, row.patient_stated) == ("Müller.svs", "Jürgen", True)
+
+
 def test_all_problems_are_told_at_once(tmp_path):
     with pytest.raises(BadInput) as caught:
         read_table(save(tmp_path, "slide\tpath\tmpp\na\ta.svs\t0\nb\tb.svs\t-1\nc\tc.svs\t1\nc\td.svs\t1\n"))
@@ -108,6 +131,7 @@ def test_slide_paths(root_here, cmu_slide, monkeypatch):
 def test_a_good_slide(root_here, good_slide):
     digest = hashlib.sha256(good_slide.read_bytes()).hexdigest()
     record = register(SlideRow(slide="a", path="good.tif", sha256=digest))
+    assert len(bytes.fromhex(record.pop("fingerprint"))) == 32 * 32
     assert record == {
         "slide": "a",
         "path": "good.tif",

@@ -25,7 +25,8 @@ def main() -> None:
     args = parser.parse_args()
     given = config.Slides(table=args.table, phantoms=json.loads(args.phantoms))
     try:
-        slides = [row.slide for row in rows_of(given, args.run_dir.name)]
+        rows = rows_of(given, args.run_dir.name)
+        slides = [row.slide for row in rows]
         records = {name: json.loads((args.run_dir / f"slides/{name}.json").read_text()) for name in slides}
         qc = {name: json.loads((args.run_dir / f"tissue/{name}/qc.json").read_text()) for name in slides}
         sets = {}
@@ -35,7 +36,8 @@ def main() -> None:
             sets[name] = Counted(name, folder, (args.run_dir if from_slides else folder) / "splits.tsv", files)
     except BadInput as error:
         sys.exit(f"error: {error}")
-    found = gate_data(records, qc, sets, json.loads(args.needs), json.loads(args.limits))
+    unstated = [row.slide for row in rows if not row.patient_stated]
+    found = gate_data(records, qc, sets, json.loads(args.needs), json.loads(args.limits), unstated)
     for warning in found["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"data: {found['summary']}", file=sys.stderr)

@@ -8,6 +8,7 @@ could not give, so that a report need not look for them (data.json; its fields a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -59,12 +60,18 @@ class Counted:
 
 
 def gate_data(
-    records: dict[str, dict], qc: dict[str, dict], sets: dict[str, Counted], needs: list[dict], limits: dict[str, int]
+    records: dict[str, dict],
+    qc: dict[str, dict],
+    sets: dict[str, Counted],
+    needs: list[dict],
+    limits: dict[str, int],
+    no_patient: Sequence[str] = (),
 ) -> dict:
     """What data.json holds: errors, warnings, summary, slides, patch_sets, rows.
 
     records, qc: of each slide; needs: `recipe.needs.needs_of`; limits: least `train_patches`, `held_out_patches` and `slides`
-    (to learn from) of each mpp and class that something draws. An error is what no training should begin with.
+    (to learn from) of each mpp and class that something draws; no_patient: slides whose patient the table does not name. An
+    error is what no training should begin with.
     """
     rows = [_row(sets[need["patch_set"]], one) for need in needs for one in _by_class(sets[need["patch_set"]], need)]
     errors, warnings = [], []
@@ -72,7 +79,14 @@ def gate_data(
         (errors if row["drawn"] else warnings).extend(_lacking(row, sets[row["patch_set"]], limits))
         if not row["held_out"]["patches"] and not limits["held_out_patches"]:
             warnings.append(f"{_name(row)}: nothing of it is held out, so no number can speak of it")
-    slides = _slides(records, qc)
+    if no_patient:
+        some = ", ".join([*no_patient[:REASONS], *["..."] * (len(no_patient) > REASONS)])
+        warnings.append(
+            f"the slide table names no patient for {len(no_patient)} of {len(records)} slides"
+            f" ({some}): each counts as a patient of its own, so"
+            " that slides of one patient may lie on both sides of the split: fill in the column `patient`"
+        )
+    slides = _slides(records, qc) | {"without_patient": len(no_patient)}
     found = {
         "errors": errors,
         "warnings": list(dict.fromkeys(warnings)),
@@ -176,6 +190,7 @@ def _summary(found: dict) -> str:
         f"{n} {what}"
         for n, what in (
             (len(slides["set_aside"]), "set aside"),
+            (slides.get("without_patient", 0), "slides without a stated patient"),
             (sum(len(one["warnings"]) for one in slides["warned"]), f"warnings on {len(slides['warned'])} slides"),
             (sum(len(one["skipped"]) for one in sets), "mpps that a slide could not give"),
             (unlearnt, "mpps or classes to draw without training patches"),
