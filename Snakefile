@@ -13,6 +13,7 @@ if not workflow.config_settings.configfiles:
     configfile: workflow.source_path("config/config.yaml")
 
 
+include: "rules/home.smk"
 include: "rules/common.smk"
 include: "rules/resources.smk"
 include: "rules/retries.smk"

@@ -5,17 +5,15 @@ import json
 import os
 import re
 import shlex
-import sys
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-HOME = Path(workflow.basedir)
-sys.path.insert(0, str(HOME / "src"))
-
-from histogenesis.recipe import RecipeError, canonical, parse_recipe
+from histogenesis.recipe import RecipeError, canonical, extended, parse_recipe
 from histogenesis.recipe.data import LABELLED
 from histogenesis.recipe.needs import needs_of
 from histogenesis.core.errors import BadInput
+from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.digests import code_digest, content_digests, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
@@ -27,8 +25,15 @@ def slide_table(slides):
     return str(table if table.exists() or not (HOME / table).exists() else HOME / table)
 
 
+def recipe_values():
+    """What Snakemake has read, over the recipe that it extends: a file beside the one given last, or from where snakemake runs."""
+    files = [Path(file).resolve() for file in reversed(workflow.configfiles)]
+    folders = [*(file.parent for file in files), Path(".")]
+    return extended(config, folders, str(files[0]) if files else "the recipe", files)
+
+
 try:
-    RECIPE = parse_recipe(config, "the recipe")
+    RECIPE = parse_recipe(recipe_values(), "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
@@ -37,7 +42,8 @@ except (RecipeError, BadInput) as error:
 
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
-TAKEN = {name: model.path for name, model in RECIPE.taken_models.items()}
+TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
+STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 SAMPLED = {"encoders", "images", "train_images"}  # what decides which patches are compared, and by what
@@ -105,8 +111,9 @@ def user_files():
             source = slide_path(patches.path, Path(RUN))
             columns = patches.file_column, patches.class_column
             found[f"{patches.kind}:{patches.path}"] = source_files(source, patches.kind, *columns)
-    for name in TAKEN.values():
-        found[name] = [Path(name, "model.safetensors"), Path(name, "model.json")]
+    for name in [*TAKEN.values(), *STARTS.values()]:
+        with suppress(BadInput):  # which is said below
+            found[name] = [folder_of(name) / file for file in MODEL_FILES]
     return {name: [path for path in paths if path.is_file()] for name, paths in found.items()}
 
 
@@ -117,9 +124,15 @@ CONTENTS = content_digests(chain.from_iterable(USER_FILES.values()), Path(".hist
 HANDED_ON = Path(RUN, "contents.json")
 HANDED_ON = json.loads(HANDED_ON.read_text()) if HANDED_ON.exists() else {}
 
-for name, path in TAKEN.items():
-    if not USER_FILES[path] and path not in HANDED_ON:
-        raise WorkflowError(f"models.{name}: there is no model in {path}; first run the recipe that trains it, here")
+# A model that this run does not train is there, or was there when the run was handed on.
+for where, source in [(f"models.{n}", s) for n, s in TAKEN.items()] + [
+    (f"models.{n}.training.start", s) for n, s in STARTS.items()
+]:
+    if source not in USER_FILES and source not in HANDED_ON:
+        try:
+            folder_of(source)
+        except BadInput as error:
+            raise WorkflowError(f"{where}: {error}; or first run the recipe that trains it, here") from None
 
 
 def content(name):

@@ -33,7 +33,7 @@ rule draw_level:
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -67,7 +67,7 @@ rule draw_wave:
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 

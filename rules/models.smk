@@ -68,6 +68,7 @@ rule train_model:
         options=lambda w: canonical(RECIPE.models[w.model]),
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
+        start=lambda w: content(STARTS.get(w.model)),
         state=lambda w: f"{RUN}/state/train/{w.model}",
         cpu_threads=f"--threads {RECIPE.cpu_threads}",
         code=code("train_model.py"),

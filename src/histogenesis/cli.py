@@ -10,9 +10,9 @@ from histogenesis.core.errors import BadInput
 
 def schema(args: argparse.Namespace) -> None:
     """Write the recipe's JSON schema (editors complete and check recipes with it)."""
-    from histogenesis.recipe import Recipe
+    from histogenesis.recipe import recipe_schema
 
-    args.out.write_text(json.dumps(Recipe.model_json_schema(), indent=2) + "\n")
+    args.out.write_text(json.dumps(recipe_schema(), indent=2) + "\n")
 
 
 def check(args: argparse.Namespace) -> None:

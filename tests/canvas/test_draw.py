@@ -26,9 +26,10 @@ def windowed(x, sigma, mpp):
     return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True))
 
 
-def level(steps=6, kind="heun", r=0, joining="grid-shift", batch=3, null_space=True):
+def level(steps=6, kind="heun", r=0, joining="grid-shift", batch=3, null_space=True, **more):
     return Level.model_validate(
         {
+            **more,
             "mpp": 4,
             "size_px": (64, 96),
             "model": "m",
@@ -99,6 +100,41 @@ def test_another_seed_slide_or_level_is_another_picture(tmp_path, above):
     base = pixels(drawing(level(), above), tmp_path / "a")
     for n, other in enumerate([{"seed": 2}, {"slide": "t"}, {"k": 2}]):
         assert not np.allclose(base, pixels(drawing(level(), above, **other), tmp_path / str(n)), atol=1e-3)
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, above, joining):
+    """The first evaluation sees A+ y + s n, at s; elsewhere background; and the sampler's steps run from s down."""
+    asked = []
+
+    def spy(x, sigma, mpp):
+        asked.append((float(sigma[0]), x.clone()))
+        return windowed(x, sigma, mpp)
+
+    plan = np.zeros((32, 48), bool)
+    plan[:16] = True
+    options = {"start": {"sigma": 2}, "joining": joining, "batch": 1, "kind": "dpmpp-2m", "steps": 5}
+    section = level(**options | ({"joining": "grid-shift"} if joining == "average" else {}))
+    if joining == "average":
+        section = Level.model_validate(section.model_dump() | {"joining": {"kind": "average", "stride_px": 8}})
+    d = drawing(section, above, denoise=spy, plan=plan, background=(240, 238, 241))
+    d.run(tmp_path / "a", "digest")
+    assert d.sigmas[0] == pytest.approx(2) and len(d.sigmas) == 6
+    enlarged = NORMALISATION.encode(torch.from_numpy(above.image[:].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
+    ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, torch.from_numpy(d.background_x))
+    canvas = ground + 2 * torch.from_numpy(d.noise.window(0, 0, 64, 96).copy())
+    first = [x for sigma, x in asked if sigma > 1.99]
+    for tile, x in zip(d.tiles(0), first, strict=True):
+        assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
+
+
+def test_a_level_that_starts_from_the_one_above_follows_it_without_a_constraint(tmp_path, above):
+    """A perfect denoiser of white data, sigma_data 0.5: what is kept of a start at s is 1 / (1 + s^2 / 0.25)^(1/2)."""
+    section = level(steps=60, null_space=False, start={"sigma": 1})
+    x = pixels(drawing(section, above, denoise=wiener), tmp_path / "a")
+    y = NORMALISATION.encode(torch.from_numpy(above.image[:].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2))).numpy()
+    slope = (x * y).sum() / (y * y).sum()
+    assert slope == pytest.approx(1 / np.sqrt(5), abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["heun", "dpmpp-2m"])

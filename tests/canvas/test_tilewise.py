@@ -268,6 +268,27 @@ def test_the_null_space_holds_within_inpainted_tiles(tmp_path, above, order):
     assert np.abs(back - above.image[:])[inside].max() <= 0.5
 
 
+def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, above):
+    asked = []
+
+    def spy(x, sigma, mpp, **seen):
+        asked.append((float(sigma[0]), x.clone()))
+        return wiener(x, sigma, mpp)
+
+    section = level(batch=1, sampler="dpmpp-2m", start={"sigma": 1.5})
+    d = drawing(section, above=above, painters=[painter(spy)])
+    d.run(tmp_path)
+    from histogenesis.core.noise import NoiseField
+
+    first = asked[0]
+    y = NORMALISATION.encode(torch.from_numpy(above.image[:8, :8].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
+    noise = torch.from_numpy(NoiseField(1, "s", "m", 1).window(0, 0, 16, 16))
+    assert first[0] == pytest.approx(max(sigma for sigma in LEARNED if sigma <= 1.5)), (
+        "the model's own, at most as high"
+    )
+    assert torch.allclose(first[1][0], y + first[0] * noise, atol=1e-5)
+
+
 def test_a_cascade_in_independent_tiles(tmp_path):
     section = level(cascade=[{"model": "s", "tile_px": 4, "sampler": {"steps": 3}}], joining={"kind": "independent"})
     d = drawing(section, (20, 36), painters=[painter(), painter(conditions=["lowres"])])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
 from histogenesis.models.conditions import low_resolution, noised, pictures_of
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
@@ -203,7 +204,6 @@ def test_training_learns_to_look_at_the_context(tmp_path):
         ({"conditions": ["lowres"], "lowres_factor": None}, "`lowres` and the key `lowres_factor` go together"),
         ({"conditions": [], "lowres_factor": 4}, "`lowres` and the key `lowres_factor` go together"),
         ({"conditions": ["mpp", "mpp"], "lowres_factor": None}, "listed twice"),
-        ({"network": EFFICIENT, "training": {"steps": 1, "crop_px": 8}}, "must see whole patches"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(change, message):
@@ -228,3 +228,26 @@ def test_samples_are_drawn_beside_held_out_pictures(conditions):
         assert ("seen_noise_b" in told) == ("lowres" in conditions)
     else:
         assert told == {}
+
+
+def test_a_model_of_little_noise_draws_its_samples_from_what_a_level_above_would_show():
+    """Its first question is the held-out patches' average over 2 x 2 px, with noise of the trained limit and no more."""
+    values = section(conditions=[], sample_images=3).model_dump(mode="json")
+    options = Model.model_validate(values | {"objective": {"kind": "edm", "sigma_limit": 5.0}})
+    checks, model = batches(section(conditions=[]), crop_px=None), build_model(options, 16, UNIT)
+    asked = []
+
+    def forward(x, sigma, mpp, **told):
+        asked.append((float(sigma[0]), x))
+        return torch.zeros_like(x)
+
+    model.forward = forward
+    from_noise(model, options, checks, [2.0], "cpu")
+    patches = torch.from_numpy(Scenes().images[:3].transpose(0, 3, 1, 2).copy()).float()
+    above = UNIT.encode(
+        patches.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
+    sigma, x = asked[0]
+    assert sigma == max(s for s, _ in asked) == 5.0
+    noise = torch.from_numpy(normal((3, 3, 16, 16), "samples", options.training.seed))
+    assert torch.allclose(x, above + 5 * noise, atol=1e-4)

@@ -120,3 +120,11 @@ def test_a_taken_denoiser_must_have_learned_the_level(tmp_path):
         check_fits(tmp_path, facts, Level(mpp=2, model="m", tile_px=16))
     with pytest.raises(BadInput, match="multiples of 2 px: tile_px 15"):
         check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=15))
+    facts["section"]["objective"]["sigma_limit"] = 5.0
+    facts["section"]["training"]["crop_px"] = 32
+    sampler = {"kind": "heun", "sigma_max": 5.0}
+    check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=32, sampler=sampler))
+    with pytest.raises(BadInput, match=r"learns noise up to sigma 5 .* would start at 80"):
+        check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=32))
+    with pytest.raises(BadInput, match="learns crops of 32 px"):
+        check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=64, sampler=sampler))

@@ -6,7 +6,16 @@ import json
 import pytest
 import yaml
 
-from histogenesis.recipe import Recipe, RecipeError, Relaxation, canonical, load_recipe, parse_recipe
+from histogenesis.recipe import (
+    Level,
+    NullSpace,
+    RecipeError,
+    Relaxation,
+    canonical,
+    load_recipe,
+    parse_recipe,
+    recipe_schema,
+)
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def test_every_recipe_that_we_ship_is_valid(root):
 
 def test_the_schema_is_up_to_date(root):
     shipped = json.loads((root / "config/recipe.schema.json").read_text())
-    assert shipped == Recipe.model_json_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
+    assert shipped == recipe_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
 
 
 def test_the_full_recipe_is_the_papers(root):
@@ -34,8 +43,46 @@ def test_the_full_recipe_is_the_papers(root):
         and network.channels == 64
         and network.attention_px == [32, 16, 8]
     )
-    assert recipe.synthetic.size_px(6) == (65536, 65536)
-    assert recipe.synthetic.levels[1].constraint.relaxation == Relaxation(steps=28)
+    first, *finer = recipe.synthetic.levels
+    assert first.size_px == (512, 512) and first.tile_px == 512 and first.mpp in recipe.patches["main"].whole_mpps
+    assert recipe.synthetic.size_px(7) == (65536, 65536)
+    in_letter = Relaxation.model_validate({"steps": 28})
+    hundred = finer[0].sampler.model_copy(update={"kind": "heun", "steps": 100})
+    meant = Level.model_validate(
+        finer[0].model_dump() | {"sampler": hundred, "start": None, "constraint": NullSpace(relaxation=in_letter)}
+    )
+    for level in finer:
+        assert level.constraint.relaxation.sigma == pytest.approx(meant.constraint.relaxation.sigma, abs=0.03)
+        assert level.start.sigma < level.sampler.sigma_max and level.sampler.steps <= 12
+
+
+def test_a_step_count_becomes_the_noise_level_that_it_means(values):
+    level = values["synthetic"]["levels"][1]
+    level["sampler"], level["constraint"]["relaxation"] = {"kind": "heun", "steps": 40}, {"steps": 10}
+    del level["start"]
+    values["synthetic"]["levels"][2:] = []
+    recipe = parse_recipe(values)
+    kept = recipe.synthetic.levels[1].constraint.relaxation
+    assert kept.steps is None and kept.sigma == pytest.approx(
+        (80 ** (1 / 7) + 30 / 39 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    )
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+    level["start"] = {"sigma": 2}
+    kept = parse_recipe(values).synthetic.levels[1].constraint.relaxation
+    assert kept.sigma == pytest.approx((2 ** (1 / 7) + 30 / 39 * (0.002 ** (1 / 7) - 2 ** (1 / 7))) ** 7), (
+        "of its own steps"
+    )
+
+
+def test_a_step_count_that_would_make_levels_independent_is_refused(values):
+    level = values["synthetic"]["levels"][1]
+    level["sampler"], level["constraint"]["relaxation"] = {"kind": "heun", "steps": 40}, {"steps": 28}
+    del level["start"]
+    with pytest.raises(RecipeError, match=r"the last 28 of 40 steps begin at sigma 11\.7.*give `sigma`"):
+        parse_recipe(values)
+    level["sampler"] = {"kind": "ddpm", "steps": 40}
+    with pytest.raises(RecipeError, match="own schedule decides"):
+        parse_recipe(values)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +115,25 @@ def test_the_full_recipe_is_the_papers(root):
             {"kind": "null-space", "relaxation": {}},
             "give either `steps` or `sigma`",
         ),
+        (
+            ("synthetic", "levels", 1, "constraint", "relaxation"),
+            {"sigma": 2},
+            "a relaxation at sigma 2 frees all steps, which begin at 2",
+        ),
+        (
+            ("synthetic", "levels", 0, "start"),
+            {"sigma": 2},
+            r"levels\[0\]: nothing lies above it that it could start from",
+        ),
+        (("synthetic", "levels", 1, "start"), {"sigma": 81}, "start.sigma 81 must lie between"),
+        (("synthetic", "levels", 1, "start"), {"sigma": 0.002}, "start.sigma 0.002 must lie between"),
+        (
+            ("models", "shared", "network", "attention_px"),
+            [8, 5],
+            r"models.shared: its network has attention at \[5\] where no feature map is: there are \[16, 8\]",
+        ),
+        (("models", "shared", "network", "heads"), 3, "splits 16 channels into 3 heads, which do not divide them"),
+        (("patches", "main", "whole_mpps"), [32], r"whole_mpps: \[32.0\] are not among the mpps"),
         (("slides", "phantoms"), [], "no slides: give `table: path/to/slides.tsv`"),
         (("run",), "../outside", "run: String should match pattern"),
     ],
@@ -80,6 +146,57 @@ def test_a_wrong_recipe_is_refused_with_key_and_remedy(values, path, value, mess
     inner[last] = value
     with pytest.raises(RecipeError, match=message):
         parse_recipe(values)
+
+
+@pytest.mark.parametrize(
+    ("objective", "sampler", "message"),
+    [
+        (
+            {"sigma_limit": 5.0},
+            {},
+            r"levels\[0\]: model 'shared' learns noise up to sigma 5 .*would start at 80; start from",
+        ),
+        ({"sigma_limit": 5.0}, {"sigma_max": 5.1}, "would start at 5.1"),
+        ({"sigma_limit": 5.0}, {"sigma_max": 5.0}, None),
+        ({"sigma_limit": 5.0, "sigma_min": 6.0}, {}, "sigma_min 6 is not below sigma_limit 5"),
+        ({}, {}, None),
+    ],
+)
+def test_no_level_starts_above_the_noise_that_its_model_learns(values, objective, sampler, message):
+    values["models"]["shared"]["objective"] = objective
+    for level in values["synthetic"]["levels"]:
+        level["sampler"] = {**level["sampler"], **sampler}
+    if message is None:
+        parse_recipe(values)
+    else:
+        with pytest.raises(RecipeError, match=message):
+            parse_recipe(values)
+
+
+def test_a_level_that_starts_from_the_one_above_needs_no_more_noise_than_it_starts_with(values):
+    values["models"]["fine"] = {**values["models"]["shared"], "objective": {"sigma_limit": 5.0}}
+    for level in values["synthetic"]["levels"][1:]:
+        level |= {"model": "fine", "start": {"sigma": 2.0}, "constraint": {"kind": "none"}}
+    parse_recipe(values)
+    values["synthetic"]["levels"][2]["start"] = {"sigma": 6.0}
+    with pytest.raises(RecipeError, match=r"levels\[2\]: model 'fine' learns noise up to sigma 5 .*would start at 6"):
+        parse_recipe(values)
+
+
+def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns(values):
+    values["models"]["shared"]["training"]["crop_px"] = 8
+    with pytest.raises(
+        RecipeError, match=r"self-attention and learns crops of 8 px .*draws at that size, not at 16 px"
+    ):
+        parse_recipe(values)
+    values["patches"]["main"]["size_px"] = 32
+    values["models"]["shared"]["training"]["crop_px"] = 16
+    parse_recipe(values)
+    values["models"]["shared"]["network"] = {
+        "kind": "efficient", "channels": 8, "multipliers": [1, 1], "blocks": [1, 1], "attention": [False, False]
+    }  # fmt: skip
+    values["models"]["shared"]["training"]["crop_px"] = 8
+    parse_recipe(values)  # without attention any size will do
 
 
 UPSCALED = {"kind": "upscale", "mpp": 8, "method": {"kind": "bicubic"}}
@@ -138,6 +255,14 @@ def test_the_compared_patch_set_must_be_known(values):
         parse_recipe(values)
     values["evaluation"]["patches"] = "other"
     assert parse_recipe(values).compared_patches == "other"
+
+
+def test_a_model_serves_within_three_per_cent_of_what_it_learns(values):
+    values["patches"]["main"]["mpps"] = [16.4, 8.2, 4.1]
+    parse_recipe(values)
+    values["patches"]["main"]["mpps"] = [16.6, 8.2, 4.1]
+    with pytest.raises(RecipeError, match=r"learns mpps \[16.6, 8.2, 4.1\] and never sees 16"):
+        parse_recipe(values)
 
 
 def test_a_relaxation_that_frees_every_step_is_refused(values):

@@ -13,7 +13,7 @@ RECIPE = {
         "ddpm": {
             "patches": "p",
             "conditions": [],
-            "network": {"channels": 8, "multipliers": [1, 2]},
+            "network": {"channels": 8, "multipliers": [1, 2], "attention_px": []},
             "objective": {"kind": "eps", "schedule": "linear"},
             "training": {"steps": 10, "seed": 7},
         }

@@ -84,7 +84,7 @@ def test_the_table_holds_each_number_with_interval_and_floor(runs, tmp_path):
     found = json.loads((tmp_path / "out/comparison.json").read_text())
     assert [run["run"] for run in found["runs"]] == ["drawn", "bicubic"] and found["differences"] == []
     assert found["runs"][1]["folder"] == "../results/bicubic"
-    assert [run["method"] for run in found["runs"]] == ["drawn, null-space, r = 2 of 8 steps", "bicubic"]
+    assert [run["method"] for run in found["runs"]] == ["drawn, null-space, free below sigma 0.0352", "bicubic"]
     measured = json.loads((runs[0] / "evaluation/synthetic_001/coherence.json").read_text())["levels"]
     seams = [n["value"] for n in found["runs"][0]["numbers"] if n["name"] == "seam_score"]
     assert seams == [level["seams"]["score"] for level in measured if level["seams"]["score"] is not None]

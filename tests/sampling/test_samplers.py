@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.models.objectives import karras_sigmas
-from histogenesis.sampling.solvers import SAMPLERS, evaluations, release_sigma, sample, stages
+from histogenesis.core.sigmas import karras_sigmas, release_sigma
+from histogenesis.sampling.solvers import SAMPLERS, evaluations, sample, stages
 
 MEAN, STD = 0.7, 0.5
 

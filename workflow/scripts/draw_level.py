@@ -22,7 +22,7 @@ from histogenesis.canvas.tilewise import Painter, TileDrawing
 from histogenesis.core.device import computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
-from histogenesis.models.model import load_model
+from histogenesis.models.model import check_learnt, load_model
 from histogenesis.recipe import Level as LevelSection
 from histogenesis.sampling.guidance import guided
 
@@ -43,6 +43,11 @@ def arguments() -> argparse.Namespace:
         "--state", type=Path, required=True, help="folder of the drawing in progress; survives failures"
     )
     parser.add_argument("--key", default="", help="digest of the code: another digest is another drawing")
+    parser.add_argument(
+        "--ladder",
+        default="{}",
+        help="JSON: model -> [level, mpp], ...: all that the recipe draws, checked before anything is",
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--wave", type=int, help="draw this wave only")
@@ -67,6 +72,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_learnt(args.models, json.loads(args.ladder))
     section = LevelSection.model_validate_json(args.options)
     above = Level(args.above) if args.above else None
     plan, background = None, (255, 255, 255)

@@ -14,29 +14,29 @@ from pydantic import TypeAdapter
 
 from histogenesis.core.errors import BadInput
 from histogenesis.models.model import check_fits, load_model
+from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
-
-FILES = ("model.safetensors", "model.json")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="the model's folder in the other run")
+    parser.add_argument("--model", required=True, help="the model's folder in the other run, or a model that ships")
     parser.add_argument(
         "--levels", default="[]", help="JSON list: [a level's section, ratio of the mpp above to its own]"
     )
     parser.add_argument("--out", type=Path, required=True, help="the model's folder in this run")
     args = parser.parse_args()
     try:
-        load_model(args.model)
-        facts = json.loads((args.model / "model.json").read_text())
+        folder = folder_of(args.model)
+        load_model(folder)
+        facts = json.loads((folder / "model.json").read_text())
         for level, ratio in json.loads(args.levels):
-            check_fits(args.model, facts, TypeAdapter(AnyLevel).validate_python(level), args.out.name, ratio)
+            check_fits(folder, facts, TypeAdapter(AnyLevel).validate_python(level), args.out.name, ratio)
     except BadInput as error:
         sys.exit(f"error: {error}")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        shutil.copyfile(args.model / name, args.out / f"{name}.part")
+        shutil.copyfile(folder / name, args.out / f"{name}.part")
         os.replace(args.out / f"{name}.part", args.out / name)
 
 

@@ -21,6 +21,7 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_spread
 from histogenesis.models.samples import SAMPLES, from_noise, kinds
+from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
@@ -95,14 +96,22 @@ def main() -> None:
     options = section.model_dump(mode="json")
     free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
+    start = Start(section.training.start) if section.training.start else None
+    options["training"]["start"] = start.digest if start else None  # what it is, and not where it lies
     digest = blake2b(
         f"{canonical(options)} {patches.digest} {args.key}{stage_digest}".encode(), digest_size=16
     ).hexdigest()
     state = args.state / digest[:12]
 
-    normalisation = normalisation_of(patches, None if first_stage else section.objective.sigma_data)
+    normalisation = (
+        start.normalisation
+        if start
+        else normalisation_of(patches, None if first_stage else section.objective.sigma_data)
+    )
     torch.manual_seed(section.training.seed)
     model = build_model(section, section.training.crop_px or patches.patch_px, normalisation, classes, first_stage)
+    if start:
+        start.fill(model, section.model_dump(mode="json"), classes)
     seed, draw_sigma = section.training.seed, model.objective.draw_sigma
     seen = {
         "conditions": section.conditions,
@@ -138,6 +147,8 @@ def main() -> None:
     if trainer.rank:
         return
     facts = {"autoencoder": stage_card} if stage_card else {}
+    if start:
+        facts["start"] = {"model": section.training.start, "sha256": start.digest.split(",")[0]}
     if section.objective.kind == "autoencoder":
         some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
         with averaged(trainer):

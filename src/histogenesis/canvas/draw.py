@@ -22,13 +22,14 @@ from histogenesis.canvas.sight import Sight, seen_pictures
 from histogenesis.canvas.space import Latents, Pixels, Window, enlarged
 from histogenesis.canvas.tiling import Drawn, Tile, grid_shift, shifted_grid
 from histogenesis.canvas.waves import overlapping, starts
+from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import NoiseField
 from histogenesis.models.conditions import pictures_of
 from histogenesis.models.model import Normalisation
 from histogenesis.recipe import Level as LevelSection
 from histogenesis.sampling.guidance import scaled
-from histogenesis.sampling.solvers import release_sigma, stages, step_levels
+from histogenesis.sampling.solvers import stages, step_levels
 from histogenesis.sampling.threshold import thresholded
 
 
@@ -64,14 +65,12 @@ class Drawing:
         f = self.space.factor
         self.canvas, self.side = tuple(n // f for n in self.size_px), s.tile_px // f
         self.stride = s.stride_px // f
-        self.stages = stages(**s.sampler.solver, learned=self.learned)
+        try:
+            self.stages = stages(**s.sampler.solver, learned=self.learned, start=s.start and s.start.sigma)
+        except ValueError as error:  # of a model that another run trained
+            raise BadInput(f"level {self.k}: {error}") from None
         self.sigmas = step_levels(self.stages)
-        self.release = 0.0
-        if s.constraint.kind == "null-space":
-            relaxation = s.constraint.relaxation
-            self.release = (
-                release_sigma(self.sigmas, relaxation.steps) if relaxation.sigma is None else relaxation.sigma
-            )
+        self.release = s.constraint.relaxation.sigma if s.constraint.kind == "null-space" else 0.0
         self.sight = None
         if self.above is not None:
             ratio = tuple(mine / other for mine, other in zip(self.size_px, self.above.shape))
@@ -111,8 +110,15 @@ class Drawing:
         if stage and drawn.all():
             return planes.before("x")[(slice(None), *window)]
         noise = sigma * self.noise_in(window)
-        x = planes.before("x")[(slice(None), *window)] if stage else noise
+        x = planes.before("x")[(slice(None), *window)] if stage else self.started(window) + noise
         return np.where(drawn, x, self.background_x + noise)
+
+    def started(self, window: Window) -> np.ndarray | float:
+        """What a level starts from beside noise: the level above, enlarged, in model units (C, h, w); or nothing."""
+        if self.section.start is None:
+            return 0.0
+        seen = torch.from_numpy(self.sight.shown(*window).transpose(2, 0, 1))
+        return self.normalisation.encode(seen).numpy()
 
     def noise_in(self, window: Window, step: int = 0) -> np.ndarray:
         rows, columns = window

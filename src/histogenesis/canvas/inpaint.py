@@ -24,15 +24,18 @@ def sample_held(
     mask: Tensor,
     noise: Noise,
     resample: int = 1,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Draw pictures whose pixels under `mask` are those of `known`, exactly.
 
     known (B, 3, H, W), mask (B, 1, H, W) bool; `denoise(x, stage)` estimates the clean pictures; `noise(purpose, step, draw)`
     is standard normal, of known's shape, a different one for each purpose: `fresh` (the start, and what a stochastic
-    sampler adds), `held` (on the known pixels), `back` (between two takes of a step).
+    sampler adds), `held` (on the known pixels), `back` (between two takes of a step). `start`: clean pictures that the drawing
+    begins from, noised; None: noise alone.
     """
     levels = [*(stage.sigma for stage in stage_list[1:]), 0.0]  # that x has reached after each stage
-    x = hold(noise("fresh", 0, 0) * stage_list[0].sigma, known, mask, stage_list[0].sigma, noise, 0, 0)
+    x = noise("fresh", 0, 0) * stage_list[0].sigma
+    x = hold(x if start is None else start + x, known, mask, stage_list[0].sigma, noise, 0, 0)
     memory = None
     for step, group in groupby(enumerate(stage_list), key=lambda one: one[1].step):
         numbered = list(group)

@@ -54,6 +54,19 @@ class Sight:
             seen = seen.take(low, axis) * (1 - share) + seen.take(high, axis) * share
         return np.floor(seen + 0.5).astype(np.uint8)
 
+    def shown(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of this level's canvas as the level above shows it: uint8 (h, w, 3).
+
+        At a whole-numbered ratio each pixel is repeated, which is A+ y; at others it is bilinear.
+        """
+        if any(ratio != int(ratio) for ratio in self.ratio):
+            return self.enlarged(rows, columns)
+        f_y, f_x = map(int, self.ratio)
+        y, x = rows.start // f_y, columns.start // f_x
+        seen = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
+        seen = seen.repeat(f_y, axis=0).repeat(f_x, axis=1)[rows.start - f_y * y :, columns.start - f_x * x :]
+        return seen[: rows.stop - rows.start, : columns.stop - columns.start]
+
     def under(self, tile: Tile) -> np.ndarray:
         """All whole or partial px of the level above that lie under a tile: uint8 (h, w, 3), not empty."""
         parts = []

@@ -32,7 +32,7 @@ from histogenesis.models.model import Normalisation
 from histogenesis.recipe import Level as LevelSection
 from histogenesis.recipe import Smaller
 from histogenesis.sampling.guidance import scaled
-from histogenesis.sampling.solvers import Stage, release_sigma, stages, step_levels
+from histogenesis.sampling.solvers import Stage, stages, step_levels
 from histogenesis.sampling.threshold import thresholded
 
 THREADS = ThreadPoolExecutor()  # make noise while a GPU works; NumPy lets them run at the same time
@@ -77,7 +77,10 @@ class TileDrawing:
             ratio = tuple(mine / other for mine, other in zip(self.size_px, self.above.shape))
             self.sight = Sight(self.above, ratio, self.background)
         self.whites: dict[Place, bool] = {}
-        self.stages = [stages(**n.sampler.solver, learned=p.learned) for n, p in zip(s.networks, self.painters)]
+        start = s.start and s.start.sigma
+        self.stages = [
+            stages(**n.sampler.solver, learned=p.learned, start=start) for n, p in zip(s.networks, self.painters)
+        ]
 
     # ------------------------------------------------------------------ tiles and their files
 
@@ -219,8 +222,11 @@ class TileDrawing:
             denoised = scaled(painter.denoise(x, sigma, mpp, **seen), x, network.sampler, stage.step)
             return constrain(thresholded(denoised, network.sampler.threshold, normalisation), stage)
 
+        start = None
+        if self.section.start:
+            start = tensor([self.sight.shown(*tile.window) for tile in tiles], normalisation).to(device)
         resample = getattr(self.section.joining, "resample", 1)
-        return normalisation.decode(sample_held(denoise, solver, held, whole, noise, resample)).clamp(0, 255)
+        return normalisation.decode(sample_held(denoise, solver, held, whole, noise, resample, start)).clamp(0, 255)
 
     def constraint(
         self, tiles: list[Tile], normalisation: Normalisation, solver: list[Stage]
@@ -228,9 +234,7 @@ class TileDrawing:
         """The null-space projection while it holds; nothing for other constraints."""
         if self.section.constraint.kind != "null-space":
             return lambda denoised, stage: denoised
-        relaxation = self.section.constraint.relaxation
-        sigmas = step_levels(solver)
-        release = release_sigma(sigmas, relaxation.steps) if relaxation.sigma is None else relaxation.sigma
+        sigmas, release = step_levels(solver), self.section.constraint.relaxation.sigma
         y = tensor([self.sight.same(tile) for tile in tiles], normalisation).to(self.device)
         return lambda denoised, stage: project(denoised, y, 2) if sigmas[stage.step] > release else denoised
 

@@ -24,7 +24,7 @@ from histogenesis.models.networks.guided_unet import GuidedUNet
 from histogenesis.models.objectives import SuperResolution, make_objective
 from histogenesis.recipe import Level, UpscaledLevel
 from histogenesis.recipe import Model as ModelSection
-from histogenesis.recipe.fitting import check_network
+from histogenesis.recipe.fitting import check_network, learns
 
 if TYPE_CHECKING:
     from histogenesis.models.batches import Batch
@@ -214,6 +214,7 @@ def save_model(
         "conditions": section.conditions,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "sigma_data": normalisation.sigma_data,
+        "training_sigmas": training_sigmas(section),
         "parameters": sum(v.numel() for v in weights.values()),
         "section": section.model_dump(mode="json"),
         **facts,
@@ -221,6 +222,11 @@ def save_model(
     (folder / "model.json.part").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     for name in ("model.safetensors", "model.json"):
         os.replace(folder / f"{name}.part", folder / name)
+
+
+def training_sigmas(section: ModelSection) -> list[float | None]:
+    """The least and the largest noise level that a model learns; null for no bound."""
+    return list(make_objective(section.objective).trained) if section.denoises else [None, None]
 
 
 def load_model(folder: Path, device: str = "cpu", precision: str = "fp32") -> Denoiser | Upscaler:
@@ -254,6 +260,25 @@ def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple
     first_stage.network.load_state_dict({k.removeprefix(PREFIX): w for k, w in weights.items() if k.startswith(PREFIX)})
     own = {k: w for k, w in weights.items() if not k.startswith(PREFIX)}
     return (first_stage.eval(), card["latent_spread"]), own
+
+
+def check_learnt(models: Path, asked: dict[str, list[tuple[int, float]]]) -> None:
+    """Raise BadInput where a model of a run has not learnt an mpp at which it is to draw; those not trained yet are left out.
+
+    models: the folder of the run's models. asked: model -> (level, mpp), ... A recipe may ask for patches that no slide could
+    give, as where all are smaller than a patch: what a model has seen is in its file.
+    """
+    for name, levels in asked.items():
+        try:
+            learnt = json.loads((models / name / "model.json").read_text())["mpps"]
+        except FileNotFoundError:
+            continue
+        unlearnt = [f"{mpp:g} (level {k})" for k, mpp in levels if not learns(mpp, learnt)]
+        if unlearnt:
+            raise BadInput(
+                f"{models / name}: it has learnt mpps {learnt} and never saw {', '.join(unlearnt)}: its slides gave no patches"
+                " there. Use smaller patches, `whole_mpps`, wider slides, or leave that level out"
+            )
 
 
 def check_fits(

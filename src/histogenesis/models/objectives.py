@@ -26,11 +26,19 @@ class Scalings(NamedTuple):
 class EDM:
     """Karras et al. 2022, table 1; Harb et al. 2024, supplement eqs. 24-27."""
 
-    sigmas = None  # it learns every noise level
+    sigmas = None  # it has no schedule of steps
     loss = "mse"
 
-    def __init__(self, sigma_data: float, p_mean: float, p_std: float):
+    def __init__(
+        self,
+        sigma_data: float,
+        p_mean: float,
+        p_std: float,
+        sigma_min: float | None = None,
+        sigma_limit: float | None = None,
+    ):
         self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
+        self.trained = sigma_min, sigma_limit
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = sigma**2 + self.sigma_data**2
@@ -46,8 +54,12 @@ class EDM:
         return 1 / sigma**2 + 1 / self.sigma_data**2
 
     def draw_sigma(self, normal: Tensor) -> Tensor:
-        """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2)."""
-        return torch.exp(normal * self.p_std + self.p_mean)
+        """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2), clamped to the trained range.
+
+        What lies beyond it gathers at its ends: at the upper one every drawing begins.
+        """
+        sigma = torch.exp(normal * self.p_std + self.p_mean)
+        return sigma if self.trained == (None, None) else sigma.clamp(*self.trained)
 
 
 class Prediction:
@@ -60,6 +72,7 @@ class Prediction:
     def __init__(self, kind: str, schedule: str, timesteps: int, min_snr: float | None, loss: str = "mse"):
         self.kind, self.min_snr, self.loss = kind, min_snr, loss
         self.sigmas = schedule_sigmas(schedule, timesteps)
+        self.trained = self.sigmas[0], self.sigmas[-1]
         self.log_sigma = torch.tensor(self.sigmas, dtype=torch.float64).log()
 
     def scalings(self, sigma: Tensor) -> Scalings:
@@ -109,15 +122,7 @@ class SuperResolution:
 def make_objective(section: AnyObjective) -> EDM | Prediction | SuperResolution:
     """The objective of a recipe's section."""
     if section.kind == "edm":
-        return EDM(section.sigma_data, section.p_mean, section.p_std)
+        return EDM(section.sigma_data, section.p_mean, section.p_std, section.sigma_min, section.sigma_limit)
     if section.kind == "super-resolution":
         return SuperResolution()
     return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr, section.loss)
-
-
-def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
-    """`steps` noise levels from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5)."""
-    if steps == 1:
-        return [sigma_max, 0.0]
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return [(high + i / (steps - 1) * (low - high)) ** rho for i in range(steps)] + [0.0]

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
@@ -29,6 +29,9 @@ def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[f
     # A schedule's first noise levels are so high that estimates leave what pictures can be; the threshold keeps them there.
     bounded = learned and not section.autoencoder
     sampler = Sampler(kind="dpmpp-2m", steps=STEPS, threshold=Threshold() if bounded else None)
+    limit = None if learned else denoiser.objective.trained[1]
+    if limit:
+        sampler = sampler.model_copy(update={"sigma_max": limit})
     solver, n = stages(**sampler.solver, learned=learned), options.sample_images
     px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
     side = px // denoiser.factor
@@ -42,8 +45,19 @@ def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[f
             return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
 
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
+        if limit:
+            noise = noise + above(denoiser, checks, mpp, n, px).to(device) / solver[0].sigma
         rows.append(sample(estimate, noise, solver))
     return rows
+
+
+def above(denoiser: Denoiser, checks: Batches, mpp: float, n: int, px: int) -> Tensor:
+    """Held-out patches as a level above shows them (their average over 2 x 2 px, enlarged): (n, channels, h, w).
+
+    A model that has not learnt the highest noise always starts from there, so its samples do.
+    """
+    patches = nearest(checks, mpp, n)[0][..., :px, :px]
+    return denoiser.to_latent(interpolate(avg_pool2d(patches, 2), scale_factor=2.0))
 
 
 def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:

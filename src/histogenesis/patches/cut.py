@@ -79,7 +79,7 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
     cut = Cut(name, options.size_px, *size_px, slide.mpp, context_ratio=options.context_ratio)
     coords, mpps, shares = [cut.coords], [cut.mpp], [cut.tissue]
     for mpp in options.mpps:
-        served = served_mpp(mpp, slide.mpp)
+        served, how = served_mpp(mpp, slide.mpp), options.placed(mpp)
         side_px = options.size_px * served / slide.mpp
         if is_finer(mpp, slide.mpp):
             cut.skipped[mpp] = f"finer than the slide's {slide.mpp:g} mpp"
@@ -96,16 +96,15 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             size_px,
             options.size_px,
             served,
-            options.min_tissue,
-            options.per_slide,
-            options.placement,
-            seed,
-            name,
+            per_slide=options.per_slide,
+            seed=seed,
+            slide=name,
+            **how,
         )
-        if side_px > min(size_px) + 1e-6 and options.placement != "whole":
+        if side_px > min(size_px) + 1e-6 and how["placement"] != "whole":
             cut.skipped[mpp] = f"the slide is smaller than a patch ({side_px:.0f} px of its own)"
         elif not len(placed):
-            cut.skipped[mpp] = f"no place has {options.min_tissue:.0%} tissue"
+            cut.skipped[mpp] = f"no place has {how['min_tissue']:.0%} tissue"
         elif options.white is not None:
             kept = [not too_white(slide, tissue, int(x), int(y), options, mpp) for x, y in placed]
             placed, share = placed[kept], share[kept]

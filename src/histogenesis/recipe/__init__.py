@@ -17,6 +17,7 @@ from histogenesis.recipe.composing import (
     NullSpace,
     Relaxation,
     Sampler,
+    Start,
     Threshold,
 )
 from histogenesis.recipe.data import (
@@ -43,6 +44,7 @@ from histogenesis.recipe.drawing import (
     UpscaledLevel,
 )
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
+from histogenesis.recipe.extending import extended, read_recipe
 from histogenesis.recipe.models import (
     EDSR,
     VQF4,
@@ -66,6 +68,7 @@ from histogenesis.recipe.models import (
 )
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
 from histogenesis.recipe.samples import Cell, Samples, Study, Winner
+from histogenesis.recipe.schema import recipe_schema
 
 __all__ = [
     "EDSR",
@@ -120,6 +123,7 @@ __all__ = [
     "Slides",
     "Smaller",
     "Split",
+    "Start",
     "Study",
     "SuperResolution",
     "Synthetic",
@@ -134,6 +138,9 @@ __all__ = [
     "Winner",
     "WinnerModel",
     "canonical",
+    "extended",
     "load_recipe",
     "parse_recipe",
+    "read_recipe",
+    "recipe_schema",
 ]

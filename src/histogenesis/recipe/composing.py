@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from histogenesis.core.sigmas import karras_sigmas
 from histogenesis.recipe.base import Fraction, Section
 
 
@@ -46,9 +47,13 @@ class Sampler(Section):
         """Whether a model's own steps are taken, if it has any."""
         return self.levels == "schedule" or (self.levels is None and self.kind in ("ddim", "ddpm"))
 
+    def step_sigmas(self, start: float | None = None) -> list[float]:
+        """The noise levels at which the steps begin, then 0: of Karras et al., from `start` on where that is given."""
+        return karras_sigmas(self.steps, self.sigma_min, min(self.sigma_max, start or self.sigma_max), self.rho)
+
     @property
     def solver(self) -> dict:
-        """What diffusion.samplers.stages takes."""
+        """What histogenesis.sampling.solvers.stages takes."""
         return self.model_dump(exclude={"threshold", "epsilon_scaling"})
 
     @model_validator(mode="after")
@@ -60,16 +65,35 @@ class Sampler(Section):
 
 
 class Relaxation(Section):
-    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two."""
+    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two.
 
-    steps: int | None = Field(None, ge=0, description="the last r sampler steps run free; 0 is DDNM")
-    sigma: float | None = Field(None, ge=0, description="steps at or below this noise level run free")
+    A level keeps the noise level alone: a number of steps means another one for every sampler.
+    """
+
+    sigma: float | None = Field(
+        None, ge=0, description="steps at or below this noise level run free: 0 is DDNM, 0.2 to 0.3 adds detail"
+    )
+    steps: int | None = Field(
+        None,
+        ge=0,
+        description="the last r sampler steps run free, as the paper counts; it becomes the noise level that it means, and is"
+        " refused where that is above 1, as the level above would then show no more",
+    )
 
     @model_validator(mode="after")
     def one(self):
         if (self.steps is None) == (self.sigma is None):
             raise ValueError("relaxation: give either `steps` or `sigma`")
         return self
+
+
+class Start(Section):
+    """A level begins from the level above, enlarged and noised, and not from noise alone: fewer evaluations are enough."""
+
+    sigma: PositiveFloat = Field(
+        description="the noise level of the first step, 1 to 5 where pictures have a spread of 0.5; the sampler's steps lie"
+        " between this (in place of sigma_max) and sigma_min"
+    )
 
 
 class NoConstraint(Section):
@@ -80,7 +104,7 @@ class NullSpace(Section):
     """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
 
     kind: Literal["null-space"] = "null-space"
-    relaxation: Relaxation = Relaxation(steps=0)
+    relaxation: Relaxation = Relaxation(sigma=0)
 
 
 class LowRes(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
@@ -99,11 +99,29 @@ class PatchSet(SlidePatches):
     placement: Literal["grid", "random", "whole"] = Field(
         "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
     )
+    whole_mpps: list[Mpp] = Field(
+        [],
+        description="of the mpps, those whose one patch is the whole slide, as with `placement: whole`, however little tissue"
+        " it has: what a level 0 of one tile learns from",
+    )
     context_ratio: Annotated[float, Field(gt=1)] | None = Field(
         None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
     )
     white: White | None = Field(None, description="patches that are mostly white are left out")
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
+
+    @model_validator(mode="after")
+    def whole_are_some_of_the_mpps(self):
+        absent = [mpp for mpp in self.whole_mpps if mpp not in self.mpps]
+        if absent:
+            raise ValueError(f"whole_mpps: {absent} are not among the mpps {self.mpps}")
+        return self
+
+    def placed(self, mpp: float) -> dict[str, Any]:
+        """How patches of one mpp are placed: `placement` and `min_tissue` of place_patches."""
+        if mpp in self.whole_mpps:
+            return {"placement": "whole", "min_tissue": 0.0}
+        return {"placement": self.placement, "min_tissue": self.min_tissue}
 
     @property
     def has_labels(self) -> bool:

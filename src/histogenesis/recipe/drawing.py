@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Sampler
-from histogenesis.recipe.fitting import check_drawing
+from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
+from histogenesis.recipe.fitting import check_drawing, released
 
 
 class Smaller(Section):
@@ -34,6 +34,7 @@ class Level(Section):
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
     sampler: Sampler = Sampler()
+    start: Start | None = Field(None, description="default: from noise alone, at the sampler's first noise level")
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
     guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -45,6 +46,15 @@ class Level(Section):
     white: White | None = Field(
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
+
+    @model_validator(mode="after")
+    def keep_the_release_as_a_noise_level(self):
+        relaxation = getattr(self.constraint, "relaxation", None)
+        if relaxation is None or relaxation.steps is None:
+            return self
+        sigma = released(relaxation.steps, self.sampler, self.start)
+        kept = self.constraint.model_copy(update={"relaxation": Relaxation(sigma=sigma)})
+        return self.model_copy(update={"constraint": kept})
 
     @property
     def networks(self) -> list[Smaller]:
@@ -154,6 +164,15 @@ class Synthetic(Section):
     levels: list[AnyLevel] = Field(min_length=1)
     plan: TissuePlan = TissuePlan()
     file: SlideFile = SlideFile()
+
+    @property
+    def drawn_mpps(self) -> dict[str, list[tuple[int, float]]]:
+        """Of each model that draws: the levels' numbers, and the mpp at which it draws their tiles."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for k, level in enumerate(self.levels):
+            for network in level.networks if level.kind == "draw" else []:
+                found.setdefault(network.model, []).append((k, level.mpp * level.tile_px / network.tile_px))
+        return found
 
     @property
     def names(self) -> list[str]:

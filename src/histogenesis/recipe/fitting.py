@@ -7,11 +7,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from histogenesis.core.geometry import same_mpp
+from histogenesis.core.sigmas import release_sigma
 
 if TYPE_CHECKING:
-    from histogenesis.recipe.composing import Sampler
+    from histogenesis.recipe.composing import Sampler, Start
     from histogenesis.recipe.drawing import Level
-    from histogenesis.recipe.models import Model
+    from histogenesis.recipe.models import AnyNetwork, Model
+
+RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
 
 
 def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int] | None) -> None:
@@ -19,12 +22,7 @@ def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: 
 
     size_px, above_px: height and width of this level's canvas and of that above.
     """
-    relaxation = getattr(level.constraint, "relaxation", None)
-    if relaxation and relaxation.steps is not None and relaxation.steps >= level.sampler.steps:
-        raise ValueError(
-            f"{where}: a relaxation of {relaxation.steps} steps frees all {level.sampler.steps} steps; use at most"
-            f" {level.sampler.steps - 1}"
-        )
+    check_start(where, level, above_px)
     if min(size_px) < level.tile_px:
         raise ValueError(
             f"{where}: the canvas {size_px[0]} x {size_px[1]} px is smaller than one tile of {level.tile_px} px"
@@ -37,6 +35,44 @@ def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: 
         check_ratio(where, level, size_px, above_px)
     if level.joining.kind in ("inpaint", "average"):
         check_stride(where, level, size_px)
+
+
+def released(steps: int, sampler: Sampler, start: Start | None) -> float:
+    """The noise level at which the last `steps` steps begin. Raises ValueError where they mean none, or too high a one."""
+    if sampler.on_schedule:
+        raise ValueError(
+            "relaxation: a model's own schedule decides at which noise level a step begins: give `sigma`, 0.2 to 0.3"
+        )
+    sigma = release_sigma(sampler.step_sigmas(start and start.sigma), steps)
+    if sigma > RELEASED_AT_MOST:
+        raise ValueError(
+            f"relaxation: the last {steps} of {sampler.steps} steps begin at sigma {sigma:.3g}, where noise hides all that the"
+            " level above shows, so the level would not follow it: give `sigma` (0.2 to 0.3), or fewer steps"
+        )
+    return sigma
+
+
+def check_start(where: str, level: Level, above_px: tuple[int, int] | None) -> None:
+    """What lies above is noised to no more than the sampler's reach, and a constraint holds for some steps at least."""
+    first = level.sampler.sigma_max
+    if level.start is not None:
+        if above_px is None:
+            raise ValueError(f"{where}: nothing lies above it that it could start from; leave `start` out")
+        if level.cascade:
+            raise ValueError(
+                f"{where}: a cascade's first network draws the tile small, from noise: leave `start` or `cascade` out"
+            )
+        if not level.sampler.sigma_min < level.start.sigma <= first:
+            raise ValueError(
+                f"{where}: start.sigma {level.start.sigma:g} must lie between the sampler's sigma_min"
+                f" {level.sampler.sigma_min:g} and its sigma_max {first:g}"
+            )
+        first = level.start.sigma
+    release = level.constraint.relaxation.sigma if level.constraint.kind == "null-space" else 0.0
+    if release >= first:
+        raise ValueError(
+            f"{where}: a relaxation at sigma {release:g} frees all steps, which begin at {first:g}: use 0.2 to 0.3"
+        )
 
 
 def check_tile_by_tile(where: str, level: Level) -> None:
@@ -116,6 +152,68 @@ def check_steps(sampler: Sampler, model: Model) -> None:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 
+def check_size(px: int, model: Model) -> None:
+    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
+    learnt = model.training.crop_px
+    if learnt and model.attends and px != learnt:
+        raise ValueError(
+            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
+        )
+
+
+def check_noise(sigma: float, model: Model, remedy: str) -> None:
+    """Raises ValueError where drawing would start above the noise that a model learns; the message lacks the model's name."""
+    limit = getattr(model.objective, "sigma_limit", None)
+    if limit and sigma > limit * (1 + 1e-6):
+        raise ValueError(
+            f"learns noise up to sigma {limit:g} (objective.sigma_limit), and would start at {sigma:g}; {remedy}"
+        )
+
+
+def first_sigma(level: Level, n: int) -> float:
+    """The noise at which the n-th network of a level starts."""
+    start = level.start if n == len(level.networks) - 1 else None
+    return start.sigma if start else level.networks[n].sampler.sigma_max
+
+
+def learns(mpp: float, mpps: list[float]) -> bool:
+    """Whether one of the resolutions that a model has learned is this one, within 3 %."""
+    return any(same_mpp(mpp, one) for one in mpps)
+
+
+def check_attention(network: AnyNetwork, size_px: int) -> None:
+    """Raises ValueError where attention is asked for at a size or width that no feature map has, or cannot be split into heads.
+
+    size_px: height and width of what the network learns from, as it is given to it.
+    """
+    asked, there = _attention(network, size_px)
+    absent = [value for value in asked if value not in there]
+    if absent:
+        raise ValueError(
+            f"has attention at {absent} where no feature map is: there are {list(there)}; leave it out or choose among them"
+        )
+    heads = getattr(network, "heads", None)
+    for width in (there[value] for value in asked if network.kind in ("ddpmpp", "classic-unet")):
+        if width % heads:
+            raise ValueError(f"splits {width} channels into {heads} heads, which do not divide them; change `heads`")
+    if network.kind == "ddpmpp" and round(network.channels * network.multipliers[-1]) % heads:
+        width = round(network.channels * network.multipliers[-1])
+        raise ValueError(
+            f"splits the {width} channels of its middle into {heads} heads, which do not divide them; change `heads`"
+        )
+
+
+def _attention(network: AnyNetwork, size_px: int) -> tuple[list[int], dict[int, int]]:
+    """Where a network is asked to attend (feature-map sizes or widths), and those that there are with their channels."""
+    if network.kind == "classic-unet":
+        widths = [network.channels * m for m in network.multipliers]
+        return network.attention_channels, {width: width for width in widths}
+    if network.kind in ("ddpmpp", "guided-unet"):
+        sizes = {size_px >> n: round(network.channels * m) for n, m in enumerate(network.multipliers)}
+        return network.attention_px, sizes
+    return [], {}
+
+
 def check_latent(level: Level, model: Model) -> None:
     """Raises ValueError where a level cannot be drawn in a latent space; the message lacks the model's name."""
     draws = f"draws in the latent space of {model.autoencoder!r}"
@@ -134,6 +232,10 @@ def check_latent(level: Level, model: Model) -> None:
         raise ValueError(
             f"{draws}, where the average of pixels that `null-space` holds means nothing: use `lowres`, `context` or `none`,"
             " or a model of pixels"
+        )
+    if level.start:
+        raise ValueError(
+            f"{draws}, and a latent depends on pixels around it, so that tiles would start apart: no `start`"
         )
     if level.sampler.threshold:
         raise ValueError(f"{draws}: a threshold keeps pictures in their range, and latents have none; leave it out")
@@ -157,6 +259,12 @@ def check_network(
     """
     network, networks = level.networks[n], level.networks
     check_steps(network.sampler, model)
+    check_size(network.tile_px, model)
+    check_noise(
+        first_sigma(level, n),
+        model,
+        "start from the level above at most there (`start: {sigma: ...}`), or set sampler.sigma_max",
+    )
     if model.autoencoder:
         check_latent(level, model)
     if network.tile_px % model.size_multiple_px:
@@ -165,7 +273,7 @@ def check_network(
             f" {model.size_multiple_px}"
         )
     mpp = level.mpp * level.tile_px / network.tile_px
-    if not any(same_mpp(mpp, one) for one in mpps):
+    if not learns(mpp, mpps):
         raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
     factor = network.tile_px // networks[n - 1].tile_px if n else None
     if level.constraint.kind == "lowres":

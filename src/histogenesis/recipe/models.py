@@ -112,8 +112,22 @@ class Objective(Section):
 
     kind: Literal["edm"] = "edm"
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
-    p_mean: float = -1.2
-    p_std: PositiveFloat = 1.2
+    p_mean: float = Field(-1.2, description="mean of ln sigma in training")
+    p_std: PositiveFloat = Field(1.2, description="standard deviation of ln sigma in training")
+    sigma_min: PositiveFloat | None = Field(
+        None, description="training noise is at least this: what would be less, is this; default: no bound"
+    )
+    sigma_limit: PositiveFloat | None = Field(
+        None,
+        description="training noise is at most this: what would be more, is this. For models that always start from a level"
+        " above, noised (`start`): no level may start above it. Default: no bound",
+    )
+
+    @model_validator(mode="after")
+    def rising(self):
+        if self.sigma_min and self.sigma_limit and self.sigma_min >= self.sigma_limit:
+            raise ValueError(f"sigma_min {self.sigma_min:g} is not below sigma_limit {self.sigma_limit:g}")
+        return self
 
 
 class Prediction(Section):
@@ -220,7 +234,14 @@ class Training(Section):
     compile: bool = Field(True, description="torch.compile, on a GPU only")
     augment: bool = Field(True, description="eight flips and rotations")
     crop_px: PositiveInt | None = Field(
-        None, description="a random crop of each patch is learned from: for networks without attention"
+        None,
+        description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size",
+    )
+    start: str | None = Field(
+        None,
+        min_length=1,
+        description="begin with the weights of this model (fine-tuning): the folder of another run's, or the name of one that"
+        " ships; its normalisation is kept",
     )
     seed: int = 1
     checkpoint_every: PositiveInt = 500
@@ -283,8 +304,8 @@ class Model(Section):
             raise ValueError(f"conditions are listed twice: {self.conditions}")
         if ("lowres" in self.conditions) != (self.lowres_factor is not None):
             raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
-        if self.training.crop_px and self.attends:
-            raise ValueError("training.crop_px: a network with self-attention must see whole patches; leave it out")
+        if self.training.start and self.network.kind == "vq-f4":
+            raise ValueError("training.start: an autoencoder starts from published weights: `network: weights:`")
         return self
 
     @property
@@ -326,16 +347,29 @@ class WinnerModel(Section):
 
 
 class TakenModel(Section):
-    """A model that another run has trained: its two files are copied, and nothing is trained."""
+    """A model that another run has trained, or one that ships: its two files are copied, and nothing is trained."""
 
-    path: str = Field(
-        min_length=1, description="its folder, as in results/demo/models/shared; relative to the working directory"
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="its folder, as in results/demo/models/shared; relative to the working directory",
     )
+    pretrained: str | None = Field(None, min_length=1, description="the name of a model that ships: see pretrained/")
+
+    @model_validator(mode="after")
+    def one_of_both(self):
+        if bool(self.path) == bool(self.pretrained):
+            raise ValueError("give either `path` (a folder) or `pretrained` (the name of a model that ships)")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What models.shipped.folder_of finds it by."""
+        return self.path or self.pretrained
 
 
+KINDS_BY_KEY = {"path": "taken", "pretrained": "taken", "winner_of": "winner"}
 AnyModel = Annotated[
     Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
-    Discriminator(
-        lambda v: next((kind for key, kind in (("path", "taken"), ("winner_of", "winner")) if _has(v, key)), "trained")
-    ),
+    Discriminator(lambda v: next((kind for key, kind in KINDS_BY_KEY.items() if _has(v, key)), "trained")),
 ]

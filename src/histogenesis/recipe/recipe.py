@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
 from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
-from histogenesis.recipe.fitting import check_network, check_steps
+from histogenesis.recipe.extending import read_recipe
+from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.samples import Samples, Study
@@ -64,6 +64,10 @@ class Recipe(Section):
                     f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
                     f" {size} px patches do not allow; use a multiple of {deep} px"
                 )
+            try:
+                check_attention(model.network, size // model.latent_px)
+            except ValueError as error:
+                raise ValueError(f"models.{name}: its network {error}") from None
             if "mpp" in model.conditions and not self.patches[model.patches].mpps:
                 raise ValueError(
                     f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
@@ -150,6 +154,8 @@ class Recipe(Section):
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
         try:
             check_steps(samples.sampler, model)
+            check_size(size, model)
+            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
         except ValueError as error:
             raise ValueError(f"{where}: model {samples.model!r} {error}") from None
         if {"lowres", "context"} & set(model.conditions):
@@ -239,11 +245,8 @@ def _key(problem: dict[str, Any], values: Any) -> str:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe from YAML."""
-    values = yaml.safe_load(Path(path).read_text())
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} is not a recipe: it holds no keys")
-    return parse_recipe(values, str(path))
+    """Read a recipe from YAML, with what it extends."""
+    return parse_recipe(read_recipe(path), str(path))
 
 
 def canonical(value: Any) -> str:

@@ -48,9 +48,8 @@ def method_of(recipe: Recipe) -> str:
         if level.kind == "upscale":
             words = level.method.kind
         elif level.constraint.kind == "null-space":
-            steps, sigma = level.constraint.relaxation.steps, level.constraint.relaxation.sigma
-            released = f"r = {steps} of {level.sampler.steps} steps" if sigma is None else f"free below sigma {sigma:g}"
-            words = f"drawn, null-space, {'r = 0' if steps == 0 else released}"
+            sigma = level.constraint.relaxation.sigma
+            words = f"drawn, null-space, {f'free below sigma {sigma:.3g}' if sigma else 'r = 0'}"
         else:
             words = f"drawn, {level.constraint.kind}"
         if level.kind == "draw" and level.tile_by_tile:

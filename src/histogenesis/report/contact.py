@@ -39,18 +39,18 @@ def draw_contact_sheet(
     held-out slides or regions only. Both rows are random places with at least min_tissue, the same for the same seed.
     """
     rng = np.random.default_rng(seed)
-    real = _held_out(Path(patches), Path(splits))
+    real = held_out_patches(Path(patches), Path(splits))
     plan = read_plan(Path(levels_dir) / "plan.png")
     patch_px = real[0][1].patch_px if real else UNKNOWN_PX
     sheet = []
     with ExitStack() as stack:
         for k, file in enumerate([stack.enter_context(file) for file in open_levels(levels_dir)]):
             mpp, image = float(file.attrs["mpp"]), file["image"]
-            shown, name = _real_row(real, mpp, columns, rng)
+            shown, name = real_patches(real, mpp, columns, rng)
             side = min(patch_px, *image.shape[:2])
             corner = (patch_px - side) // 2
             shown = shown[:, corner : corner + side, corner : corner + side]
-            drawn = _synthetic_row(image, plan, side, columns, min_tissue, rng)
+            drawn = synthetic_patches(image, plan, side, columns, min_tissue, rng)
             field = f"{mpp:g} µm/px, {length_text(round(side * mpp, 1))} wide"
             title = f"{field}:  real, held out ({name})" if name else f"{field}:  real, held out"
             note = "" if len(shown) else "no held-out patch of a real slide at this resolution"
@@ -59,7 +59,7 @@ def draw_contact_sheet(
     return _draw(sheet, columns)
 
 
-def _held_out(folder: Path, splits: Path) -> list[tuple[str, PatchCollection]]:
+def held_out_patches(folder: Path, splits: Path) -> list[tuple[str, PatchCollection]]:
     """The collections of all held-out splits that hold patches."""
     found = []
     for split in HELD_OUT:
@@ -70,7 +70,7 @@ def _held_out(folder: Path, splits: Path) -> list[tuple[str, PatchCollection]]:
     return found
 
 
-def _real_row(real, mpp: float, columns: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def real_patches(real, mpp: float, columns: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Random held-out patches at this mpp, from the first split that has any."""
     for split, collection in real:
         at = np.flatnonzero(np.isclose(collection.mpp, mpp, rtol=1e-4))
@@ -80,7 +80,7 @@ def _real_row(real, mpp: float, columns: int, rng: np.random.Generator) -> tuple
     return np.empty((0, 0, 0, 3), np.uint8), ""
 
 
-def _synthetic_row(image, plan, side: int, columns: int, min_tissue: float, rng: np.random.Generator) -> np.ndarray:
+def synthetic_patches(image, plan, side: int, columns: int, min_tissue: float, rng: np.random.Generator) -> np.ndarray:
     """Random places with tissue that do not overlap; fewer than `columns` where the canvas has no room for more."""
     height, width = image.shape[:2]
     corners = np.column_stack(

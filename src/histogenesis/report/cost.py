@@ -73,7 +73,7 @@ def _one_by_one(
 
 def _any_levels(sampler: Sampler) -> list[float]:
     """Noise levels of some schedule: which ones does not change the number of evaluations."""
-    return [float(n) for n in range(1, sampler.steps + 1)]
+    return [1e-6 * n for n in range(1, sampler.steps + 1)]
 
 
 def evaluations(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from histogenesis.models.objectives import karras_sigmas
+from histogenesis.core.sigmas import karras_sigmas
 from histogenesis.models.schedules import spaced
 
 
@@ -43,11 +43,17 @@ def stages(
     variance: str | None = None,
     levels: str | None = None,
     learned: list[float] | None = None,
+    start: float | None = None,
 ) -> list[Stage]:
     """The stages of sampler `kind`. `learned`: the noise levels sigma_1 to sigma_T of the model's schedule, if it has one.
 
-    Raises ValueError where the schedule has fewer steps than are asked for.
+    start: the noise level of the first step, where that is not pure noise. Raises ValueError where the schedule has fewer
+    steps (at or below `start`) than are asked for.
     """
+    if start is not None:
+        sigma_max, learned = min(sigma_max, start), [s for s in learned if s <= start] if learned else learned
+        if learned == []:
+            raise ValueError(f"start: the model has learned no noise level as low as {start:g}")
     if levels is None:
         levels = "schedule" if learned and kind in ON_SCHEDULE else "karras"
     sigmas = noise_levels(steps, sigma_min, sigma_max, rho, levels, learned)
@@ -185,14 +191,3 @@ def step_levels(stage_list: list[Stage]) -> list[float]:
     """The noise level at which each sampler step begins, then 0."""
     first = {stage.step: stage.sigma for stage in reversed(stage_list)}
     return [*(first[step] for step in sorted(first)), 0.0]
-
-
-def release_sigma(sigmas: list[float], last_steps: int) -> float:
-    """The noise level at and below which steps run free, for "the last r steps run free".
-
-    Raises ValueError where r would free every step: then the level would not depend on the one above at all.
-    """
-    steps = len(sigmas) - 1
-    if last_steps >= steps:
-        raise ValueError(f"relaxation of {last_steps} steps frees all {steps} steps; use at most {steps - 1}")
-    return sigmas[steps - last_steps] if last_steps else 0.0
