@@ -37,14 +37,15 @@ rule register_slide:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=each_try(1000),
+        mem_mb=each_try(2000),
         runtime=slide_minutes(1),
     params:
         row=lambda w: canonical(SLIDES[w.slide].model_dump(include={"slide", "path", "mpp", "sha256"})),
         content=lambda w: content(SLIDES[w.slide].path),
+        damaged=f"--max-damaged {RECIPE.slides.max_damaged}",
         stop="--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
         code=code("register_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
+        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir $RUN_DIR {params.damaged} {params.stop} --out {output}'
         " 2>&1 | tee {log}"

@@ -137,10 +137,14 @@ def test_a_good_slide(root_here, good_slide):
         "path": "good.tif",
         "sha256": digest,
         "bytes": good_slide.stat().st_size,
+        "files": 1,
         "mpp": 0.5,
         "width_px": 600,
         "height_px": 400,
         "vendor": "generic-tiff",
+        "facts": {"compression": "DEFLATE", "bits": 8},
+        "damaged": {"probed": 64, "failed": 0},
+        "warnings": [],
         "error": None,
     }
     (root_here / "record.json").write_text(json.dumps(record))
@@ -183,7 +187,7 @@ def test_text_renamed_svs(root_here):
 
 def test_noise_renamed_svs(root_here):
     (root_here / "noise.svs").write_bytes(np.random.default_rng(0).bytes(5000))
-    assert "in no format that OpenSlide reads: convert it" in bad(root_here, "noise.svs")
+    assert "in no format that OpenSlide reads: open it in the program that wrote it" in bad(root_here, "noise.svs")
 
 
 @pytest.mark.parametrize("part", [0.0002, 0.3, 0.5, 0.7, 0.95, 0.999])
@@ -206,18 +210,40 @@ def test_pyramid_cut_off(root_here, tissue_like, part):
 def test_dicom_cut_off(root_here, test_data):
     whole = (test_data / "slides" / "camelyon_level_mpp29.dcm").read_bytes()
     (root_here / "cut.dcm").write_bytes(whole[: len(whole) // 2])
-    assert "copy it again" in bad(root_here, "cut.dcm")
+    assert "places that were tried cannot be decoded" in bad(root_here, "cut.dcm")
 
 
-def test_tile_that_does_not_decode(root_here, good_slide):
+def spoil(path, tiles, data=None):
+    """Tiles of the full resolution that cannot be decoded."""
     import tifffile
 
-    with tifffile.TiffFile(good_slide) as tiff:
-        offset, count = tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0]
-    data = bytearray(good_slide.read_bytes())
-    data[offset : offset + count] = bytes(count)
-    good_slide.write_bytes(data)
-    assert "the tile at pixel (0, 0) cannot be decoded" in bad(root_here, "good.tif")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        places = [(page.dataoffsets[k], page.databytecounts[k]) for k in tiles or range(len(page.dataoffsets))]
+    content = bytearray(path.read_bytes())
+    for offset, count in places:
+        content[offset : offset + count] = bytes(count) if data is None else data(count)
+    path.write_bytes(content)
+
+
+def test_a_tile_that_does_not_decode_is_counted(root_here, good_slide):
+    spoil(good_slide, [0])
+    record = register(SlideRow(slide="a", path="good.tif"))
+    assert record["error"] is None and 1 <= record["damaged"]["failed"] < 6
+    assert "places tried cannot be decoded" in record["warnings"][0] and "good.tif" not in record["warnings"][0]
+
+
+def test_with_too_many_of_them_the_slide_is_set_aside(root_here, good_slide):
+    spoil(good_slide, [])
+    assert "64 of 64 places that were tried cannot be decoded (more than `slides.max_damaged`, 0.1)" in bad(
+        root_here, "good.tif"
+    )
+
+
+def test_a_loop_of_links(root_here):
+    (root_here / "a.svs").symlink_to("b.svs")
+    (root_here / "b.svs").symlink_to("a.svs")
+    assert "is a loop of links" in bad(root_here, "a.svs")
 
 
 def test_no_mpp(root_here, tissue_like):

@@ -54,7 +54,7 @@ class SlideSource:
         side_um = size_px * served_mpp(mpp, self.slide.mpp)  # up to 3 % more than was asked for
         x_um = self.left_um + max(0.0, min(x_um, self.width_um - side_um))
         y_um = self.top_um + max(0.0, min(y_um, self.height_um - side_um))
-        return self.slide.read(x_um / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp)
+        return self.slide.read(x_um / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp, fill=True)
 
 
 class CanvasSource:
@@ -83,7 +83,7 @@ class CanvasSource:
         if same_mpp(mpp, own):
             y, x = (min(round(start / own), n - size_px) for start, n in zip((y_um, x_um), image.shape[:2]))
             return image[y : y + size_px, x : x + size_px]
-        from histogenesis.slides.read import area_average
+        from histogenesis.slides.average import area_average
 
         edges = []
         for start, n in zip((y_um, x_um), image.shape[:2]):

@@ -36,6 +36,10 @@ class Slides(Section):
     on_bad: Literal["set_aside", "stop"] = Field(
         "set_aside", description="a slide that cannot be used is listed in the report, or ends the run"
     )
+    max_damaged: Fraction = Field(
+        0.1,
+        description="places of a slide that may not decode: they are left out and counted; with more, it cannot be used",
+    )
 
 
 class Split(Section):
@@ -91,6 +95,19 @@ class SlidePatches(Section):
         return self
 
 
+class Quality(Section):
+    """What a patch must be like to be kept; the four numbers are columns of the patch set in any case."""
+
+    min_sharpness: float | None = Field(
+        None, ge=0, description="Laplacian over gradient energy: under 0.3 is out of focus"
+    )
+    max_ink: Fraction | None = Field(None, description="share in the colours of pens")
+    max_seam: float | None = Field(
+        None, ge=1, description="steepest straight line over the median one: over 4 is a seam"
+    )
+    min_stain: Fraction | None = Field(None, description="share in a colour that glass has not")
+
+
 class PatchSet(SlidePatches):
     """Patches of one size at stated mpps, from many slides, where there is tissue."""
 
@@ -108,6 +125,7 @@ class PatchSet(SlidePatches):
         None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
     )
     white: White | None = Field(None, description="patches that are mostly white are left out")
+    quality: Quality = Quality()
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
 
     @model_validator(mode="after")

@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.slides.check import check_picture, check_tiff_complete, check_tiles, sha256_of
+from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles, sha256_of
+from histogenesis.slides.files import digest_of_files, files_of_slide
 from histogenesis.slides.fingerprint import fingerprint
-from histogenesis.slides.read import COARSEST_MPP, FINEST_MPP, Slide, check_present, open_slide
+from histogenesis.slides.importing import import_slide
+from histogenesis.slides.plausible import COARSEST_MPP, FINEST_MPP
+from histogenesis.slides.read import Slide, Unreadable, check_present, open_slide
 
 SLIDE_ROOT = "HISTOGENESIS_SLIDE_ROOT"
 
@@ -171,43 +174,72 @@ def slide_path(path: str, run_dir: str | Path | None = None) -> Path:
     return Path(os.environ.get(SLIDE_ROOT) or ".") / path
 
 
-def register(row: SlideRow, run_dir: str | Path | None = None) -> dict:
-    """Check one slide, and describe it: slide, path, sha256, bytes, mpp, width_px, height_px, vendor, error.
+KNOWN = ("sha256", "bytes", "files", "mpp", "width_px", "height_px", "vendor", "facts", "damaged", "fingerprint")
+MAX_DAMAGED = 0.1
+
+
+def register(row: SlideRow, run_dir: str | Path | None = None, max_damaged: float = MAX_DAMAGED) -> dict:
+    """Check one slide, and describe it: slide, path, sha256 and bytes (of all its files), files (their number), mpp, width_px,
+    height_px, vendor, facts (compression, JPEG quality, bits, ICC profile), damaged (`probe_tiles`), fingerprint, warnings,
+    error.
 
     A slide that cannot be used has one line in `error` (file, what is wrong, what to do) and None for what is not known.
+    What no slide reader opens is imported: then `path` is that of the pyramid in `run_dir`, and `imported_from` the table's.
     A read error that may pass (network, permission) is no property of the slide: it rises as OSError.
     """
-    record = dict.fromkeys(("sha256", "bytes", "mpp", "width_px", "height_px", "vendor", "fingerprint", "error"))
-    record = {"slide": row.slide, "path": row.path, **record}
+    record = {"slide": row.slide, "path": row.path, **dict.fromkeys(KNOWN), "warnings": [], "error": None}
     path = Path(row.path)
     try:
         path = slide_path(row.path, run_dir)
         check_present(path)
-        record |= {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        files = files_of_slide(path)
+        record |= {"bytes": sum(file.stat().st_size for file in files), "files": len(files)}
+        record["sha256"] = digest_of_files(files, sha256_of)
         check_tiff_complete(path)
-        if row.sha256 and row.sha256 != record["sha256"]:
+        if row.sha256 and row.sha256 not in (record["sha256"], sha256_of(path) if len(files) > 1 else ""):
             raise BadInput(
                 f"{path}: its sha256 is {record['sha256'][:12]}..., but the slide table says {row.sha256[:12]}...: copy the"
                 " file again, or correct the `sha256` column if it was changed on purpose"
             )
-        with open_slide(path, row.mpp) as slide:
+        with _open_or_import(row, path, run_dir, record) as slide:
             record |= {
                 "width_px": slide.width_px,
                 "height_px": slide.height_px,
                 "vendor": slide.vendor,
                 "mpp": slide.mpp,
+                "facts": slide.facts,
             }
-            check_tiles(slide)
-            check_picture(slide)
-            record["fingerprint"] = fingerprint(slide.overview(max(slide.coarsest_mpp, _small_mpp(slide))))
+            damaged = probe_tiles(slide, max_damaged)
+            picture, warnings = check_picture(slide)
+            record |= {"fingerprint": fingerprint(picture), "damaged": {k: damaged[k] for k in ("probed", "failed")}}
+            record["warnings"] = [*record["warnings"], *slide.warnings, *warnings]
+            if damaged["failed"] or slide.damaged:
+                first = (damaged["first"] or "").removeprefix(f"{path}: ")
+                record["warnings"].append(
+                    f"damaged: {damaged['failed']} of {damaged['probed']} places tried cannot be decoded, and"
+                    f" {len(slide.damaged)} of the overview; they are left out{f' (first: {first})' if first else ''}"
+                )
     except BadInput as error:
         record["error"] = str(error).replace(str(path), row.path)
+    record["warnings"] = [text.replace(str(path), row.path) for text in record["warnings"]]
     return record
 
 
-def _small_mpp(slide: Slide) -> float:
-    """mpp at which a slide's longer side is some 256 px."""
-    return slide.mpp * max(1.0, max(slide.width_px, slide.height_px) / 256)
+def _open_or_import(row: SlideRow, path: Path, run_dir: str | Path | None, record: dict) -> Slide:
+    """The open slide: the file itself, or the pyramid that is made of it."""
+    try:
+        return open_slide(path, row.mpp)
+    except Unreadable as unreadable:
+        if run_dir is None:
+            raise
+        inside = f"imported/{row.slide}.tif"
+        try:
+            what = import_slide(path, Path(run_dir, inside), row.mpp)
+        except BadInput as error:
+            raise (unreadable if "can be imported" in str(error) else error) from None
+        record |= {"path": f"run:{inside}", "imported_from": row.path}
+        record["warnings"].append(f"imported once from {what} into a pyramid of JPEG tiles (quality 90)")
+        return open_slide(Path(run_dir, inside))
 
 
 def open_record(record_json: str | Path, run_dir: str | Path | None = None) -> Slide:

@@ -38,6 +38,20 @@ def stained(lab: np.ndarray, chroma: float = STAINED_CHROMA) -> np.ndarray:
     return np.hypot(lab[..., 1] - glass[1], lab[..., 2] - glass[2]) > chroma
 
 
+def lab_of(picture: np.ndarray) -> np.ndarray:
+    """Lab of uint8 (h, w, 3): float32 (h, w, 3)."""
+    return rgb2lab(picture.astype(np.float32) / 255)
+
+
+def ink_colours(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where Lab colours are those of a pen and of no stain (green, bright red), and where perhaps (blue, black). bool (h, w)"""
+    lightness, a, b = np.moveaxis(lab, -1, 0)
+    chroma = np.hypot(a, b)
+    never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
+    perhaps = ((b < -18) & (a < -0.4 * b)) | ((b < -48) & (a < -0.5 * b)) | ((lightness < 18) & (chroma < 12))
+    return never_a_stain, perhaps
+
+
 def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     """Marks in a pen's colours: green, bright red, blue or black, each over a least area. bool (h, w)
 
@@ -47,8 +61,7 @@ def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     """
     lightness, a, b = np.moveaxis(lab, -1, 0)
     chroma = np.hypot(a, b)
-    never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
-    perhaps = ((b < -18) & (a < -0.4 * b)) | ((b < -48) & (a < -0.5 * b)) | ((lightness < 18) & (chroma < 12))
+    never_a_stain, perhaps = ink_colours(lab)
     smear = ((a < -3) & (chroma > 5)) | ((a > 10) & (b > 4)) | ((lightness < 40) & (chroma < 15))
     least_px = min(MARK_MM2 * 1e6 / mpp**2, MARK_SHARE * tissue.size)
     marks = large_parts(never_a_stain, least_px)
