@@ -99,7 +99,7 @@ class Quality(Section):
     """What a patch must be like to be kept; the four numbers are columns of the patch set in any case."""
 
     min_sharpness: float | None = Field(
-        None, ge=0, description="Laplacian over gradient energy: under 0.3 is out of focus"
+        None, ge=0, description="energy of second over first differences: under 0.2 is out of focus"
     )
     max_ink: Fraction | None = Field(None, description="share in the colours of pens")
     max_seam: float | None = Field(
