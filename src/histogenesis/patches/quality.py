@@ -7,10 +7,11 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import Quality
+from histogenesis.tissue.focus import line_steps, sharpness
 from histogenesis.tissue.stain import ink_colours, lab_of
 
 COLUMNS = ("sharpness", "ink", "seam", "stain")
-LINES = 24  # rows, and columns, of a patch that are looked at
+COLOURS = 24  # pixels along each side of a patch on which colours are judged
 STAINED_CHROMA = 5.0  # distance from glass in (a, b) of Lab
 LIMITS = {  # key of the recipe -> column, whether it is a least, what a patch that fails it is called
     "min_sharpness": ("sharpness", True, "not sharp"),
@@ -23,26 +24,19 @@ LIMITS = {  # key of the recipe -> column, whether it is a least, what a patch t
 def quality_of(patch: np.ndarray, background: np.ndarray) -> tuple[float, float, float, float]:
     """(sharpness, ink, seam, stain) of a patch, uint8 (p, p, 3); background: the glass's colour, uint8 (3,).
 
-    sharpness: energy of the second differences of green over that of the first, along some LINES rows and columns: 3 for white
+    sharpness: energy of the second differences of green over that of the first, along some rows and columns: 3 for white
     noise, over 0.5 for cells in focus, under 0.2 out of it, whatever the contrast. ink, stain: shares of the patch in the
     colours of pens, and in a colour that glass has not. seam: the largest step from edge to edge, all in
     one direction as where two fields of a scan meet, over the median such step.
     """
-    green, step = patch[..., 1], max(1, patch.shape[0] // LINES)
-    first = [np.diff(lines.astype(np.int16), axis=1) for lines in (green[::step], green.T[::step])]
-    second = [np.diff(steps, axis=1) for steps in first]
-    sharpness = float(sum(map(_energy, second)) / (sum(map(_energy, first)) + 1.0))
+    green, step = patch[..., 1], max(1, patch.shape[0] // COLOURS)
     seam = max(_steepest(green.sum(axis=axis, dtype=np.uint32) / patch.shape[0]) for axis in (0, 1))
     lab, glass = (
         lab_of(patch[step // 2 :: step, step // 2 :: step]),
         lab_of(np.asarray(background, np.uint8)[None, None])[0, 0],
     )
     stain = float((np.hypot(lab[..., 1] - glass[1], lab[..., 2] - glass[2]) > STAINED_CHROMA).mean())
-    return sharpness, float(ink_colours(lab)[0].mean()), seam, stain
-
-
-def _energy(steps: np.ndarray) -> float:
-    return float((steps.astype(np.float32) ** 2).mean())
+    return sharpness(line_steps(green)), float(ink_colours(lab)[0].mean()), seam, stain
 
 
 def _steepest(means: np.ndarray) -> float:

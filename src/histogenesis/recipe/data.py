@@ -66,7 +66,10 @@ class Gate(Section):
 class Tissue(Section):
     """How tissue is told from background."""
 
-    method: Literal["fesi", "fesi-improved", "histolab", "otsu"] = "fesi"
+    method: Literal["stain", "fesi", "fesi-improved", "histolab", "otsu"] = Field(
+        "stain",
+        description="`stain`: by difference from the slide's own glass; `histolab`: its TissueMask at its own scale",
+    )
     mpp: Mpp = Field(10.0, description="resolution of the mask")
     border_background: bool = Field(True, description="every background part that touches the border is background")
     guard: bool = Field(True, description="refuse to split pure background or a picture that is all tissue")
