@@ -136,7 +136,10 @@ def open_source(path: Path) -> OpenSlideSource | TiffSource:
         return told
     try:
         direct = TiffSource(path, told)
-    except TileError:
+    except TileError as error:
+        if told.vendor == "generic-tiff" and "samples of type" in str(error):  # OpenSlide would make something of them
+            told.close()
+            raise openslide.OpenSlideUnsupportedFormatError(str(error)) from None
         return told
     same = direct.level_dimensions == told.level_dimensions and direct.facts["bits"] == 8
     more = len(direct.level_dimensions) > len(told.level_dimensions) or direct.facts["bits"] > 8
