@@ -27,13 +27,13 @@ rule draw_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(level_section(int(w.k))),
+        options=told("draw_level"),
         level=drawing_params,
         above=above_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -60,14 +60,14 @@ rule draw_wave:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(level_section(int(w.k))),
+        options=told("draw_level"),
         level=drawing_params,
         above=above_params,
         jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -91,16 +91,16 @@ rule upscale_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(LEVELS[int(w.k)]),
-        size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
-        seed=f"--seed {RECIPE.seed}",
+        options=told("upscale_level"),
+        size_px=told("upscale_level", "size_px"),
+        seed=told("upscale_level", "seed"),
         model=lambda w, input: f'--model "$(dirname {input.weights})"' if LEVELS[int(w.k)].model else "",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        cpu_threads=told("upscale_level", "cpu_threads"),
         code=code("upscale_level.py"),
         env=environment("torch"),
     shell:
-        'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
-        " --size-px {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
+        'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options $RECIPE#{params.options:q}'
+        " {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
         " {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
@@ -118,11 +118,11 @@ rule plan_tissue:
         mem_mb=each_try(1000 + 1000e-6 * canvas_pixels(0)),
         runtime=20,
     params:
-        options=canonical(RECIPE.synthetic.plan),
+        options=told("plan_tissue"),
         code=code("plan_tissue.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/plan_tissue.py" --level {input} --options {params.options:q} --mask {output.mask}'
+        'python "$SCRIPTS/plan_tissue.py" --level {input} --options $RECIPE#{params.options:q} --mask {output.mask}'
         " --out {output.plan} 2>&1 | tee {log}"
 
 
@@ -142,10 +142,10 @@ rule stitch_slide:
         mem_mb=each_try(1500 + 0.5e-6 * canvas_pixels(len(LEVELS) - 1)),
         runtime=canvas_minutes(5),
     params:
-        options=canonical(RECIPE.synthetic.file),
-        provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
+        options=told("stitch_slide"),
+        provenance=lambda w: json.dumps({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
         code=code("stitch_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/stitch_slide.py" --level {input} --options {params.options:q}'
+        'python "$SCRIPTS/stitch_slide.py" --level {input} --options $RECIPE#{params.options:q}'
         " --provenance {params.provenance:q} --out {output} 2>&1 | tee {log}"

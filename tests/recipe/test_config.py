@@ -16,6 +16,7 @@ from histogenesis.recipe import (
     parse_recipe,
     recipe_schema,
 )
+from histogenesis.recipe.reference import reference
 
 
 @pytest.fixture
@@ -85,6 +86,26 @@ def test_a_step_count_that_would_make_levels_independent_is_refused(values):
         parse_recipe(values)
 
 
+def test_every_key_and_section_is_described():
+    schema = recipe_schema()
+    sections = {"the recipe": schema, **schema["$defs"]}
+    bare = [name for name, section in sections.items() if not section.get("description")]
+    bare += [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, about in section.get("properties", {}).items()
+        if not about.get("description")
+    ]
+    assert not bare, "give each field a description, and each class a docstring"
+
+
+def test_the_reference_page_is_up_to_date(root):
+    page = (root / "docs/reference.md").read_text()
+    assert page == reference(), "run `histogenesis schema --reference docs/reference.md`"
+    for key in ("`size_px`", "[NullSpace](#nullspace)", "## Training", "`karras`, `schedule`"):
+        assert key in page
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -94,7 +115,7 @@ def test_a_step_count_that_would_make_levels_independent_is_refused(values):
         (
             ("synthetic", "levels", 1, "constraint", "relaxation", "steps"),
             -1,
-            r"  .*levels.1.constraint.relaxation.steps: ",
+            r"  synthetic.levels\[1\].constraint.relaxation.steps: .*, not -1",
         ),
         (("tissue", "metod"), "fesi", "tissue.metod: unknown key"),
         (("tissue", "mpp"), "ten", "tissue.mpp: Input should be a valid number"),
@@ -215,9 +236,9 @@ def test_a_level_may_be_upscaled_and_a_model_taken(values):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ((1, "kind"), "stretch", r"levels.1: no such kind; there are draw, upscale"),
+        ((1, "kind"), "stretch", r"synthetic.levels\[1\]: no such kind; there are draw, upscale"),
         ((1,), UPSCALED | {"mpp": 6}, r"`upscale` wants each level to double; 16.0 -> 6.0"),
-        ((1,), UPSCALED | {"tile_px": 33}, r"levels.1.tile_px: .*multiple of 2"),
+        ((1,), UPSCALED | {"tile_px": 33}, r"synthetic.levels\[1\].tile_px: .*multiple of 2"),
         ((1,), UPSCALED | {"method": {"kind": "edsr", "model": "none"}}, r"levels\[1\]: no model 'none'"),
         (
             (1,),

@@ -9,6 +9,7 @@ from pathlib import Path
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.gate import Counted, gate_data
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import rows_of
 from histogenesis.tissue.files import write_text
 
@@ -17,10 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-dir", type=Path, required=True, help="holds slides/, tissue/, patches/")
     parser.add_argument("--table", help="slides.tsv")
-    parser.add_argument("--phantoms", default="[]", help="the recipe's phantoms, as a JSON list")
-    parser.add_argument("--sets", required=True, help="JSON: patch set -> whether it is cut from slides")
-    parser.add_argument("--needs", required=True, help="JSON: what the recipe asks of its data")
-    parser.add_argument("--limits", required=True, help="the recipe's section `gate`, as JSON")
+    parser.add_argument("--phantoms", type=section_text, default="[]", help="the recipe's phantoms, as a JSON list")
+    parser.add_argument(
+        "--sets", type=section_text, required=True, help="JSON: patch set -> whether it is cut from slides"
+    )
+    parser.add_argument("--needs", type=section_text, required=True, help="JSON: what the recipe asks of its data")
+    parser.add_argument("--limits", type=section_text, required=True, help="the recipe's section `gate`, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="data.json")
     args = parser.parse_args()
     given = config.Slides(table=args.table, phantoms=json.loads(args.phantoms))

@@ -45,7 +45,7 @@ from histogenesis.recipe.drawing import (
     UpscaledLevel,
 )
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
-from histogenesis.recipe.extending import extended, read_recipe
+from histogenesis.recipe.extending import as_yaml, extended, read_recipe
 from histogenesis.recipe.models import (
     EDSR,
     VQF4,
@@ -139,6 +139,7 @@ __all__ = [
     "White",
     "Winner",
     "WinnerModel",
+    "as_yaml",
     "canonical",
     "extended",
     "load_recipe",

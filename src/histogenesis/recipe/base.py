@@ -10,6 +10,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Mpp = Annotated[float, Field(gt=0.01, lt=1000, description="micrometres per pixel")]
+# Marks a key on which no byte of a result depends: changed, it makes nothing run again (identity.py), and holds from then on.
+NO_BYTES = Field(json_schema_extra={"bears_on_bytes": False})
 
 
 class Section(BaseModel):

@@ -7,36 +7,43 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from histogenesis.core.sigmas import karras_sigmas
-from histogenesis.recipe.base import Fraction, Section
+from histogenesis.recipe.base import NO_BYTES, Fraction, Section
 
 
 class Threshold(Section):
     """Estimates of the clean image are kept within what a picture can be, at every evaluation (Saharia et al. 2022)."""
 
-    kind: Literal["static", "dynamic"] = "dynamic"
+    kind: Literal["static", "dynamic"] = Field(
+        "dynamic", description="`static`: cut off at black and white; `dynamic`: scaled by a percentile first"
+    )
     percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
 
 
 class EpsilonScaling(Section):
     """The predicted noise is divided by k t + b, t counting the sampler's steps down to 1 (Ning et al. 2024)."""
 
-    k: float = 0.0
+    k: float = Field(0.0, description="how the divisor grows with the steps that are left; 0 divides by b throughout")
     b: PositiveFloat = Field(1.0, description="1 (with k = 0) changes nothing")
 
 
 class Sampler(Section):
     """Which solver, over which noise levels."""
 
-    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = "heun"
-    steps: PositiveInt = 18
+    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = Field(
+        "heun",
+        description="`heun` (second order, 2 evaluations a step), `dpmpp-2m` (second order, 1), `euler`, `ddim`, `ddpm`",
+    )
+    steps: PositiveInt = Field(18, description="how many steps from noise to picture")
     levels: Literal["karras", "schedule"] | None = Field(
         None,
         description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: the latter for"
         " `ddim` and `ddpm`, if the model has one",
     )
-    sigma_min: PositiveFloat = 0.002
-    sigma_max: PositiveFloat = 80.0
-    rho: PositiveFloat = 7.0
+    sigma_min: PositiveFloat = Field(0.002, description="lowest noise level (`karras`)")
+    sigma_max: PositiveFloat = Field(80.0, description="highest noise level (`karras`)")
+    rho: PositiveFloat = Field(
+        7.0, description="how levels are spread: higher means more of them at low noise (`karras`)"
+    )
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
     epsilon_scaling: EpsilonScaling | None = None
@@ -97,6 +104,8 @@ class Start(Section):
 
 
 class NoConstraint(Section):
+    """The level is drawn as if nothing lay above it."""
+
     kind: Literal["none"] = "none"
 
 
@@ -149,7 +158,9 @@ class Inpaint(Section):
     order: Literal["raster", "checkerboard"] = Field(
         "raster", description="diagonal by diagonal from the top left, as the paper; or four colours, each all at once"
     )
-    jobs: PositiveInt = Field(1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same")
+    jobs: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same"
+    )
 
 
 Constraint = Annotated[NoConstraint | NullSpace | LowRes | Context, Field(discriminator="kind")]

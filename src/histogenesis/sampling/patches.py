@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
-from histogenesis.models.model import Denoiser
-from histogenesis.recipe import Samples
+from histogenesis.models.denoiser import Denoiser
+from histogenesis.models.options import Options
 from histogenesis.sampling.guidance import guided, scaled
 from histogenesis.sampling.solvers import stages
 from histogenesis.sampling.threshold import thresholded
@@ -23,7 +23,7 @@ from histogenesis.sampling.threshold import thresholded
 
 @torch.inference_mode()
 def draw_batch(
-    model: Denoiser, section: Samples, label: str | None, numbers: range, size_px: int, mpp: float, device: str
+    model: Denoiser, section: Options, label: str | None, numbers: range, size_px: int, mpp: float, device: str
 ) -> np.ndarray:
     """Pictures `numbers` of one class: uint8 (n, size_px, size_px, 3). The batch is padded to the recipe's."""
     n, shape = section.batch, (model.channels, *(2 * [size_px // model.factor]))
@@ -48,7 +48,7 @@ def draw_batch(
 
 def draw_patches(
     model: Denoiser,
-    section: Samples,
+    section: Options,
     labels: list[str | None],
     size_px: int,
     mpp: float,
