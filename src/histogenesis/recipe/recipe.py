@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
-from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
+from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
@@ -35,6 +35,7 @@ class Recipe(Section):
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
+    gate: Gate = Gate()
     patches: dict[Name, AnyPatches] = Field(default_factory=dict)
     models: dict[Name, AnyModel] = Field(default_factory=dict)
     synthetic: Synthetic | None = None

@@ -139,7 +139,7 @@ def not_there(path: Path) -> str:
 def check_slides(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding]:
     """Slides that cannot be opened, say no mpp, or are coarser than an mpp that is asked of them."""
     from histogenesis.slides.check import check_tiff_complete
-    from histogenesis.slides.read import check_present, open_slide
+    from histogenesis.slides.read import Unreadable, check_present, open_slide
     from histogenesis.slides.table import slide_path
 
     table = recipe.slides.table or "slides"
@@ -154,6 +154,8 @@ def check_slides(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding]
             check_tiff_complete(path)
             with open_slide(path, row.mpp) as slide:
                 mpps[row.slide] = slide.mpp
+        except Unreadable as error:  # it may still be imported, which is tried when it is registered
+            yield Finding(f"{table}, slide {row.slide}", f"{error} (importing it will be tried)", stops=False)
         except BadInput as error:
             yield Finding(f"{table}, slide {row.slide}", str(error), recipe.slides.on_bad == "stop")
         except OSError as error:
