@@ -51,6 +51,7 @@ evaluation:
   patches: cut
   encoders: [efficientnet-lite0, {name: phikon, file: phikon.pt}]
   utility: {}
+  codec: {quality: 80}
 """
 # Keys that bear on bytes by other ways than a step's words, each with the way.
 OTHERWISE = {
