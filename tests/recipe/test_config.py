@@ -31,6 +31,20 @@ def test_every_recipe_that_we_ship_is_valid(root):
         load_recipe(path)
 
 
+def test_every_recipe_names_the_schema_for_editors(root):
+    recipes = [*(root / "config").glob("**/*.yaml"), root / "docs/tutorial.yaml"]
+    for path in recipes:
+        first = path.read_text().splitlines()[0]
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / named).resolve() == root / "config/recipe.schema.json", f"{path}: {first}"
+
+
+def test_the_tutorials_recipe_is_one_and_small(root):
+    recipe = load_recipe(root / "docs/tutorial.yaml")
+    assert recipe.models["shared"].training.steps <= 500 and not recipe.slides.table, "ten minutes, and no data"
+    assert 'docs/tutorial.yaml"' in (root / "docs/tutorial.md").read_text(), "the page shows the file itself"
+
+
 def test_the_schema_is_up_to_date(root):
     shipped = json.loads((root / "config/recipe.schema.json").read_text())
     assert shipped == recipe_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"

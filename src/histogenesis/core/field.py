@@ -81,9 +81,9 @@ class NoiseField:
             return self._at(y, x, step, draw).movedim(0, 1)
         out = torch.empty(self.channels, len(corner), height, width)
         rows = max(1, POINTS // width)
-        for b in range(len(corner)):
+        for n in range(len(corner)):
             for top in range(0, height, rows):
-                out[:, b, top : top + rows] = self._at(y[b, top : top + rows], x[b], step, draw)
+                out[:, n, top : top + rows] = self._at(y[n, top : top + rows], x[n], step, draw)
         return out.movedim(0, 1)
 
     def _at(self, y: Tensor, x: Tensor, step: int, draw: int) -> Tensor:

@@ -45,7 +45,7 @@ def released(steps: int, sampler: Sampler, start: Start | None) -> float:
         raise ValueError(
             "relaxation: a model's own schedule decides at which noise level a step begins: give `sigma`, 0.2 to 0.3"
         )
-    sigma = release_sigma(sampler.step_sigmas(start and start.sigma), steps)
+    sigma = release_sigma(sampler.step_sigmas(start.sigma if start else None), steps)
     if sigma > RELEASED_AT_MOST:
         raise ValueError(
             f"relaxation: the last {steps} of {sampler.steps} steps begin at sigma {sigma:.3g}, where noise hides all that the"

@@ -28,7 +28,7 @@ IDENTITY = re.compile(r"(?P<place>[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)(?:\[(?P<
 def bears_on_bytes(section: type, name: str) -> bool:
     """Whether a key says that results depend on it; it does unless it says otherwise."""
     extra = keys_of(section)[name].json_schema_extra
-    return not isinstance(extra, dict) or extra.get("bears_on_bytes", True)
+    return not isinstance(extra, dict) or bool(extra.get("bears_on_bytes", True))
 
 
 def bearing(value: Any) -> Any:

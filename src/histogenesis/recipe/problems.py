@@ -164,9 +164,7 @@ def expected(problem: Mapping[str, Any]) -> list[str]:
     return listed or (kinds.split(", ") if kinds else [])
 
 
-def put_right(
-    recipe: type[BaseModel], problem: Mapping[str, Any], parts: list[Any], values: dict[str, Any]
-) -> set[str]:
+def put_right(recipe: type[BaseModel], problem: Mapping[str, Any], parts: list[Any], values: Any) -> set[str]:
     """Change `values` so that this problem, at `parts`, is gone; what was left out for it, as paths of named sections."""
     if not parts or place(parts, values) != parts:  # the whole recipe; or left out already
         return set()

@@ -52,9 +52,9 @@ class Recipe(Section):
         for name, model in self.trained_models.items():
             with found:
                 self._check_model(f"models.{name}", model)
-        for name, model in self.winner_models.items():
+        for name, winner in self.winner_models.items():
             with found:
-                self._check_winner(name, model)
+                self._check_winner(name, winner)
         for name, samples in self.samples.items():
             with found:
                 self._check_samples(f"samples.{name}", samples)
@@ -249,6 +249,7 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
     recipe, problems = problems_of(Recipe, expand(values))
     if problems:
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(f"  {problem}" for problem in problems))
+    assert isinstance(recipe, Recipe)
     return recipe
 
 
