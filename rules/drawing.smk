@@ -1,7 +1,7 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
-Level 0 is drawn from its resolution alone, or given: a region of a real slide. The tissue plan is found on it, and says which tiles the finer levels draw. For
-comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by tile may deal each of its waves
+Level 0 is drawn from its resolution alone, or given: a region of a real slide. The tissue plan is found on it, and says which
+tiles the finer levels draw. For comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by tile may deal each of its waves
 out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
 """
 
@@ -27,13 +27,13 @@ rule draw_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(level_section(int(w.k))),
+        options=told("draw_level"),
         level=drawing_params,
         above=above_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -60,14 +60,14 @@ rule draw_wave:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(level_section(int(w.k))),
+        options=told("draw_level"),
         level=drawing_params,
         above=above_params,
         jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options {params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -91,16 +91,16 @@ rule upscale_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(LEVELS[int(w.k)]),
-        size_px=lambda w: " ".join(map(str, RECIPE.synthetic.size_px(int(w.k)))),
-        seed=f"--seed {RECIPE.seed}",
+        options=told("upscale_level"),
+        size_px=told("upscale_level", "size_px"),
+        seed=told("upscale_level", "seed"),
         model=lambda w, input: f'--model "$(dirname {input.weights})"' if LEVELS[int(w.k)].model else "",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        cpu_threads=told("upscale_level", "cpu_threads"),
         code=code("upscale_level.py"),
         env=environment("torch"),
     shell:
-        'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options {params.options:q}'
-        " --size-px {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
+        'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options $RECIPE#{params.options:q}'
+        " {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
         " {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
@@ -121,12 +121,12 @@ rule give_level:
         mem_mb=each_try(2000),
         runtime=30,
     params:
-        options=lambda w: canonical(LEVELS[int(w.k)]),
+        options=told("give_level"),
         code=code("give_level.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/give_level.py" --record {input.record} --run-dir $RUN_DIR --tissue $(dirname {input.tissue})'
-        " --options {params.options:q} --slide {wildcards.slide} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --slide {wildcards.slide} --out {output} 2>&1 | tee {log}"
 
 
 rule plan_tissue:
@@ -143,11 +143,11 @@ rule plan_tissue:
         mem_mb=each_try(1000 + 1000e-6 * canvas_pixels(0)),
         runtime=20,
     params:
-        options=canonical(RECIPE.synthetic.plan),
+        options=told("plan_tissue"),
         code=code("plan_tissue.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/plan_tissue.py" --level {input} --options {params.options:q} --mask {output.mask}'
+        'python "$SCRIPTS/plan_tissue.py" --level {input} --options $RECIPE#{params.options:q} --mask {output.mask}'
         " --out {output.plan} 2>&1 | tee {log}"
 
 
@@ -167,10 +167,10 @@ rule stitch_slide:
         mem_mb=each_try(1500 + 0.5e-6 * canvas_pixels(len(LEVELS) - 1)),
         runtime=canvas_minutes(5),
     params:
-        options=canonical(RECIPE.synthetic.file),
-        provenance=lambda w: canonical({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed} | GIVEN),
+        options=told("stitch_slide"),
+        provenance=lambda w: json.dumps({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed} | GIVEN),
         code=code("stitch_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/stitch_slide.py" --level {input} --options {params.options:q}'
+        'python "$SCRIPTS/stitch_slide.py" --level {input} --options $RECIPE#{params.options:q}'
         " --provenance {params.provenance:q} --out {output} 2>&1 | tee {log}"

@@ -6,7 +6,8 @@ rule measure_coherence:
         levels=levels_of,
         plan=f"{RUN}/synthetic/{{slide}}/plan.png",
     output:
-        f"{RUN}/evaluation/{{slide}}/coherence.json",
+        coherence=f"{RUN}/evaluation/{{slide}}/coherence.json",
+        maps=[f"{RUN}/evaluation/{{slide}}/cross_scale_level{k}.png" for k in range(1, len(LEVELS))],
     log:
         f"{RUN}/logs/measure_coherence/{{slide}}.log",
     benchmark:
@@ -17,13 +18,14 @@ rule measure_coherence:
         mem_mb=each_try(1500),
         runtime=canvas_minutes(10),
     params:
-        options=canonical(RECIPE.evaluation.model_dump(include={"seam_shifts"})),
-        tiles=canonical([level.tiling for level in LEVELS]),
+        options=told("measure_coherence"),
+        tiles=told("measure_coherence", "tiles"),
         code=code("measure_coherence.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_coherence.py" --levels-dir $(dirname {input.plan}) --plan {input.plan}'
-        " --options {params.options:q} --tiles {params.tiles:q} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} --out {output.coherence}"
+        " 2>&1 | tee {log}"
 
 
 rule draw_contact_sheet:
@@ -46,43 +48,15 @@ rule draw_contact_sheet:
         mem_mb=each_try(1500),
         runtime=20,
     params:
-        options=canonical(RECIPE.evaluation.model_dump(include={"contact_sheet"})),
-        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
-        seed=f"--seed {RECIPE.seed}",
+        options=told("draw_contact_sheet"),
+        min_tissue=told("draw_contact_sheet", "min_tissue"),
+        seed=told("draw_contact_sheet", "seed"),
         code=code("draw_contact_sheet.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/draw_contact_sheet.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --levels-dir $(dirname {input.plan}) --options {params.options:q} {params.min_tissue} {params.seed} --out {output}"
+        " --levels-dir $(dirname {input.plan}) --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output}"
         " 2>&1 | tee {log}"
-
-
-rule train_encoder:
-    input:
-        splits=splits_of(finest_patch_set()),
-        patches=patches_of(finest_patch_set()),
-    output:
-        f"{RUN}/evaluation/encoder.safetensors",
-    log:
-        f"{RUN}/logs/train_encoder.log",
-    benchmark:
-        f"{RUN}/benchmarks/train_encoder/encoder.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
-    resources:
-        mem_mb=each_try(evaluation_mb()),
-        runtime=60,
-        gpu=1,
-    params:
-        options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
-        seed=f"--seed {RECIPE.seed}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
-        code=code("train_encoder.py"),
-        env=environment("evaluation"),
-    shell:
-        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
-        " {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule extract_features:
@@ -91,7 +65,6 @@ rule extract_features:
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=lambda w: rules.train_encoder.output if w.encoder == "learned" else [],
     output:
         directory(f"{RUN}/evaluation/features/{{encoder}}"),
     log:
@@ -106,17 +79,16 @@ rule extract_features:
         runtime=120,
         gpu=1,
     params:
-        options=lambda w: sampled_by(w.encoder),
-        learned=lambda w, input: f"--learned {input.learned}" if input.learned else "",
-        weights=lambda w: content(ENCODER_FILES.get(w.encoder)),
-        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
-        seed=f"--seed {RECIPE.seed}",
+        options=told("extract_features"),
+        weights=lambda w: content("encoder", w.encoder),
+        min_tissue=told("extract_features", "min_tissue"),
+        seed=told("extract_features", "seed"),
         code=code("extract_features.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/extract_features.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} {params.learned}"
-        " --options {params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
+        " --synthetic $RUN_DIR/synthetic --encoder {wildcards.encoder} --records $RUN_DIR/slides --run-dir $RUN_DIR"
+        " --options $RECIPE#{params.options:q} {params.min_tissue} {params.seed} --out {output} 2>&1 | tee {log}"
 
 
 rule evaluate_patches:
@@ -125,12 +97,17 @@ rule evaluate_patches:
         patches=patches_of(finest_patch_set()),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
-        learned=rules.train_encoder.output,
+        tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
         memorisation=f"{RUN}/evaluation/memorisation.json",
+        sensitivity=f"{RUN}/evaluation/sensitivity.json",
+        treatment=f"{RUN}/evaluation/treatment.json",
+        condition=f"{RUN}/evaluation/condition.json",
+        evidence=f"{RUN}/evaluation/evidence.json",
+        patches=directory(f"{RUN}/evaluation/evidence"),
         pairs=report(
             f"{RUN}/evaluation/closest_pairs.png",
             caption="../workflow/report/closest_pairs.rst",
@@ -147,15 +124,16 @@ rule evaluate_patches:
         mem_mb=each_try(evaluation_mb()),
         runtime=240,
     params:
-        options=canonical(RECIPE.evaluation.model_dump(mode="json", exclude={"contact_sheet", "seam_shifts"})),
-        tiles=canonical([level.tiling for level in LEVELS]),
-        weights=canonical({name: content(file) for name, file in ENCODER_FILES.items()}),
-        min_tissue=f"--min-tissue {RECIPE.patches[finest_patch_set()].min_tissue}",
-        seed=f"--seed {RECIPE.seed}",
+        options=told("evaluate_patches"),
+        tiles=told("evaluate_patches", "tiles"),
+        weights=" ".join(content("encoder", name) for name in ENCODER_FILES),
+        slides=content_of_slides(),
+        min_tissue=told("evaluate_patches", "min_tissue"),
+        seed=told("evaluate_patches", "seed"),
         code=code("evaluate_patches.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --synthetic $RUN_DIR/synthetic --learned {input.learned} --records $RUN_DIR/slides"
-        " --run-dir $RUN_DIR --options {params.options:q} --tiles {params.tiles:q} {params.min_tissue} {params.seed}"
+        " --synthetic $RUN_DIR/synthetic --records $RUN_DIR/slides"
+        " --run-dir $RUN_DIR --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} {params.min_tissue} {params.seed}"
         " --out $RUN_DIR/evaluation 2>&1 | tee {log}"

@@ -1,7 +1,7 @@
 """Labelled patches: regions drawn on slides -> patches/{set}/{slide}.h5; image files or PatchCamelyon's HDF5 ->
 patches/{set}/{set}.h5 and its own splits.tsv, by group.
 
-The files are no `input:` of rules: their content digest is a parameter, as slides' is.
+The files are no `input:` of rules: a fingerprint of their content is a parameter, as slides' is.
 """
 
 
@@ -27,15 +27,18 @@ rule cut_regions:
         mem_mb=each_try(2000),
         runtime=cutting_minutes,
     params:
-        options=lambda w: canonical(RECIPE.patches[w.patch_set]),
-        regions=lambda w: f"--regions {shlex.quote(SLIDES[w.slide].regions)}" if SLIDES[w.slide].regions else "",
-        content=lambda w: content(SLIDES[w.slide].regions),
-        seed=f"--seed {RECIPE.seed}",
+        options=told("cut_regions"),
+        regions=lambda w, resources: (
+            f"--regions {shlex.quote(SLIDES[w.slide].regions)}" if SLIDES[w.slide].regions else ""
+        ),
+        drawn=lambda w: content("regions", w.slide),
+        content=lambda w: content("slide", w.slide),
+        seed=told("cut_regions", "seed"),
         code=code("cut_regions.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/cut_regions.py" --record {input.record} --run-dir $RUN_DIR {params.regions}'
-        " --options {params.options:q} {params.seed} --out {output.patches} --picture {output.picture}"
+        " --options $RECIPE#{params.options:q} {params.seed} --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
 
 
@@ -54,13 +57,13 @@ rule read_labelled:
         mem_mb=each_try(2000),
         runtime=120,
     params:
-        options=lambda w: canonical(RECIPE.patches[w.patch_set]),
-        content=lambda w: content_of_set(w.patch_set),
-        seed=f"--seed {RECIPE.seed}",
+        options=told("read_labelled"),
+        content=lambda w: content("labelled", w.patch_set),
+        seed=told("read_labelled", "seed"),
         code=code("read_labelled.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/read_labelled.py" --options {params.options:q} {params.seed} --out {output} 2>&1 | tee {log}'
+        'python "$SCRIPTS/read_labelled.py" --options $RECIPE#{params.options:q} {params.seed} --out {output} 2>&1 | tee {log}'
 
 
 rule split_groups:
@@ -78,8 +81,8 @@ rule split_groups:
         mem_mb=each_try(1000),
         runtime=10,
     params:
-        options=canonical(RECIPE.split),
+        options=told("split_groups"),
         code=code("split_groups.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/split_groups.py" --patches {input} --options {params.options:q} --out {output} 2>&1 | tee {log}'
+        'python "$SCRIPTS/split_groups.py" --patches {input} --options $RECIPE#{params.options:q} --out {output} 2>&1 | tee {log}'

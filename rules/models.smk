@@ -19,13 +19,13 @@ rule take_model:
         mem_mb=each_try(TORCH_MB),
         runtime=20,
     params:
-        model=lambda w: f"--model {TAKEN[w.model]}",
-        levels=lambda w: canonical(levels_with(w.model)),
-        content=lambda w: content(TAKEN[w.model]),
+        model=lambda w, resources: f"--model {TAKEN[w.model]}",
+        levels=told("take_model", "levels"),
+        content=lambda w: content("model", w.model),
         code=code("take_model.py"),
         env=environment("torch"),
     shell:
-        'python "$SCRIPTS/take_model.py" {params.model} --levels {params.levels:q} --out $(dirname {output.weights})'
+        'python "$SCRIPTS/take_model.py" {params.model} --levels $RECIPE#{params.levels:q} --out $(dirname {output.weights})'
         " 2>&1 | tee {log}"
 
 
@@ -63,17 +63,17 @@ rule train_model:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=training_gpus,
     params:
-        launch=lambda w: launched_on(training_gpus(w)),
-        options=lambda w: canonical(RECIPE.models[w.model]),
+        launch=lambda w, resources: launched_on(resources.gpu),
+        options=told("train_model"),
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
-        start=lambda w: content(STARTS.get(w.model)),
+        start=lambda w: content("start", w.model),
         state=lambda w: f"{RUN}/state/train/{w.model}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        cpu_threads=told("train_model", "cpu_threads"),
         code=code("train_model.py"),
         env=environment("torch"),
     shell:
-        'exec {params.launch} "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options {params.options:q}'
+        'exec {params.launch} "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options $RECIPE#{params.options:q}'
         " {params.winner} {params.autoencoder} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
@@ -99,8 +99,8 @@ rule measure_reconstruction:
         runtime=60,
         gpu=1,
     params:
-        images=f"--images {RECIPE.evaluation.images}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        images=told("measure_reconstruction", "images"),
+        cpu_threads=told("measure_reconstruction", "cpu_threads"),
         code=code("measure_reconstruction.py"),
         env=environment("evaluation"),
     shell:

@@ -14,16 +14,16 @@ rule split_patients:
         mem_mb=each_try(1000),
         runtime=10,
     params:
-        rows=canonical([SLIDES[s].model_dump(include={"slide", "patient", "split"}) for s in sorted(SLIDES)]),
-        table='--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
-        phantoms=canonical([phantom.model_dump(mode="json") for phantom in RECIPE.slides.phantoms]),
-        options=canonical(RECIPE.split),
+        rows=identity("rows", [[SLIDES[s].slide, SLIDES[s].patient, SLIDES[s].split] for s in sorted(SLIDES)]),
+        table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
+        phantoms=told("split_patients", "phantoms"),
+        options=told("split_patients"),
         name=RECIPE.run,
         code=code("split_patients.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/split_patients.py" {params.table} --phantoms {params.phantoms:q} --records $RUN_DIR/slides'
-        " --run {params.name} --options {params.options:q} --out {output} 2>&1 | tee {log}"
+        'python "$SCRIPTS/split_patients.py" {params.table} --phantoms $RECIPE#{params.phantoms:q} --records $RUN_DIR/slides'
+        " --run {params.name} --options $RECIPE#{params.options:q} --out {output} 2>&1 | tee {log}"
 
 
 rule cut_patches:
@@ -50,13 +50,14 @@ rule cut_patches:
         mem_mb=each_try(2000),
         runtime=cutting_minutes,
     params:
-        options=lambda w: canonical(RECIPE.patches[w.patch_set]),
+        options=told("cut_patches"),
+        content=lambda w: content("slide", w.slide),
         label=lambda w: label_of(w) if RECIPE.patches[w.patch_set].labelled else "",
-        seed=f"--seed {RECIPE.seed}",
+        seed=told("cut_patches", "seed"),
         code=code("cut_patches.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
-        " --tissue $(dirname {input.tissue}) --options {params.options:q} {params.label} {params.seed}"
+        " --tissue $(dirname {input.tissue}) --options $RECIPE#{params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

@@ -9,7 +9,7 @@ rule write_recipe:
     log:
         f"{RUN}/logs/write_recipe.log",
     params:
-        recipe=canonical(RECIPE),
+        recipe=told("write_recipe", "recipe"),
     run:
         Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
 
@@ -17,17 +17,20 @@ rule write_recipe:
 rule write_report:
     input:
         recipe=f"{RUN}/recipe.yaml",
-        splits=[splits_of(name) for name in RECIPE.patches] or f"{RUN}/splits.tsv",
+        splits=[splits_of(name) for name in RECIPE.patches] or ([f"{RUN}/splits.tsv"] if SLIDES else []),
         slides=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         patches=[file for name in RECIPE.patches for file in patches_of(name)],
         models=expand(f"{RUN}/models/{{model}}/model.json", model=RECIPE.models),
         levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
-        coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=SYNTHETIC),
-        evaluation=expand(f"{RUN}/evaluation/{{name}}.json", name=["metrics", "memorisation"] if SYNTHETIC else []),
+        coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED),
+        evaluation=expand(
+            f"{RUN}/evaluation/{{name}}.json",
+            name=["metrics", "memorisation", "condition", "evidence"] if JUDGED else [],
+        ),
         samples=samples_evaluated(),
-        contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=SYNTHETIC),
+        contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=JUDGED),
     output:
         f"{RUN}/report.html",
     log:
@@ -42,3 +45,26 @@ rule write_report:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/write_report.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'
+
+
+rule write_viewer:
+    input:
+        levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
+        synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
+        coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED),
+        evidence=f"{RUN}/evaluation/evidence.json" if JUDGED else [],
+    output:
+        directory(f"{RUN}/viewer"),
+    log:
+        f"{RUN}/logs/write_viewer.log",
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=canvas_minutes(20),
+    params:
+        code=code("write_viewer.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/write_viewer.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'

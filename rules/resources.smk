@@ -71,7 +71,7 @@ def training_gpus(wildcards):
 
 def launched_on(gpus):
     """What starts one process for each GPU of a node."""
-    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+    return "python" if gpus <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
 
 
 def training_mb(wildcards):

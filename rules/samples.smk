@@ -26,43 +26,15 @@ rule draw_samples:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=1,
     params:
-        options=lambda w: canonical(RECIPE.samples[w.samples].model_dump(mode="json", exclude={"compare"})),
+        options=told("draw_samples"),
         state=lambda w: f"{RUN}/state/samples/{w.samples}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        cpu_threads=told("draw_samples", "cpu_threads"),
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
-        " --options {params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
+        " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
-
-
-rule train_set_encoder:
-    input:
-        splits=lambda w: splits_of(w.patch_set),
-        patches=lambda w: patches_of(w.patch_set),
-    output:
-        f"{RUN}/evaluation/encoders/{{patch_set}}.safetensors",
-    log:
-        f"{RUN}/logs/train_set_encoder/{{patch_set}}.log",
-    benchmark:
-        f"{RUN}/benchmarks/train_set_encoder/{{patch_set}}.tsv"
-    conda:
-        "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
-    resources:
-        mem_mb=each_try(2 * TORCH_MB),
-        runtime=60,
-        gpu=1,
-    params:
-        options=canonical(RECIPE.evaluation.model_dump(include={"encoder_steps", "train_images"})),
-        seed=f"--seed {RECIPE.seed}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
-        code=code("train_encoder.py"),
-        env=environment("evaluation"),
-    shell:
-        'python "$SCRIPTS/train_encoder.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --options {params.options:q} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule evaluate_samples:
@@ -70,7 +42,6 @@ rule evaluate_samples:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
         splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
         patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
-        learned=lambda w: f"{RUN}/evaluation/encoders/{RECIPE.compared_with(w.samples)}.safetensors",
     output:
         metrics=f"{RUN}/evaluation/samples/{{samples}}/metrics.json",
         table=f"{RUN}/evaluation/samples/{{samples}}/metrics.csv",
@@ -93,15 +64,15 @@ rule evaluate_samples:
         mem_mb=each_try(2 * TORCH_MB),
         runtime=120,
     params:
-        options=canonical(RECIPE.evaluation.model_dump(mode="json", include=OF_SAMPLES)),
-        weights=canonical({name: content(file) for name, file in ENCODER_FILES.items()}),
-        seed=f"--seed {RECIPE.seed}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        options=told("evaluate_samples"),
+        weights=" ".join(content("encoder", name) for name in ENCODER_FILES),
+        seed=told("evaluate_samples", "seed"),
+        cpu_threads=told("evaluate_samples", "cpu_threads"),
         code=code("evaluate_samples.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_samples.py" --samples {input.samples} --patches "$(dirname {input.patches[0]})"'
-        " --splits {input.splits} --learned {input.learned} --options {params.options:q} {params.seed}"
+        " --splits {input.splits} --options $RECIPE#{params.options:q} {params.seed}"
         " {params.cpu_threads} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 
@@ -129,9 +100,9 @@ rule measure_utility:
         runtime=240,
         gpu=1,
     params:
-        options=utility_options(),
-        seed=f"--seed {RECIPE.seed}",
-        cpu_threads=f"--threads {RECIPE.cpu_threads}",
+        options=told("measure_utility"),
+        seed=told("measure_utility", "seed"),
+        cpu_threads=told("measure_utility", "cpu_threads"),
         code=code("measure_utility.py"),
         env=environment("evaluation"),
     shell:
@@ -161,10 +132,11 @@ rule gather_study:
         mem_mb=each_try(1500),
         runtime=20,
     params:
-        cells=lambda w: canonical([cell.model_dump(mode="json") for cell in RECIPE.study.cells]),
-        winner=lambda w: winner_options(),
+        cells=told("gather_study", "cells"),
+        winner=told("gather_study", "winner"),
+        models=told("gather_study", "models"),
         code=code("gather_study.py"),
         env=environment("evaluation"),
     shell:
-        'python "$SCRIPTS/gather_study.py" --evaluation $RUN_DIR/evaluation/samples --cells {params.cells:q}'
-        " {params.winner} --out $(dirname {output.table}) 2>&1 | tee {log}"
+        'python "$SCRIPTS/gather_study.py" --evaluation $RUN_DIR/evaluation/samples --cells $RECIPE#{params.cells:q}'
+        " --winner $RECIPE#{params.winner:q} --models $RECIPE#{params.models:q} --out $(dirname {output.table}) 2>&1 | tee {log}"

@@ -1,7 +1,7 @@
 """Slides: slides.tsv (and phantoms, which are made here) -> slides/{slide}.json, one checked record a slide.
 
 A slide that cannot be used gets a record that says why, is listed in the report, and yields empty results downstream.
-Slides are no `input:` of rules: their content digest is a parameter, so that copying or touching them reruns nothing.
+Slides are no `input:` of rules: a fingerprint of their content is a parameter, so that copying or touching them reruns nothing.
 """
 
 
@@ -19,11 +19,11 @@ rule make_phantom:
         mem_mb=each_try(2000),
         runtime=slide_minutes(20),
     params:
-        options=lambda w: canonical(PHANTOMS[w.slide].model_dump(mode="json", exclude={"label"})),
+        options=told("make_phantom"),
         code=code("make_phantom.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/make_phantom.py" --options {params.options:q} --slide {output.slide} --mask {output.mask}'
+        'python "$SCRIPTS/make_phantom.py" --options $RECIPE#{params.options:q} --slide {output.slide} --mask {output.mask}'
         " 2>&1 | tee {log}"
 
 
@@ -40,11 +40,11 @@ rule register_slide:
         mem_mb=each_try(1000),
         runtime=slide_minutes(1),
     params:
-        row=lambda w: canonical(SLIDES[w.slide].model_dump(include={"slide", "path", "mpp", "sha256"})),
-        content=lambda w: content(SLIDES[w.slide].path),
-        stop="--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
+        row=lambda w: identity(w.slide, [SLIDES[w.slide].mpp, SLIDES[w.slide].sha256]),
+        stop=lambda w, resources: "--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
+        content=lambda w: content("slide", w.slide),
         code=code("register_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/register_slide.py" --row {params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
+        'python "$SCRIPTS/register_slide.py" --row $RUN_DIR/state/slides.json#{params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
         " 2>&1 | tee {log}"

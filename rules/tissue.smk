@@ -26,11 +26,12 @@ rule segment_tissue:
         mem_mb=each_try(tissue_mb),
         runtime=slide_minutes(1),
     params:
-        options=canonical(RECIPE.tissue),
-        edited=lambda w: f"--edited {shlex.quote(SLIDES[w.slide].tissue)}" if SLIDES[w.slide].tissue else "",
-        content=lambda w: content(SLIDES[w.slide].tissue),
+        options=told("segment_tissue"),
+        edited=lambda w, resources: f"--edited {shlex.quote(SLIDES[w.slide].tissue)}" if SLIDES[w.slide].tissue else "",
+        outline=lambda w: content("tissue", w.slide),
+        content=lambda w: content("slide", w.slide),
         code=code("segment_tissue.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir $RUN_DIR'
-        " --options {params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"

@@ -26,7 +26,8 @@ if workflow.is_main_process:
     compare_versions()
 
 
-onstart:
+def note_version():
+    """When a run starts (start.smk)."""
     if version := this_version():
         MADE_BY.parent.mkdir(parents=True, exist_ok=True)
         MADE_BY.write_text(version + "\n")

@@ -1,13 +1,8 @@
-"""What commands are told of a level, and which jobs draw the waves of one that is drawn tile by tile."""
+"""Which jobs draw the waves of one that is drawn tile by tile."""
 
 import functools
 
 from histogenesis.canvas.plan import plan_of
-
-
-def level_section(k):
-    """A level's section without the number of jobs, which changes no pixel: a drawing goes on with another number."""
-    return LEVELS[k].model_dump(mode="json", exclude={"joining": {"jobs"}})
 
 
 @functools.cache
@@ -44,14 +39,9 @@ def drawing_params(wildcards):
 
     Without the inputs' names: what Snakemake must ask of the inputs is no longer compared with what it was before.
     """
-    k = int(wildcards.k)
-    return " ".join(
-        [
-            f"--slide {wildcards.slide} --k {k}",
-            f"--size-px {' '.join(map(str, RECIPE.synthetic.size_px(k)))} --seed {RECIPE.seed}",
-            f"--state {RUN}/state/draw/{wildcards.slide}/level{k} --threads {RECIPE.cpu_threads}",
-        ]
-    )
+    words = told_of("draw_level", RECIPE, wildcards)
+    level = f"--slide {wildcards.slide} --k {wildcards.k} {words['size_px']} {words['seed']} {words['cpu_threads']}"
+    return f"{level} --state {RUN}/state/draw/{wildcards.slide}/level{wildcards.k}"
 
 
 def above_params(wildcards, input):

@@ -21,7 +21,7 @@ from histogenesis.metrics.encoders.stain_statistics import stain_statistics
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import EncoderFile, Evaluation
 
-OPTIONS = Evaluation(repeats=10, images=60, splits=3)
+OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=30)
 
 
 def blobs(n, seed, size=24, shift=0):
@@ -42,6 +42,7 @@ def thumbnail(images):
     return images[:, ::3, ::3].reshape(len(images), -1).astype(np.float32) / 64
 
 
+REFERENCES = {"patients", "patients_low", "patients_high", "ceilings", "compression", "scale"}
 ENCODERS = [Encoder("stain-statistics", "0", stain_statistics, turned_alike=True), Encoder("thumbnail", "1", thumbnail)]
 
 
@@ -75,7 +76,8 @@ def test_entries(honest):
     }
     names = set()
     for entry in entries:
-        assert keys | {"better", "file", "note"} == set(entry)
+        assert keys | REFERENCES | {"better", "file", "note", "kind", "speaks"} == set(entry)
+        assert set(entry["ceilings"]) == {"phase", "bicubic"}
         assert entry["low"] <= entry["value"] <= entry["high"]
         assert entry["floor_low"] <= entry["floor"] <= entry["floor_high"]
         assert not entry["file"] or (out / entry["file"]).is_file()
@@ -98,6 +100,16 @@ def test_honest_model_is_near_the_floor_and_cleared(honest):
     warned = [e for e in found["metrics"] if e["name"] == "fid" and e["encoder"] == "thumbnail"]
     assert all("KID" in e["note"] for e in warned)  # 192 dimensions from 120 images
     assert Image.open(out / "closest_pairs.png").size[0] > 100
+
+
+def test_every_number_stands_between_a_floor_and_ceilings(honest):
+    """`scale` is 0 at the floor and 1 at phase noise."""
+    _, found = honest
+    for entry in found["metrics"]:
+        if entry["name"] == "kid" and entry["encoder"] == "thumbnail" and entry["mpp"]:
+            expected = (entry["value"] - entry["floor"]) / (entry["ceilings"]["phase"] - entry["floor"])
+            assert entry["scale"] == pytest.approx(expected)
+            assert entry["patients_low"] <= entry["patients"] <= entry["patients_high"]
 
 
 def test_wrong_model_is_beyond_the_floor(tmp_path):
@@ -168,8 +180,8 @@ def test_splits_that_leak(tmp_path):
 
 def test_options():
     with pytest.raises(ValueError, match="at least 2"):
-        Evaluation(encoders=["learned"])
-    options = Evaluation.model_validate({"encoders": ["learned", {"name": "uni", "file": "uni.pt"}]})
+        Evaluation(encoders=["he-network"])
+    options = Evaluation.model_validate({"encoders": ["he-network", {"name": "uni", "file": "uni.pt"}]})
     assert options.encoders[1] == EncoderFile(name="uni", file="uni.pt")
 
 
@@ -233,20 +245,18 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoder_steps":10,"copy_views":false}'
+    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":30,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
-    learned = run_dir / "encoder.safetensors"
-    script(root, "train_encoder.py", *real, "--out", learned)
-    both = [*real, "--synthetic", run_dir / "synthetic", "--learned", learned]
+    both = [*real, "--synthetic", run_dir / "synthetic"]
     out = run_dir / "evaluation"
-    script(root, "extract_features.py", *both, "--encoder", "learned", "--out", out / "features" / "learned")
-    made = {p.name: p.stat().st_mtime_ns for p in (out / "features" / "learned").iterdir()}
-    assert set(made) == {"train.h5", "held_out.h5", "generated.h5"}
+    script(root, "extract_features.py", *both, "--encoder", "he-network", "--out", out / "features" / "he-network")
+    made = {p.name: p.stat().st_mtime_ns for p in (out / "features" / "he-network").iterdir()}
+    assert set(made) == {f"{name}.h5" for name in ("train", "held_out", "generated", "phase", "bicubic", "compression")}
     found = script(root, "evaluate_patches.py", *both, "--out", out)
     assert found.stdout.strip() == json.loads((out / "memorisation.json").read_text())["sentence"]
-    assert made == {p.name: p.stat().st_mtime_ns for p in (out / "features" / "learned").iterdir()}  # taken again
+    assert made == {p.name: p.stat().st_mtime_ns for p in (out / "features" / "he-network").iterdir()}  # taken again
     entries = json.loads((out / "metrics.json").read_text())
-    kid = next(e for e in entries if e["name"] == "kid" and e["encoder"] == "learned" and e["mpp"] == 1)
+    kid = next(e for e in entries if e["name"] == "kid" and e["encoder"] == "he-network" and e["mpp"] == 1)
     assert kid["n_real"] == kid["n_generated"] == 60
     assert any(e["mpp"] == 4 and e["value"] is None and "too few" in e["note"] for e in entries)
     first = (out / "metrics.json").read_bytes(), (out / "memorisation.json").read_bytes()
@@ -258,7 +268,8 @@ def test_scripts_name_what_is_missing(root, run_dir, tmp_path):
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv"]
     found = script(root, "evaluate_patches.py", *real, "--synthetic", tmp_path, "--out", tmp_path, check=False)
     assert found.returncode == 1
-    assert found.stderr.strip().startswith("error: The encoder `learned` is a file that train_encoder.py makes")
-    found = script(root, "train_encoder.py", "--patches", tmp_path, *real[2:], "--out", tmp_path / "e", check=False)
+    assert found.stderr.strip().startswith(f"error: {tmp_path}: no synthetic slide lies there")
+    uni = ["--options", '{"encoders":["he-network",{"name":"uni","file":"absent.pt"}]}']
+    found = script(root, "evaluate_patches.py", *real, *uni, "--synthetic", tmp_path, "--out", tmp_path, check=False)
     assert found.returncode == 1
-    assert found.stderr.startswith("error: ")
+    assert found.stderr.strip().startswith("error: absent.pt: no such encoder file")

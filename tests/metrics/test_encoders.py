@@ -1,20 +1,25 @@
-"""Encoders: the reference resize, checksums, what is missing or gated, the fixed and the learned one, cached features."""
+"""Encoders: the reference resize, checksums, what is missing or gated, those that are always there, cached features."""
 
 import hashlib
 
 import numpy as np
+import onnxruntime
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.distances.intervals import subsample_interval
 from histogenesis.metrics.distances.kernel import mmd2, polynomial
 from histogenesis.metrics.encoders import features
+from histogenesis.metrics.encoders.efficientnet_lite import load_network
 from histogenesis.metrics.encoders.features import ImageSet
-from histogenesis.metrics.encoders.learned import load_encoder, save_encoder, train_encoder
-from histogenesis.metrics.encoders.registry import INCEPTION_SHA256, Encoder, load
+from histogenesis.metrics.encoders.he_network import HeNetwork, stain_pictures, weights_file
+from histogenesis.metrics.encoders.registry import FILELESS, INCEPTION_SHA256, Encoder, load
 from histogenesis.metrics.encoders.resize import pil_float, tf1_bilinear
 from histogenesis.metrics.encoders.stain_statistics import stain_statistics
+from histogenesis.slides.read import open_slide
 
 RNG = np.random.default_rng(2)
 NOISE = RNG.integers(0, 256, (10, 24, 24, 3), dtype=np.uint8)
@@ -115,7 +120,7 @@ def test_missing_gated_and_wrong_files(tmp_path):
         "uni": "gated: accept its licence at https://huggingface.co/MahmoodLab/UNI",
         "dinov2": "facebook/dinov2-base",
         "inception": "inception-2015-12-05.pt",
-        "learned": "train_encoder.py",
+        "midnight-12k": "kaiko-ai/midnight, MIT",
         "unheard-of": "is not known",
     }.items():
         with pytest.raises(BadInput, match=words):
@@ -131,8 +136,6 @@ def test_missing_gated_and_wrong_files(tmp_path):
     (tmp_path / "folder" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="transformers"):
         load("phikon", tmp_path / "folder")
-    with pytest.raises(BadInput, match="not a safetensors file"):
-        load_encoder(tmp_path / "broken.pt")
 
 
 def test_stain_statistics():
@@ -147,35 +150,52 @@ def test_stain_statistics():
         stain_statistics(images[:, :8, :8])
 
 
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    images = np.concatenate([tissue_like(150), tissue_like(150, seed=1)[:, ::2, ::2].repeat(2, 1).repeat(2, 2)])
-    mpp = np.repeat([1.0, 2.0], 150)
-    network, log = train_encoder(images, mpp, steps=100, batch=32, seed=3, progress=False)
-    path = tmp_path_factory.mktemp("learned") / "encoder.safetensors"
-    save_encoder(path, network, log, 3)
-    return path, images, log
+@pytest.mark.parametrize(("picture", "kind"), [("chelsea", {281, 282, 285}), ("coffee", {967})])  # cats; an espresso
+def test_efficientnet_knows_a_cat_from_a_coffee(picture, kind):
+    """The architecture is ours, the weights are not: one wrong padding or activation, and ImageNet's classes are lost."""
+    image = getattr(skimage.data, picture)()
+    side = min(image.shape[:2])
+    top, left = ((n - side) // 2 for n in image.shape[:2])
+    square = pil_float(image[None, top : top + side, left : left + side], 224, 224)
+    with torch.inference_mode():
+        share = load_network()(torch.from_numpy(square).permute(0, 3, 1, 2)).softmax(1)[0]
+    assert set(share.argsort(descending=True)[:2].tolist()) & kind
+    assert sum(share[i] for i in kind) > 0.7
 
 
-def test_learned_encoder_learns(learned):
-    _, _, log = learned
-    assert log["contrast"][-1] < 0.9 * log["contrast"][0]
-    assert log["distortion"][-1] < 0.8 * log["distortion"][0]
+def test_the_he_network_finds_glass_and_answers_as_its_file_does(cmu_slide):
+    """Left is glass, the middle dense tissue; the added output changes none of the others."""
+    with open_slide(cmu_slide) as slide:
+        glass, tissue = slide.read(600, 700, 128, 1.0), slide.read(1300, 900, 128, 1.0)
+    pictures = stain_pictures(np.stack([glass, tissue]))
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    found, features = HeNetwork().run(pictures)
+    assert features.shape == (2, 128)
+    assert found[0, 0].mean() > 0.9 > 0.5 > found[1, 0].mean()
+    session = onnxruntime.InferenceSession(str(weights_file()), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(1 / (1 + np.exp(-session.run(None, {"input": pictures})[0])), found, atol=1e-5)
 
 
-def test_learned_encoder_is_deterministic(learned, tmp_path):
-    _, images, _ = learned
-    for name in ("a", "b"):
-        save_encoder(tmp_path / name, *train_encoder(images[:64], np.ones(64), 6, 16, seed=9, progress=False), 9)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    with pytest.raises(BadInput, match="at least 8"):
-        train_encoder(images[:3], np.ones(3), 5)
+def test_encoders_are_shown_the_mpp_that_they_want():
+    he, cat = load("he-network"), load("efficientnet-lite0")
+    assert [he.shown_px(64, m) for m in (0.5, 1.0, 2.0, 16.0, None)] == [32, 64, 128, 128, 64]
+    assert [cat.shown_px(n, 1.0) for n in (32, 64, 128, 300)] == [128, 128, 128, 300]
+    assert he.shown(64, 0.5) == "he-network sees patches of 64 px resampled to 32 px (1 mpp, made for 1)"
+    assert he.shown(64, 1.0) == ""
+    images = tissue_like(5, 64)
+    halved = np.stack([np.asarray(Image.fromarray(i).resize((32, 32), Image.Resampling.BICUBIC)) for i in images])
+    mpp = np.array([0.5, 1.0, 0.5, 1.0, np.nan])
+    found = features.encode(he, images, batch=2, mpp=mpp)
+    np.testing.assert_allclose(found[[0, 2]], he.encode(halved[[0, 2]]), atol=1e-5)
+    np.testing.assert_allclose(found[[1, 3, 4]], he.encode(images[[1, 3, 4]]), atol=1e-5)
+    assert (he.licence, cat.licence) == ("MIT", "Apache-2.0")
+    assert cat.weights == "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-@pytest.mark.parametrize("name", ["stain-statistics", "learned"])
-def test_built_in_encoders_see_what_is_wrong(name, learned):
+@pytest.mark.parametrize("name", FILELESS)
+def test_built_in_encoders_see_what_is_wrong(name):
     """KID tells restained, blurred and noisy patches from real ones, its interval excluding the floor; good ones hold it."""
-    encoder = load(name, learned[0] if name == "learned" else None)
+    encoder = load(name)
     real, other = (features.encode(encoder, tissue_like(150, seed=s)).astype(float) for s in (10, 11))
 
     def interval(made):
@@ -195,7 +215,7 @@ def test_built_in_encoders_see_what_is_wrong(name, learned):
     assert low < floor < high
 
 
-def test_encode_pads_batches_and_repairs_images(learned):
+def test_encode_pads_batches_and_repairs_images():
     seen = []
 
     def count(images):
@@ -208,7 +228,7 @@ def test_encode_pads_batches_and_repairs_images(learned):
     assert set(seen) == {(4, 24, 24, 3)}
     np.testing.assert_array_equal(out, NOISE.reshape(10, -1)[:, :5])
     assert features.encode(encoder, [NOISE[0, ..., 0], NOISE[1]]).shape == (2, 5)
-    real = load("learned", learned[0])
+    real = load("efficientnet-lite0")
     whole = features.encode(real, NOISE, batch=4)
     np.testing.assert_array_equal(features.encode(real, NOISE[:5], batch=4)[:4], whole[:4])
     with pytest.raises(BadInput, match="NaN"):

@@ -8,10 +8,10 @@ from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
 from histogenesis.models.conditions import low_resolution, noised, pictures_of
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
-from histogenesis.models.samples import from_noise, told_of
 from histogenesis.models.training import Trainer
 from histogenesis.recipe import EfficientUNet as EfficientSection
 from histogenesis.recipe import Model
+from histogenesis.sampling.progress import from_noise, told_of
 
 UNIT = Normalisation.unit()
 EFFICIENT = {"kind": "efficient", "channels": 8, "multipliers": [1, 2], "blocks": [1, 2], "attention": [False, True]}

@@ -9,10 +9,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of
-from histogenesis.models.model import Upscaler, build_model, check_fits, load_model, save_model
+from histogenesis.models.model import Upscaler, build_model, load_model, save_model
 from histogenesis.models.networks.edsr import EDSR
 from histogenesis.models.training import Trainer, averaged, validation_loss
 from histogenesis.recipe import Learned, Level, Model, UpscaledLevel
+from histogenesis.recipe.taken import check_fits
 
 
 class Checks:

@@ -76,7 +76,7 @@ def trained(tmp_path_factory):
     trainer = Trainer(model, section, batches, folder / "state", "digest", "cpu")
     losses = [trainer.train_step([batches.read(step, range(8))]) for step in range(150)]
     assert np.mean(losses[-10:]) < 0.3 * losses[0]
-    spread = latent_spread(model.network.eval(), batches.encoded(patches.read(range(16)), [0] * 16))
+    spread = latent_spread(model.network.eval(), batches.encoded(patches.read(range(16))))
     save_model(folder, trainer.average, section, UNIT, patch_px=16, latent_spread=spread)
     return load_model(folder), spread
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.models.batches import Batch
+from histogenesis.models.batch import Batch
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.models.objectives import EDM
 from histogenesis.recipe import Model

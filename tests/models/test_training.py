@@ -234,5 +234,7 @@ def test_dropout_is_keyed_by_the_sample_and_drops_its_share():
 
 
 def test_the_eight_turns_are_eight():
-    picture = np.arange(27).reshape(3, 3, 3)
-    assert len({turned(picture, n).tobytes() for n in range(8)}) == 8
+    picture = torch.arange(27).reshape(1, 3, 3, 3)
+    found = turned(picture.expand(8, -1, -1, -1), torch.arange(8))
+    wanted = [np.rot90(view, k) for view in (picture[0].numpy(), picture[0].numpy()[:, ::-1]) for k in range(4)]
+    assert {one.numpy().tobytes() for one in found} == {np.ascontiguousarray(one).tobytes() for one in wanted}

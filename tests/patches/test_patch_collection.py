@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.patches import dataset
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.splits import write_splits
 from histogenesis.patches.store import Cut, write_store
@@ -70,11 +69,11 @@ def test_regions_leave_straddlers_out(folder):
     assert held_out.read([0])[0, 5, 5, 0] == 5
 
 
-def test_reading_over_many_files(folder, monkeypatch):
+def test_reading_over_many_files(folder):
     """In any order over slides, with fewer files open at once than there are."""
-    monkeypatch.setattr(dataset, "OPEN_FILES", 1)
     write_splits(folder / "splits.tsv", [entry("a", "train"), entry("b", "train")])
     both = collection(folder)
+    both._reader.open_files = 1
     order = np.random.default_rng(0).permutation(34)
     found = both.read(order)
     assert found[:, 0, 0, 0].tolist() == (order // 17).tolist()
@@ -102,10 +101,10 @@ def test_in_other_processes(folder, start):
     assert patches.read([2])[0, 5, 5, 1] == 2
 
 
-def test_in_threads_and_pickled(folder, monkeypatch):
-    monkeypatch.setattr(dataset, "OPEN_FILES", 1)
+def test_in_threads_and_pickled(folder):
     write_splits(folder / "splits.tsv", [entry("a", "train"), entry("b", "train")])
     patches = pickle.loads(pickle.dumps(collection(folder)))
+    patches._reader.open_files = 1
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda k: patches.read([k, (k + 17) % 34])[:, 5, 5, 1].tolist(), range(34)))
     assert found == [[k % 17] * 2 for k in range(34)]

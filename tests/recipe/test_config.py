@@ -16,6 +16,7 @@ from histogenesis.recipe import (
     parse_recipe,
     recipe_schema,
 )
+from histogenesis.recipe.reference import reference
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_full_recipe_is_the_papers(root):
     assert first.size_px == (512, 512) and first.tile_px == 512 and first.mpp in recipe.patches["main"].whole_mpps
     assert recipe.synthetic.size_px(7) == (65536, 65536)
     in_letter = Relaxation(steps=28)
-    hundred = finer[0].sampler.model_copy(update={"kind": "heun", "steps": 100})
+    hundred = finer[0].sampler.model_copy(update={"kind": "heun", "steps": 100, "sigma_min": 0.002})
     meant = Level.model_validate(
         finer[0].model_dump() | {"sampler": hundred, "start": None, "constraint": NullSpace(relaxation=in_letter)}
     )
@@ -85,6 +86,26 @@ def test_a_step_count_that_would_make_levels_independent_is_refused(values):
         parse_recipe(values)
 
 
+def test_every_key_and_section_is_described():
+    schema = recipe_schema()
+    sections = {"the recipe": schema, **schema["$defs"]}
+    bare = [name for name, section in sections.items() if not section.get("description")]
+    bare += [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, about in section.get("properties", {}).items()
+        if not about.get("description")
+    ]
+    assert not bare, "give each field a description, and each class a docstring"
+
+
+def test_the_reference_page_is_up_to_date(root):
+    page = (root / "docs/reference.md").read_text()
+    assert page == reference(), "run `histogenesis schema --reference docs/reference.md`"
+    for key in ("`size_px`", "[NullSpace](#nullspace)", "## Training", "`karras`, `schedule`"):
+        assert key in page
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -94,7 +115,7 @@ def test_a_step_count_that_would_make_levels_independent_is_refused(values):
         (
             ("synthetic", "levels", 1, "constraint", "relaxation", "steps"),
             -1,
-            r"  .*levels.1.constraint.relaxation.steps: ",
+            r"  synthetic.levels\[1\].constraint.relaxation.steps: .*, not -1",
         ),
         (("tissue", "metod"), "fesi", "tissue.metod: unknown key"),
         (("tissue", "mpp"), "ten", "tissue.mpp: Input should be a valid number"),
@@ -173,6 +194,16 @@ def test_no_level_starts_above_the_noise_that_its_model_learns(values, objective
             parse_recipe(values)
 
 
+def test_a_level_that_starts_from_the_one_above_needs_no_more_noise_than_it_starts_with(values):
+    values["models"]["fine"] = {**values["models"]["shared"], "objective": {"sigma_limit": 5.0}}
+    for level in values["synthetic"]["levels"][1:]:
+        level |= {"model": "fine", "start": {"sigma": 2.0}, "constraint": {"kind": "none"}}
+    parse_recipe(values)
+    values["synthetic"]["levels"][2]["start"] = {"sigma": 6.0}
+    with pytest.raises(RecipeError, match=r"levels\[2\]: model 'fine' learns noise up to sigma 5 .*would start at 6"):
+        parse_recipe(values)
+
+
 def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns(values):
     values["models"]["shared"]["training"]["crop_px"] = 8
     with pytest.raises(
@@ -205,9 +236,9 @@ def test_a_level_may_be_upscaled_and_a_model_taken(values):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ((1, "kind"), "stretch", r"levels.1: no such kind; there are draw, upscale"),
+        ((1, "kind"), "stretch", r"synthetic.levels\[1\]: no such kind; there are draw, upscale"),
         ((1,), UPSCALED | {"mpp": 6}, r"`upscale` wants each level to double; 16.0 -> 6.0"),
-        ((1,), UPSCALED | {"tile_px": 33}, r"levels.1.tile_px: .*multiple of 2"),
+        ((1,), UPSCALED | {"tile_px": 33}, r"synthetic.levels\[1\].tile_px: .*multiple of 2"),
         ((1,), UPSCALED | {"method": {"kind": "edsr", "model": "none"}}, r"levels\[1\]: no model 'none'"),
         (
             (1,),

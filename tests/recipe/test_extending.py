@@ -68,6 +68,13 @@ def test_a_section_of_another_nature_replaces_the_section_whole(write, section, 
     assert found == yaml.safe_load(section)["m"] if expected is None else found["objective"] == expected["objective"]
 
 
+def test_a_model_that_was_taken_may_be_trained(write):
+    write("taken.yaml", "extends: base.yaml\nrun: taken\nmodels: {m: {pretrained: gut}}\n")
+    trained = "{patches: a, training: {steps: 3}}"
+    found = read_recipe(write("own.yaml", f"extends: taken.yaml\nrun: own\nmodels: {{m: {trained}}}\n"))["models"]["m"]
+    assert found == yaml.safe_load(trained)
+
+
 def test_a_chain_is_followed_each_from_its_own_folder(write, tmp_path):
     write("site/middle.yaml", "extends: ../base.yaml\nrun: middle\nseed: 6\n")
     values = read_recipe(write("own.yaml", "extends: site/middle.yaml\nrun: own\n"))

@@ -121,7 +121,7 @@ def write_synthetic(run: Path, name: str, seed: int):
     evaluation = run / "evaluation" / name
     evaluation.mkdir(parents=True)
     tiles = [LevelTiles.model_validate(tile) for tile in TILES]
-    found = measure_coherence(run / "synthetic" / name, run / "synthetic" / name / "plan.png", 100, tiles)
+    found = measure_coherence(run / "synthetic" / name, run / "synthetic" / name / "plan.png", 100, tiles, evaluation)
     (evaluation / "coherence.json").write_text(json.dumps(found))
 
 

@@ -1,4 +1,6 @@
-"""A real SLURM of one node on this machine: munge, accounting, slurmctld and slurmd, with fake GPUs. No systemd.
+"""A real SLURM of two nodes here: munge, accounting, slurmctld and two slurmd, of which one has fake GPUs. No systemd.
+
+The partition `cpu` has the node without GPUs alone, so that a step which asks for one must go to the partition `gpu`.
 
 Everything lies in one folder. The one fixed path is the link /run/slurm/conf, since jobs look for their configuration
 there (the executor plugin takes SLURM_* variables out of their environment). It is taken away again by `stop`.
@@ -22,6 +24,7 @@ CONF_LINK = Path("/run/slurm/conf")
 SITE_CONF = Path("/etc/slurm/slurm.conf")
 PROGRAMS = ["munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "sbatch", "srun", "sacct"]
 START_S = 60
+NODES = ["plain", "withgpus"]
 
 
 def why_not() -> str | None:
@@ -48,8 +51,8 @@ def _program(name: str) -> str | None:
 class Cluster:
     """`with Cluster(folder) as cluster:` gives a running cluster; leaving it ends all of its jobs and daemons."""
 
-    def __init__(self, folder: Path, cpus: int = 16, gpus: int = 4):
-        self.folder, self.cpus, self.gpus = Path(folder), cpus, gpus
+    def __init__(self, folder: Path, cpus: int = 16, gpus: int = 4, min_job_age: int = 600):
+        self.folder, self.cpus, self.gpus, self.min_job_age = Path(folder), cpus, gpus, min_job_age
         self.host = socket.gethostname().split(".")[0]
         self.daemons: list[tuple[str, subprocess.Popen]] = []
 
@@ -101,8 +104,13 @@ class Cluster:
         self._wait("slurmdbd", lambda: _listens(self.ports["slurmdbd"]))
         self.command("sacctmgr", "-i", "add", "cluster", "test")
         self._daemon("slurmctld", "-D", "-c", "-f", str(self.folder / "conf/slurm.conf"))
-        self._daemon("slurmd", "-D", "-f", str(self.folder / "conf/slurm.conf"))
-        self._wait("slurmd", lambda: "idle" in self.command("sinfo", "-h", "-o", "%T", check=False))
+        for node in NODES:
+            self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "conf/slurm.conf"))
+        self._wait("slurmd", self._all_idle)
+
+    def _all_idle(self) -> bool:
+        """Whether every node is up."""
+        return self.command("sinfo", "-h", "-N", "-o", "%T", check=False).split() == ["idle"] * len(NODES)
 
     def stop(self) -> None:
         """End the jobs, then the daemons in reverse order, by their own process ids; take the link away."""
@@ -151,16 +159,49 @@ class Cluster:
             time.sleep(0.05)
 
     def stop_node(self) -> None:
-        """The node dies: its slurmd and all that runs under it are killed at once."""
-        (index,) = [i for i, (name, _) in enumerate(self.daemons) if name == "slurmd"]
+        """The nodes die: each slurmd and all that runs under it are killed at once."""
+        dead = [process for name, process in self.daemons if name == "slurmd"]
+        self.daemons = [(name, process) for name, process in self.daemons if name != "slurmd"]
+        _kill([*(psutil.Process(process.pid) for process in dead), *self._job_processes()])
+        for process in dead:
+            process.wait()
+
+    @contextlib.contextmanager
+    def settings(self, **values: str | int):
+        """Other lines of slurm.conf for a while; the controller is started anew with them."""
+        path = self.folder / "conf/slurm.conf"
+        before = path.read_text()
+        kept = [line for line in before.splitlines() if line.split("=")[0] not in values]
+        path.write_text("\n".join([*(f"{key}={value}" for key, value in values.items()), *kept]) + "\n")
+        self._new_controller()
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self._new_controller()
+
+    def _new_controller(self) -> None:
+        self.stop_controller()
+        self.start_controller()
+        self._wait("slurmctld", self._all_idle)
+
+    def stop_controller(self) -> None:
+        """SLURM does not answer any more; jobs go on."""
+        (index,) = [i for i, (name, _) in enumerate(self.daemons) if name == "slurmctld"]
         _, process = self.daemons.pop(index)
-        _kill([psutil.Process(process.pid), *self._job_processes()])
+        process.kill()
         process.wait()
 
+    def start_controller(self) -> None:
+        """A new slurmctld after `stop_controller`, with what the old one knew."""
+        self._daemon("slurmctld", "-D", "-f", str(self.folder / "conf/slurm.conf"))
+        self._wait("slurmctld", lambda: self.command("sinfo", "-h", check=False).strip())
+
     def start_node(self) -> None:
-        """A new slurmd after `stop_node`."""
-        self._daemon("slurmd", "-D", "-f", str(self.folder / "conf/slurm.conf"))
-        self._wait("slurmd", lambda: "idle" in self.command("sinfo", "-h", "-o", "%T", check=False))
+        """New slurmds after `stop_node`."""
+        for node in NODES:
+            self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "conf/slurm.conf"))
+        self._wait("slurmd", self._all_idle)
 
     def _job_processes(self) -> list[psutil.Process]:
         """Every process of every job (slurmd gives them this cluster's configuration), and the step daemons above them."""
@@ -213,7 +254,7 @@ class Cluster:
     # ------------------------------------------------------------------------------------------------ files
 
     def _write_files(self) -> None:
-        for name in ["conf", "log", "munge", "mariadb", "spool/ctld", "spool/d"]:
+        for name in ["conf", "log", "munge", "mariadb", "spool/ctld", *(f"spool/{node}" for node in NODES)]:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         key = self.folder / "munge/key"
         key.write_bytes(secrets.token_bytes(128))
@@ -221,24 +262,24 @@ class Cluster:
         (self.folder / "munge").chmod(0o755)
         for n in range(self.gpus):
             (self.folder / f"fakegpu{n}").symlink_to("/dev/null")
-        self.ports = dict(zip(["ctld", "d", "slurmdbd", "mariadb"], _free_ports(4), strict=True))
+        self.ports = dict(zip(["ctld", "plain", "withgpus", "slurmdbd", "mariadb"], _free_ports(5), strict=True))
         conf = self.folder / "conf"
+        node = f"NodeHostname={self.host} NodeAddr=127.0.0.1 CPUs={self.cpus} RealMemory=64000"
         (conf / "slurm.conf").write_text(
             f"""ClusterName=test
 SlurmctldHost={self.host}(127.0.0.1)
 SlurmctldPort={self.ports["ctld"]}
-SlurmdPort={self.ports["d"]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
 AuthInfo=socket={self.folder}/munge/socket,cred_expire=5
 StateSaveLocation={self.folder}/spool/ctld
-SlurmdSpoolDir={self.folder}/spool/d
+SlurmdSpoolDir={self.folder}/spool/%n
 SlurmctldPidFile={self.folder}/spool/ctld.pid
-SlurmdPidFile={self.folder}/spool/d.pid
+SlurmdPidFile={self.folder}/spool/%n.pid
 SlurmctldLogFile={self.folder}/log/slurmctld.own
-SlurmdLogFile={self.folder}/log/slurmd.own
+SlurmdLogFile={self.folder}/log/%n.own
 MpiDefault=none
 SwitchType=switch/none
 ProctrackType=proctrack/pgid
@@ -255,7 +296,7 @@ SlurmdParameters=config_overrides
 SlurmctldTimeout=10
 SlurmdTimeout=10
 KillWait=5
-MinJobAge=600
+MinJobAge={self.min_job_age}
 OverTimeLimit=0
 EnforcePartLimits=ALL
 MaxJobCount=20000
@@ -267,13 +308,14 @@ AccountingStoragePort={self.ports["slurmdbd"]}
 AccountingStoragePass={self.folder}/munge/socket
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
-NodeName={self.host} NodeAddr=127.0.0.1 CPUs={self.cpus} RealMemory=64000 Gres=gpu:fake:{self.gpus}
-PartitionName=cpu Nodes={self.host} Default=YES DefMemPerCPU=200 MaxTime=1440
-PartitionName=gpu Nodes={self.host} Default=NO DefMemPerCPU=200 MaxTime=1440
+NodeName=plain {node} Port={self.ports["plain"]}
+NodeName=withgpus {node} Port={self.ports["withgpus"]} Gres=gpu:fake:{self.gpus}
+PartitionName=cpu Nodes=plain Default=YES DefMemPerCPU=200 MaxTime=1440
+PartitionName=gpu Nodes=withgpus Default=NO DefMemPerCPU=200 MaxTime=1440
 """
         )
         (conf / "gres.conf").write_text(
-            f"AutoDetect=off\nNodeName={self.host} Name=gpu Type=fake File={self.folder}/fakegpu[0-{self.gpus - 1}]\n"
+            f"AutoDetect=off\nNodeName=withgpus Name=gpu Type=fake File={self.folder}/fakegpu[0-{self.gpus - 1}]\n"
         )
         (conf / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         dbd = conf / "slurmdbd.conf"

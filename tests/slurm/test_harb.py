@@ -82,7 +82,6 @@ def test_from_slides_to_report(finished):
     [
         ("train_model", "gpu", 1, 240, 1, 4000),
         ("draw_level", "gpu", 1, 240, 1, 4000),
-        ("train_encoder", "gpu", 1, 60, 1, 4000),
         ("extract_features", "gpu", 1, 120, 1, 4000),
         ("evaluate_patches", "cpu", 0, 240, 1, 4000),
         ("stitch_slide", "cpu", 0, 10, 2, 1500),

@@ -13,12 +13,15 @@ rule train_model:
     log: "train.log"
     resources: gpu=1
     shell: "echo $CUDA_VISIBLE_DEVICES > {output} 2> {log}"
+
+
+include: "ROOT/rules/site.smk"
 """
 
 
 @pytest.fixture
 def folder(tmp_path, root):
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.replace("ROOT", str(root)))
     shutil.copytree(root / "slurm", tmp_path / "slurm")
     return tmp_path
 
@@ -30,7 +33,8 @@ def last_job(cluster) -> dict:
 def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, folder):
     """`--profile slurm`, by that name, in the folder that holds it."""
     (folder / "site").mkdir()
-    site = {"default-resources": {"slurm_partition": "'cpu'", "runtime": 33, "mem_mb": 700}}
+    resources = {"slurm_partition": "'cpu'", "gpu_partition": "'gpu'", "runtime": 33, "mem_mb": 700}
+    site = {"default-resources": resources}
     (folder / "site/config.yaml").write_text(yaml.safe_dump(site))
     assert snakemake(folder, profile="slurm").wait(120) == 0, (folder / "snakemake.log").read_text()
     job = last_job(cluster)
@@ -68,7 +72,7 @@ def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, fold
 def test_a_profile_without_partition(cluster, snakemake, folder):
     """SLURM's default partition is taken; where there is none the message says so, with the remedy and the rule."""
     profile = yaml.safe_load((folder / "slurm/config.yaml").read_text())
-    del profile["default-resources"]["slurm_partition"], profile["set-resources"]
+    del profile["default-resources"]["slurm_partition"], profile["default-resources"]["gpu_partition"]
     (folder / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
     assert snakemake(folder, profile="slurm").wait(120) == 0, (folder / "snakemake.log").read_text()
     assert last_job(cluster)["Partition"] == "cpu"

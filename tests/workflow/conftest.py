@@ -38,7 +38,11 @@ class Run:
 
     def planned(self, recipe: str | Path, *arguments: str, **environment: str) -> dict[str, int]:
         """The jobs that a dry run plans: rule -> how many (without `all`)."""
-        text = self.run(recipe, "--dry-run", *arguments, **environment).stdout
+        return self.count(self.run(recipe, "--dry-run", *arguments, **environment).stdout)
+
+    @staticmethod
+    def count(text: str) -> dict[str, int]:
+        """The jobs that what a dry run prints lists: rule -> how many (without `all`)."""
         table = (
             re.findall(r"^(\w+)\s+(\d+)$", text.split("Job stats:")[-1], re.MULTILINE) if "Job stats:" in text else []
         )

@@ -29,7 +29,7 @@ LEVELS = jobs(
 )  # of the finest level
 FINE = jobs(LEVELS, train_model=1, draw_level=2)  # the second model
 COARSE = jobs(LEVELS, train_model=1, draw_level=3, plan_tissue=1)  # the first, and all that is drawn from it
-PATCHES = jobs(COARSE, train_model=1, train_encoder=1)  # of both sets
+PATCHES = jobs(COARSE, train_model=1)  # of both sets
 SLIDE = jobs(PATCHES, REPORT, register_slide=1, split_patients=1, segment_tissue=1, cut_patches=2)
 
 
@@ -125,8 +125,8 @@ CHANGES = {
     "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT)),
     "module metrics/seams": (module("metrics/coherence/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
-        module("report/template.html.j2"),
-        jobs(REPORT, draw_contact_sheet=1),  # whose code lies in the same package
+        module("report/page/template.html.j2"),
+        jobs(REPORT),
     ),
     "a script": (source("workflow/scripts/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "the recipe's classes: a key more": (
@@ -162,17 +162,14 @@ CHANGES = {
     ),
     "recipe: the slide file": (recipe("synthetic.file.quality", 80), jobs(RECIPE, stitch_slide=1)),
     "recipe: tissue": (recipe("tissue.min_area_mm2", 0.01), jobs(RECIPE, PATCHES, segment_tissue=3, cut_patches=6)),
-    "recipe: one patch set": (
-        recipe("patches.fine.per_slide", 19),
-        jobs(RECIPE, FINE, cut_patches=3, train_encoder=1),
-    ),
+    "recipe: one patch set": (recipe("patches.fine.per_slide", 19), jobs(RECIPE, FINE, cut_patches=3)),
     "recipe: the other patch set": (recipe("patches.coarse.per_slide", 19), jobs(RECIPE, COARSE, cut_patches=3)),
     "recipe: the split": (recipe("split.seed", 2), jobs(RECIPE, PATCHES, split_patients=1)),
     "recipe: evaluation, its neighbours": (recipe("evaluation.neighbours", 3), jobs(RECIPE, EVALUATED)),
     "recipe: evaluation, its images": (recipe("evaluation.images", 19), jobs(RECIPE, EVALUATED, extract_features=2)),
-    "recipe: evaluation, its own encoder": (
-        recipe("evaluation.encoder_steps", 4),
-        jobs(RECIPE, EVALUATED, train_encoder=1, extract_features=1),
+    "recipe: evaluation, what encoders must show": (
+        recipe("evaluation.sensitivity_images", 0),
+        jobs(RECIPE, EVALUATED),
     ),
     "recipe: evaluation, the seams": (recipe("evaluation.seam_shifts", 30), jobs(RECIPE, measure_coherence=1)),
     "recipe: evaluation, the contact sheet": (

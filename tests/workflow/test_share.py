@@ -29,7 +29,7 @@ REAL = [
     "results/lab/tissue/a/overlay.png",
     "results/lab/evaluation/closest_pairs.png",
     "results/lab/evaluation/synthetic_001/contact.png",
-    "results/lab/evaluation/features/learned/train.h5",
+    "results/lab/evaluation/features/efficientnet-lite0/train.h5",
 ]
 FIGURE = re.compile(r'<figure>(?:<a href="([^"]*)">)?<img')
 PERSON = {"USER": "dr-somebody", "LOGNAME": "dr-somebody", "HOME": "/home/dr-somebody"}
@@ -156,6 +156,23 @@ def test_no_path_user_or_host_is_in_it(finished_lab, crates, tmp_path, root, kin
     assert not found
 
 
+# What lab.py's slide table says of patients, classes and files, and of the folder in which they lie.
+SECRETS = ["pa", "pb", "benign", "tumour", "a.tif", "b.tif", "drawn/a.geojson"]
+
+
+def told_of(folder: Path) -> set[str]:
+    """Which secrets stand in a file of the crate's results, notes and metadata, as a word; the code is everybody's."""
+    texts = [path.read_bytes().decode(errors="replace") for path in folder.rglob("*")
+             if path.is_file() and "code" not in path.relative_to(folder).parts]  # fmt: skip
+    return {word for word in SECRETS for text in texts if re.search(rf"(?<![\w./-]){re.escape(word)}(?![\w-])", text)}
+
+
+def test_patients_classes_and_files_stay_at_home_unless_asked_for(finished_lab, crates, tmp_path):
+    assert told_of(unpack(crates["public"], tmp_path / "public").folder) == set()
+    share(finished_lab, tmp_path / "named.zip", "--with-names")
+    assert told_of(unpack(tmp_path / "named.zip", tmp_path / "named").folder) == set(SECRETS)
+
+
 def test_a_path_of_this_machine_is_refused(lab, tmp_path):
     record = lab.results / "slides/a.json"
     record.write_text(record.read_text().replace('"a.tif"', json.dumps(str(lab.slides / "a.tif"))))
@@ -206,7 +223,9 @@ def test_each_file_says_how_it_was_made(finished_lab, crates, tmp_path):
         == json.loads((finished_lab.results / "slides/a.json").read_text())["sha256"]
     )
     outputs = {p.relative_to(folder).as_posix() for p in (folder / "results").rglob("*") if p.is_file()}
-    assert outputs - set(made) == {"results/lab/contents.json"}, "each other result has a job that made it"
+    assert outputs - set(made) == {"results/lab/contents.json", "results/lab/left_out.json"}, (
+        "each other result has a job that made it"
+    )
     assert entities["#software/torch"]["softwareVersion"]
 
 

@@ -110,7 +110,7 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
     assert card["autoencoder"]["latent_spread"] > 0 and card["section"]["autoencoder"] == "vq"
     assert json.loads((results / "evaluation/reconstruction/vq.json").read_text())["psnr"]["value"] > 0
     rows = table_of(results)
-    kid = [r for r in rows if (r["samples"], r["metric"], r["encoder"]) == ("main", "kid", "learned")]
+    kid = [r for r in rows if (r["samples"], r["metric"], r["encoder"]) == ("main", "kid", "he-network")]
     assert [(r["combination"], r["class"]) for r in kid] == [
         (s, c) for c in ("all", "normal", "tumour") for s in ("sampler-ddpm", "sampler-eps-scaling")
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from histogenesis import recipe as config
 from histogenesis.patches.cut import cut_slide
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
@@ -14,7 +15,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path, required=True, help="the slide's record.json")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--tissue", type=Path, required=True, help="the slide's tissue folder")
-    parser.add_argument("--options", required=True, help="the recipe's section of this patch set, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, required=True, help="the recipe's section of this patch set, as JSON"
+    )
     parser.add_argument("--label", help="the class of the slide, and so of each patch")
     parser.add_argument("--seed", type=int, default=1, help="of random places")
     parser.add_argument("--out", type=Path, required=True, help="{slide}.h5")

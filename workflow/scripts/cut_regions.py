@@ -7,6 +7,7 @@ from pathlib import Path
 
 from histogenesis.patches.regions import cut_regions
 from histogenesis.recipe import RegionPatches
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import slide_path
 
 
@@ -15,7 +16,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path, required=True, help="the slide's record.json")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--regions", help="GeoJSON, relative to the slide root; without it the slide has no regions")
-    parser.add_argument("--options", required=True, help="the recipe's section of this patch set, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, required=True, help="the recipe's section of this patch set, as JSON"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of random places")
     parser.add_argument("--out", type=Path, required=True, help="{slide}.h5")
     parser.add_argument("--picture", type=Path, required=True, help="where patches were cut, PNG")

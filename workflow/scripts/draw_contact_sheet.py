@@ -10,6 +10,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 from histogenesis.report.contact import draw_contact_sheet
 
 
@@ -18,7 +19,7 @@ def main():
     parser.add_argument("--patches", type=Path, required=True, help="folder of a patch set, one HDF5 file a slide")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
     parser.add_argument("--levels-dir", type=Path, required=True, help="folder of level0.h5, ... and plan.png")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument(
         "--min-tissue", type=float, default=0.1, help="the patch set's: synthetic patches keep to it too"
     )

@@ -21,8 +21,11 @@ from histogenesis.canvas.engine import Bundle, Drawing
 from histogenesis.core.device import check_precision, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
-from histogenesis.models.model import check_learnt, load_model
+from histogenesis.models.model import load_model
 from histogenesis.recipe import Level as LevelSection
+from histogenesis.recipe import canonical
+from histogenesis.recipe.identity import bearing, section_text
+from histogenesis.recipe.taken import check_learnt
 from histogenesis.sampling.guidance import guided
 
 
@@ -30,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", required=True, help="the synthetic slide's name: its noise is keyed by it")
     parser.add_argument("--k", type=int, required=True, help="which level; 0 is the coarsest")
-    parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's level section, as JSON")
     parser.add_argument("--size-px", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--models", type=Path, required=True, help="folder of the run's models")
@@ -82,7 +85,16 @@ def main() -> None:
         background = tuple(json.loads(args.plan.read_text())["background"])
 
     weights = [digest_of(args.models / name / "model.safetensors") for name in section.models]
-    parts = [args.options, *args.size_px, args.seed, args.slide, args.k, *weights, digest_of(args.above), args.key]
+    parts = [
+        canonical(bearing(section)),
+        *args.size_px,
+        args.seed,
+        args.slide,
+        args.k,
+        *weights,
+        digest_of(args.above),
+        args.key,
+    ]
     parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
     if args.wave is None and args.out.exists() and Level(args.out).facts.get("drawing") == digest:

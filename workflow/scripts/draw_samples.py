@@ -19,7 +19,8 @@ from histogenesis.core.geometry import same_mpp
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
 from histogenesis.models.model import load_model
 from histogenesis.patches.store import Cut, write_store
-from histogenesis.recipe import Samples
+from histogenesis.recipe import Samples, canonical
+from histogenesis.recipe.identity import bearing, section_text
 from histogenesis.report.training_pictures import save_sheet
 from histogenesis.sampling.patches import draw_patches
 
@@ -28,7 +29,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the samples, as in the recipe")
     parser.add_argument("--model", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--options", required=True, help="the recipe's section of these samples, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, required=True, help="the recipe's section of these samples, as JSON"
+    )
     parser.add_argument("--state", type=Path, required=True, help="folder of finished batches; survives failures")
     parser.add_argument("--key", default="", help="digest of the code: another digest is another drawing")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
@@ -53,7 +56,7 @@ def main() -> None:
 
     with open(args.model / "model.safetensors", "rb") as file:
         weights = file_digest(file, "sha256").hexdigest()
-    digest = blake2b(json.dumps([args.options, weights, args.key]).encode(), digest_size=16).hexdigest()
+    digest = blake2b(json.dumps([canonical(bearing(section)), weights, args.key]).encode(), digest_size=16).hexdigest()
     stop = StopRequest()
     try:
         state = args.state / digest[:12]

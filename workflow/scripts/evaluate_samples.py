@@ -12,6 +12,7 @@ from histogenesis.evaluation.evaluate_samples import evaluate_samples
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.labelled_sets import collect
 from histogenesis.recipe import Evaluation
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
@@ -21,8 +22,7 @@ def main() -> None:
         "--patches", type=Path, required=True, help="folder of the patch set that they are compared with"
     )
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv of that patch set")
-    parser.add_argument("--learned", type=Path, help="encoder.safetensors of train_encoder.py, for that patch set")
-    parser.add_argument("--options", default="{}", help="the recipe's section `evaluation`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads: another number rounds differently")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
@@ -30,7 +30,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     options = Evaluation.model_validate_json(args.options)
     try:
-        encoders = load_encoders(options, args.learned)
+        encoders = load_encoders(options)
         sets = collect(args.patches, args.splits, args.samples, options.images, options.train_images, args.seed)
         found = evaluate_samples(sets, encoders, options, args.out, args.seed)
     except BadInput as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import GivenLevel
+from histogenesis.recipe.identity import section_text
 from histogenesis.steps.give_level import give_level
 
 
@@ -14,7 +15,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, required=True, help="the real slide's record.json")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--tissue", type=Path, required=True, help="the real slide's tissue folder")
-    parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's level section, as JSON")
     parser.add_argument("--slide", required=True, help="the synthetic slide's name")
     parser.add_argument("--out", type=Path, required=True, help="level0.h5")
     args = parser.parse_args()

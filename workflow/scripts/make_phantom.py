@@ -8,12 +8,15 @@ from pathlib import Path
 from histogenesis.core.errors import BadInput
 from histogenesis.phantom.slide import make_phantom
 from histogenesis.recipe import Phantom
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.pyramid import FULL
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--options", required=True, help="one entry of the recipe's slides.phantoms, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, required=True, help="one entry of the recipe's slides.phantoms, as JSON"
+    )
     parser.add_argument("--slide", type=Path, required=True, help="the slide, .tif")
     parser.add_argument("--mask", type=Path, required=True, help="the tissue mask, .png")
     parser.add_argument("--threads", type=int, help="default: all cores that the job may use")

@@ -8,12 +8,15 @@ from pathlib import Path
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.labelled import read_labelled_set
 from histogenesis.recipe import LabelledPatches
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import slide_path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--options", required=True, help="the recipe's section of this patch set, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, required=True, help="the recipe's section of this patch set, as JSON"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the choice, where only some of each class are taken")
     parser.add_argument("--out", type=Path, required=True, help="{set}.h5")
     arguments = parser.parse_args()

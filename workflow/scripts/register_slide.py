@@ -7,12 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import SlideRow, register
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--row", required=True, help="the slide's row of the slide table, as JSON")
+    parser.add_argument("--row", type=section_text, required=True, help="the slide's row of the slide table, as JSON")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
     parser.add_argument("--out", type=Path, required=True, help="record.json")
     parser.add_argument("--stop-on-bad", action="store_true", help="a slide that cannot be used is an error")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from histogenesis import recipe as config
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import slide_path
 from histogenesis.tissue.files import segment_slide
 
@@ -14,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path, required=True, help="the slide's record.json")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run's folder; phantoms lie there")
-    parser.add_argument("--options", default="{}", help="the recipe's section `tissue`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `tissue`, as JSON")
     parser.add_argument(
         "--edited", help="GeoJSON from QuPath, in full-resolution pixels; its path is read as a slide's is"
     )

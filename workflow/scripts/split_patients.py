@@ -9,16 +9,17 @@ from pathlib import Path
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.splits import split_slides, write_splits
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import rows_of
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", help="slides.tsv")
-    parser.add_argument("--phantoms", default="[]", help="the recipe's phantoms, as a JSON list")
+    parser.add_argument("--phantoms", type=section_text, default="[]", help="the recipe's phantoms, as a JSON list")
     parser.add_argument("--records", type=Path, required=True, help="folder of {slide}.json")
     parser.add_argument("--run", required=True, help="the run's name")
-    parser.add_argument("--options", default="{}", help="the recipe's section `split`, as JSON")
+    parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `split`, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="splits.tsv")
     arguments = parser.parse_args()
     slides = config.Slides(table=arguments.table, phantoms=json.loads(arguments.phantoms))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
+from histogenesis.recipe.identity import section_text
 from histogenesis.slides.pyramid import FULL
 from histogenesis.slides.write import write_slide
 
@@ -15,7 +16,9 @@ from histogenesis.slides.write import write_slide
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--level", type=Path, required=True, help="canvas of the finest level, HDF5")
-    parser.add_argument("--options", default="{}", help="the recipe's synthetic.file section, as JSON")
+    parser.add_argument(
+        "--options", type=section_text, default="{}", help="the recipe's synthetic.file section, as JSON"
+    )
     parser.add_argument("--provenance", default="{}", help="run, model and so on, as JSON: written into the slide")
     parser.add_argument("--threads", type=int, help="threads that encode; default: all cores that the job may use")
     parser.add_argument("--out", type=Path, required=True, help="the slide, .tif")

@@ -13,16 +13,21 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.model import check_fits, load_model
+from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
+from histogenesis.recipe.identity import section_text
+from histogenesis.recipe.taken import check_fits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the model's folder in the other run, or a model that ships")
     parser.add_argument(
-        "--levels", default="[]", help="JSON list: [a level's section, ratio of the mpp above to its own]"
+        "--levels",
+        type=section_text,
+        default="[]",
+        help="JSON list: [a level's section, ratio of the mpp above to its own]",
     )
     parser.add_argument("--out", type=Path, required=True, help="the model's folder in this run")
     args = parser.parse_args()

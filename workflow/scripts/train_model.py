@@ -20,26 +20,16 @@ from histogenesis.core.interrupt import Stopped, end_stopped, hold
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_spread
-from histogenesis.models.samples import SAMPLES, from_noise, kinds
 from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
+from histogenesis.recipe.identity import bearing, section_text
 from histogenesis.report.training_pictures import plot_losses, save_grid
+from histogenesis.sampling.progress import SAMPLES, from_noise, kinds
 
-# What may change without making another training: its length (it goes on), who shares the work, how often it reports.
-REPORTING = {
-    "steps",
-    "gpus",
-    "checkpoint_every",
-    "log_every",
-    "validate_every",
-    "validation_images",
-    "sample_every",
-    "sample_images",
-}
-
-
+# What may change without making another training, beside what bears on no byte: its length (it goes on), and what it shows.
+SHOWN = {"steps", "validation_images", "sample_images"}
 SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
 
 
@@ -47,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=Path, required=True, help="folder of the patch set's HDF5 files")
     parser.add_argument("--splits", type=Path, required=True, help="splits.tsv")
-    parser.add_argument("--options", required=True, help="the recipe's model section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's model section, as JSON")
     parser.add_argument(
         "--winner", type=Path, help="winner.json of a study: train like it, but for what --options says"
     )
@@ -93,8 +83,8 @@ def main() -> None:
     classes = patches.classes if "label" in section.conditions else []
 
     first_stage, stage_card, stage_digest = read_autoencoder(args.autoencoder)
-    options = section.model_dump(mode="json")
-    free = REPORTING - {"steps"} if section.training.cosine_to is not None else REPORTING
+    options = bearing(section)
+    free = SHOWN - {"steps"} if section.training.cosine_to is not None else SHOWN
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
     start = Start(section.training.start) if section.training.start else None
     options["training"]["start"] = start.digest if start else None  # what it is, and not where it lies
@@ -128,14 +118,14 @@ def main() -> None:
         print(f"going on from step {trainer.step}", flush=True)
     mpps = np.unique(patches.mpp)[::-1].tolist()  # [nan] where it is not known
 
-    def draw_samples(step: int) -> None:
+    def draw_samples(step: int, file: Path | None = None) -> None:
         with averaged(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
         rows = [trainer.denoiser.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [
             " ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(trainer.denoiser, mpps)
         ]
-        save_grid(state / "samples" / f"{step:08d}.png", rows, names)
+        save_grid(file or state / "samples" / f"{step:08d}.png", rows, names)
 
     try:
         trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
@@ -152,7 +142,7 @@ def main() -> None:
     if section.objective.kind == "autoencoder":
         some = np.linspace(0, len(patches) - 1, min(SPREAD_IMAGES, len(patches))).astype(int)
         with averaged(trainer):
-            pixels = batches.encoded(patches.read(some), [0] * len(some)).to(device)
+            pixels = batches.encoded(patches.read(some)).to(device)
             facts["latent_spread"] = round(latent_spread(trainer.denoiser.network, pixels), 6)
     save_model(
         args.out,
@@ -171,7 +161,7 @@ def main() -> None:
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", args.out / "train.jsonl")
-    shutil.copyfile(state / "samples" / f"{trainer.step:08d}.png", args.out / "samples.png")
+    draw_samples(trainer.step, args.out / "samples.png")
     log = [json.loads(line) for line in (args.out / "train.jsonl").read_text().splitlines()]
     plot_losses(args.out / "loss.png", log)
 

@@ -18,13 +18,14 @@ from histogenesis.canvas.upscalers import make_upscaler
 from histogenesis.core.device import computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import UpscaledLevel
+from histogenesis.recipe.identity import section_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", required=True, help="the synthetic slide's name")
     parser.add_argument("--k", type=int, required=True, help="which level; 0 is the coarsest, which cannot be upscaled")
-    parser.add_argument("--options", required=True, help="the recipe's level section, as JSON")
+    parser.add_argument("--options", type=section_text, required=True, help="the recipe's level section, as JSON")
     parser.add_argument("--size-px", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--seed", type=int, required=True, help="of the run; only noted in the file")
     parser.add_argument("--model", type=Path, help="the model's folder, where the method has one")

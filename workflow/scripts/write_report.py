@@ -1,6 +1,6 @@
 """The report of a run: one self-contained report.html, with the verdict first and every number linked to its file.
 
-Reads whatever the run's folder holds; parts that are missing are named as not measured.
+Reads whatever the run's folder holds; parts that are missing are named as not measured. Prints the bottom line.
 """
 
 import argparse
@@ -17,7 +17,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="report.html")
     args = parser.parse_args()
     try:
-        build_report(args.run_dir, args.out)
+        print(build_report(args.run_dir, args.out))
     except BadInput as error:
         sys.exit(f"error: {error}")
 

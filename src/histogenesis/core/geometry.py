@@ -28,3 +28,9 @@ def served_mpp(mpp, slide_mpp):
     """
     found = np.where(same_mpp(mpp, slide_mpp), slide_mpp, mpp)
     return found if found.ndim else float(found)
+
+
+def by_mpp(mpp: np.ndarray) -> list[np.ndarray]:
+    """The rows of each mpp, rising; of patches whose mpp is not known (NaN), all together."""
+    values, which = np.unique(mpp, return_inverse=True)
+    return [np.flatnonzero(which == k) for k in range(len(values))]

@@ -13,3 +13,9 @@ def workflow_home() -> Path | None:
         if (folder / "Snakefile").is_file() and (folder / "config").is_dir():
             return folder
     return None
+
+
+def snakefile() -> Path | None:
+    """What snakemake is given to run the workflow."""
+    home = workflow_home()
+    return home and (home / "Snakefile" if (home / "src").is_dir() else home / "workflow/Snakefile")

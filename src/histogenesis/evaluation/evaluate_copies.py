@@ -28,7 +28,7 @@ def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -
     held_out, generated = (np.concatenate([r[i] for r in rows.values()]) for i in (1, 2))
     turn = options.copy_views and not encoder.turned_alike
     parts = [
-        store.encode_views(encoder, s.images[r]) if turn else f.features[r]
+        store.encode_views(encoder, s.images[r], mpp=s.mpp[r]) if turn else f.features[r]
         for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
     ]
     found = audit(features[0].features[train], *parts, options.copy_percentile).as_dict()

@@ -28,7 +28,7 @@ def read_labelled(path: str | Path) -> Labelled:
     if not rows:
         raise BadInput(f"{path} holds no images: put them in a subfolder for each class, as {path}/normal/1.png")
     files, labels, groups = zip(*rows)
-    return Labelled(as_rgb([_read(file) for file in files]), np.array(labels, str), np.array(groups, str))
+    return Labelled(as_rgb([read_image(file) for file in files]), np.array(labels, str), np.array(groups, str))
 
 
 def _folder(path):
@@ -46,7 +46,8 @@ def _table(path):
     return list(zip([path.parent / file for file in table["file"]], table["class"], groups))
 
 
-def _read(file):
+def read_image(file) -> np.ndarray:
+    """The pixels of an image file, with as many channels as it has. Raises BadInput where it is missing or no image."""
     try:
         with Image.open(file) as image:
             return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB"))

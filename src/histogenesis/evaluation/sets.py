@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.slides.codec import Codec
 
 FEWEST = 20  # patches of each kind, below which no number is given
 SHARE = 4  # patches of each kind that an mpp must have to count in the numbers of all mpps together
@@ -14,12 +15,15 @@ SHARE = 4  # patches of each kind that an mpp must have to count in the numbers 
 
 @dataclass(frozen=True)
 class Sets:
-    """train and held_out real patches, generated ones; `note` on how the real ones were split, for every table."""
+    """train and held_out real patches, generated ones; `note` on how the real ones were split, for every table; the codec
+    that all went through, and that in words (evaluation/treatment.py)."""
 
     train: ImageSet
     held_out: ImageSet
     generated: ImageSet
     note: str = ""
+    codec: Codec | None = None
+    treatment: str = ""
 
     def __iter__(self):
         return iter((self.train, self.held_out, self.generated))

@@ -1,4 +1,10 @@
-"""What each training step sees: a function of (seed, step, place in the global batch)."""
+"""What each training step sees: a function of (seed, step, place in the global batch).
+
+`pick` chooses on the host, and reads no more than it must: uint8, cropped. `make` does the rest on the device: turning,
+encoding, noise, the pictures beside. Patches that fit are held on the device, and then nothing but their numbers goes there.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -7,10 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.core.geometry import by_mpp
 from histogenesis.core.noise import generator
+from histogenesis.models.batch import Batch
 from histogenesis.models.conditions import low_resolution, noised, pictures_of
-from histogenesis.models.model import Normalisation
-from histogenesis.patches.dataset import by_mpp
+from histogenesis.models.keyed import LOWRES, NOISE, normals
+from histogenesis.models.normalisation import Normalisation
+
+HELD_SHARE = 0.3  # of a GPU's free memory that patches may take: the network wants the rest
+HELD_AT_ONCE = 256  # patches on their way there
 
 
 class Patches(Protocol):
@@ -24,20 +35,34 @@ class Patches(Protocol):
     def read_context(self, indices) -> np.ndarray: ...
 
 
-class Batch(NamedTuple):
-    """A share of a step's global batch, in model units: image + sigma * noise is what the network sees."""
+class Picked(NamedTuple):
+    """A share of a step's batch before it is made: what the host chose. pictures: uint8 (B, h, w, 3), or none where patches
+    are held; corners: of the crops in them, (y, x); the rest one number a sample."""
 
-    image: Tensor
-    noise: Tensor
-    sigma: Tensor
+    pictures: list[Tensor]
+    chosen: Tensor
+    corners: list[tuple[int, int]]
+    turn: Tensor
+    normal: Tensor
+    key: Tensor
     mpp: Tensor
-    dropout_key: Tensor
-    seen: Tensor | None = None
-    seen_noise: Tensor | None = None
-    label: Tensor | None = None
+    level: Tensor
+    label: Tensor | None
 
-    def to(self, device: str) -> "Batch":
-        return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
+    def to(self, device: str) -> Picked:
+        """On the device; from page-locked memory, so that the copy waits for nobody."""
+        pin = torch.device(device).type == "cuda"
+
+        def there(value):
+            if isinstance(value, Tensor):
+                return (value.pin_memory() if pin else value).to(device, non_blocking=True)
+            return (
+                [there(v) for v in value]
+                if isinstance(value, list) and value and isinstance(value[0], Tensor)
+                else value
+            )
+
+        return Picked(*(there(value) for value in self))
 
 
 class Batches:
@@ -69,71 +94,120 @@ class Batches:
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
         rows = {label: k for k, label in enumerate(classes)}
         self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
+        self.held: list[Tensor] = []
 
-    def read(self, step: int, places: range) -> Batch:
+    def read(self, step: int, places: range, device: str = "cpu") -> Batch:
+        return self.make(self.pick(step, places).to(device))
+
+    # ------------------------------------------------------------------ on the host
+
+    def pick(self, step: int, places: range) -> Picked:
+        """Choose these samples and read their pixels."""
         streams = [generator("training", self.seed, step, place) for place in places]
         chosen = []
         for stream in streams:
             indices = self.by_mpp[stream.integers(len(self.by_mpp))]
             chosen.append(int(indices[stream.integers(len(indices))]))
-        turns = [int(s.integers(8)) for s in streams] if self.augment else [0] * len(streams)
-        image = self.encoded(self.patches.read(chosen), turns)
-        seen = self.seen(image, chosen, turns)
-        if self.crop_px:
-            image, *seen = crop([image, *seen], self.crop_px, streams)
-        sigma = self.draw_sigma(torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32))
-        keys = torch.tensor([int(s.integers(-(2**31), 2**31)) for s in streams], dtype=torch.int32)
-        noise = normal_like(image, streams)
-        mpp = torch.from_numpy(self.patches.mpp[chosen]).float()
-        label = self.told(chosen, streams)
-        if not seen:
-            return Batch(image, noise, sigma, mpp, keys, label=label)
+        turns = [int(s.integers(8)) if self.augment else 0 for s in streams]
+        last = self.patches.patch_px - self.crop_px + 1 if self.crop_px else 1
+        corners = [tuple(s.integers(last, size=2).tolist()) if self.crop_px else (0, 0) for s in streams]
+        label = None
+        if self.labels is not None:
+            kept = np.array([s.random() >= self.label_dropout for s in streams])
+            label = torch.from_numpy(np.where(kept, self.labels[chosen], -1))
+        return Picked(
+            pictures=[] if self.held else self._pixels(chosen, corners),
+            chosen=torch.tensor(chosen),
+            corners=corners,
+            turn=torch.tensor(turns),
+            normal=torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32),
+            key=torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams]),
+            mpp=torch.from_numpy(self.patches.mpp[chosen]).float(),
+            level=torch.tensor([s.random() for s in streams], dtype=torch.float32),
+            label=label,
+        )
+
+    @property
+    def early(self) -> bool:
+        """Whether crops are cut as they are read: not where a picture at a lower resolution needs what lies around them."""
+        return bool(self.crop_px) and "lowres" not in self.pictures
+
+    def _pixels(self, chosen: list[int], corners: list[tuple[int, int]]) -> list[Tensor]:
+        window = (corners, self.crop_px) if self.early and hasattr(self.patches, "read_windows") else ()
+        read = self.patches.read_windows if window else self.patches.read
+        found = [read(chosen, *window)]
+        if "context" in self.pictures:
+            found.append(self.patches.read_context(chosen, *window))
+        return [torch.from_numpy(pixels) for pixels in found]
+
+    def hold(self, device: str, share: float = HELD_SHARE) -> bool:
+        """Keep all patches on the device, if they fit in this share of its free memory; says whether they do."""
+        reads = [self.patches.read, *([self.patches.read_context] if "context" in self.pictures else [])]
+        size = len(self.patches) * self.patches.patch_px**2 * 3 * len(reads)
+        if torch.device(device).type == "cuda" and size > share * torch.cuda.mem_get_info(device)[0]:
+            return False
+        shape = len(self.patches), self.patches.patch_px, self.patches.patch_px, 3
+        self.held = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in reads]
+        for first in range(0, len(self.patches), HELD_AT_ONCE):
+            some = np.arange(first, min(first + HELD_AT_ONCE, len(self.patches)))
+            for store, read in zip(self.held, reads):
+                store[first : first + len(some)] = torch.from_numpy(read(some)).to(device)
+        return True
+
+    # ------------------------------------------------------------------ on the device
+
+    def make(self, picked: Picked) -> Batch:
+        """The batch of what was picked, on the device where that is."""
+        pictures = [store[picked.chosen] for store in self.held] or picked.pictures
+        if self.early:
+            pictures = [self._cropped(p, picked.corners) for p in pictures]
+        image, *context = [self.normalisation.encode(turned(p, picked.turn).permute(0, 3, 1, 2)) for p in pictures]
+        make = {"lowres": lambda: low_resolution(image, self.lowres_factor), "context": lambda: context[0]}
+        seen = [make[name]() for name in self.pictures]
+        if self.crop_px and not self.early:
+            image, *seen = [self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1) for p in (image, *seen)]
+        image = image.contiguous()
         level = None
         if "lowres" in self.pictures:
-            level = torch.tensor([s.random() for s in streams], dtype=torch.float32)
-            seen[0] = noised(seen[0], level, normal_like(seen[0], streams))
-        return Batch(image, noise, sigma, mpp, keys, torch.cat(seen, dim=1), level, label)
+            level = picked.level
+            seen[0] = noised(seen[0], level, normals(picked.key, seen[0].shape[1:], LOWRES))
+        return Batch(
+            image=image,
+            noise=normals(picked.key, image.shape[1:], NOISE),
+            sigma=self.draw_sigma(picked.normal),
+            mpp=picked.mpp,
+            dropout_key=picked.key.to(torch.int32),
+            seen=torch.cat(seen, dim=1) if seen else None,
+            seen_noise=level,
+            label=picked.label,
+        )
 
-    def told(self, chosen: list[int], streams: list[np.random.Generator]) -> Tensor | None:
-        """The row of each sample's class, -1 for those that are not told theirs; None where there are no classes."""
-        if self.labels is None:
-            return None
-        kept = np.array([s.random() >= self.label_dropout for s in streams])
-        return torch.from_numpy(np.where(kept, self.labels[chosen], -1))
+    def _cropped(self, pictures_bhwc: Tensor, corners: list[tuple[int, int]]) -> Tensor:
+        """The same random square of each of a sample's pictures; also of the context, which in drawing lies under the tile."""
+        side = self.crop_px
+        if pictures_bhwc.shape[1] == side:
+            return pictures_bhwc
+        return torch.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures_bhwc, corners)])
 
-    def encoded(self, pictures_nhwc: np.ndarray, turns: list[int]) -> Tensor:
-        """Turned pictures in model units: (n, 3, p, p)."""
-        pictures = np.stack([turned(picture, n) for picture, n in zip(pictures_nhwc, turns)])
-        return self.normalisation.encode(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))))
+    def encoded(self, pictures_nhwc: np.ndarray) -> Tensor:
+        """Pictures as they are in model units: (n, 3, p, p)."""
+        return self.normalisation.encode(torch.from_numpy(np.ascontiguousarray(pictures_nhwc.transpose(0, 3, 1, 2))))
 
-    def seen(self, image: Tensor, chosen: list[int], turns: list[int]) -> list[Tensor]:
-        """The pictures beside these patches, in the order of their channels, without noise."""
+    def beside(self, image: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+        """The pictures beside these patches, in the order of their channels, not turned and without noise."""
         make = {
             "lowres": lambda: low_resolution(image, self.lowres_factor),
-            "context": lambda: self.encoded(self.patches.read_context(chosen), turns),
+            "context": lambda: self.encoded(self.patches.read_context(chosen)),
         }
         return [make[name]() for name in self.pictures]
 
 
-def crop(pictures: list[Tensor], side: int, streams: list[np.random.Generator]) -> list[Tensor]:
-    """The same random square of each sample's pictures (the context's too: in drawing it lies under the tile alike)."""
-    last = pictures[0].shape[-1] - side + 1
-    corners = [tuple(s.integers(last, size=2).tolist()) for s in streams]
-    return [
-        torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(p, corners)]).contiguous()
-        for p in pictures
-    ]
-
-
-def normal_like(image: Tensor, streams: list[np.random.Generator]) -> Tensor:
-    """Standard normal noise, each sample's from its own stream."""
-    return torch.from_numpy(np.stack([s.standard_normal(image.shape[1:], dtype=np.float32) for s in streams]))
-
-
-def turned(picture_hwc: np.ndarray, which: int) -> np.ndarray:
-    """One of the eight flips and rotations of a square picture."""
-    picture = np.rot90(picture_hwc, which % 4)
-    return picture[:, ::-1] if which >= 4 else picture
+def turned(pictures_bhwc: Tensor, which_b: Tensor) -> Tensor:
+    """Each square picture in one of its eight flips and rotations: bit 0 transposes, bits 1 and 2 flip rows and columns."""
+    for bit, other in ((1, lambda p: p.transpose(1, 2)), (2, lambda p: p.flip(1)), (4, lambda p: p.flip(2))):
+        where = (which_b & bit).bool()[:, None, None, None]
+        pictures_bhwc = torch.where(where, other(pictures_bhwc), pictures_bhwc)
+    return pictures_bhwc
 
 
 def normalisation_of(patches: Patches, sigma_data: float | None, at_most: int = 512) -> Normalisation:

@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 from histogenesis.core.errors import BadInput
 from histogenesis.models.checkpoint import adam, fill_steps
 from histogenesis.models.networks.vq import check_sha256
-from histogenesis.recipe import Adversarial, Perceptual
+from histogenesis.models.options import Options
 
 DELTA, LARGEST = 1e-6, 1e4  # of the adaptive weight: Esser et al. 2021, eq. 7, and their code
 
@@ -19,10 +19,10 @@ DELTA, LARGEST = 1e-6, 1e4  # of the adaptive weight: Esser et al. 2021, eq. 7, 
 class PerceptualDistance:
     """Squared distance of the features that a TorchScript file gives pictures (B, 3, H, W) in 0..255.
 
-    With the vgg16.pt of StyleGAN2-ADA, which is asked for `return_lpips`, it is LPIPS (Zhang et al. 2018).
+    section: `file` and `sha256`. With the vgg16.pt of StyleGAN2-ADA, asked for `return_lpips`, it is LPIPS (Zhang et al. 2018).
     """
 
-    def __init__(self, section: Perceptual, device: str):
+    def __init__(self, section: Options, device: str):
         check_sha256(Path(section.file), section.sha256)
         try:
             self.features = torch.jit.load(section.file, map_location=device).eval()
@@ -48,10 +48,10 @@ class Adversary:
     Trained with the hinge loss and weighed as VQGAN does it (Esser et al. 2021, eqs. 6 and 7, and their code). The network is
     MONAI's; the losses are not: its PatchAdversarialLoss puts a tanh before the hinge, and one on the autoencoder's side too,
     both of which VQGAN has not. Batch normalisation and the weight, a ratio of gradients, see the whole batch at once, so that
-    there is one process and no micro-batches.
+    there is one process and no micro-batches. section: `weight`, `start_step`, `channels`, `layers`.
     """
 
-    def __init__(self, section: Adversarial, lr: float, betas: tuple[float, float], patch_px: int, device: str):
+    def __init__(self, section: Options, lr: float, betas: tuple[float, float], patch_px: int, device: str):
         from monai.networks.nets.patchgan_discriminator import PatchDiscriminator  # seconds to import
 
         least = 3 * 2**section.layers  # the layers halve the picture, and two more convolutions take 1 px each

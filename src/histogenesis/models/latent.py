@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from histogenesis.models.batch import Batch
+from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.discriminator import Adversary, PerceptualDistance
-from histogenesis.models.model import Denoiser, Normalisation
 from histogenesis.models.networks.vq import FACTOR, VQF4
-from histogenesis.recipe import Model as ModelSection
-
-if TYPE_CHECKING:
-    from histogenesis.models.batches import Batch
+from histogenesis.models.normalisation import Normalisation
+from histogenesis.models.options import ModelOptions
 
 PREFIX = "autoencoder."  # of its weights, in the file of a model that draws in its space
 
@@ -25,9 +24,10 @@ class Autoencoder(nn.Module):
 
     classes: Sequence[str] = ()
 
-    def __init__(self, section: ModelSection, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
+    def __init__(self, section: Any, patch_px: int, normalisation: Normalisation, classes: Sequence[str] = ()):
         super().__init__()
-        self.network = VQF4(**section.network.model_dump(exclude={"kind", "weights"}))
+        section = ModelOptions.of(section)
+        self.network = VQF4(**section.network.without("kind", "weights"))
         self.objective, self.section, self.patch_px = NoNoise(), section.objective, patch_px
         self.perceptual: PerceptualDistance | None = None
         self.adversary: Adversary | None = None
@@ -41,7 +41,7 @@ class Autoencoder(nn.Module):
     def to_uint8(self, x: Tensor) -> Tensor:
         return self.normalisation.to_uint8(x)
 
-    def begin_training(self, section: ModelSection, device: str) -> Adversary | None:
+    def begin_training(self, section: ModelOptions, device: str) -> Adversary | None:
         """Take the weights it starts from, and what it is judged by, which is no part of the model.
 
         Returns the network that learns in turn with it.
@@ -87,7 +87,7 @@ class LatentDenoiser(Denoiser):
 
     def __init__(
         self,
-        section: ModelSection,
+        section: Any,
         patch_px: int,
         normalisation: Normalisation,
         classes: Sequence[str],
@@ -98,7 +98,7 @@ class LatentDenoiser(Denoiser):
         super().__init__(section, patch_px // FACTOR, normalisation, classes, image_channels=channels)
         self.first_stage = autoencoder.requires_grad_(False)
         self.channels, self.factor = channels, FACTOR
-        self.scale = (section.objective.sigma_data or 1.0) / spread
+        self.scale = (getattr(ModelOptions.of(section).objective, "sigma_data", None) or 1.0) / spread
 
     @torch.no_grad()
     def to_latent(self, pictures_bchw: Tensor) -> Tensor:

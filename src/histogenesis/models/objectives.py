@@ -8,10 +8,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from histogenesis.models.options import Options
 from histogenesis.models.schedules import schedule_sigmas
-from histogenesis.recipe import AnyObjective
 
 
 class Scalings(NamedTuple):
@@ -62,18 +62,28 @@ class EDM:
         return sigma if self.trained == (None, None) else sigma.clamp(*self.trained)
 
 
-class Prediction:
+class Prediction(nn.Module):
     """The noise eps, the velocity v or the picture x0, at T noise levels: Ho et al. 2020; Salimans and Ho 2022, appendix D.
 
     The network sees x_t = x / sqrt(1 + sigma^2), which has the variance of the schedule's forward process, and is told the
     step t (of 1000; between two steps of the schedule it is interpolated in ln sigma).
     """
 
-    def __init__(self, kind: str, schedule: str, timesteps: int, min_snr: float | None, loss: str = "mse"):
+    def __init__(
+        self,
+        kind: str,
+        schedule: str = "cosine",
+        timesteps: int = 1000,
+        min_snr: float | None = None,
+        loss: str = "mse",
+    ):
+        super().__init__()
         self.kind, self.min_snr, self.loss = kind, min_snr, loss
         self.sigmas = schedule_sigmas(schedule, timesteps)
         self.trained = self.sigmas[0], self.sigmas[-1]
-        self.log_sigma = torch.tensor(self.sigmas, dtype=torch.float64).log()
+        # On the model's device: a table that had to be sent there would be waited for in each evaluation.
+        self.register_buffer("table", torch.tensor(self.sigmas, dtype=torch.float64), persistent=False)
+        self.register_buffer("log_sigma", self.table.log(), persistent=False)
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = 1 + sigma**2
@@ -87,7 +97,7 @@ class Prediction:
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """t (1 to T) at which the schedule has this noise; float64."""
-        table = self.log_sigma.to(sigma.device)
+        table = self.log_sigma
         log_sigma = sigma.double().log().clamp(table[0], table[-1])
         above = torch.searchsorted(table, log_sigma.contiguous()).clamp(1, len(table) - 1)
         share = (log_sigma - table[above - 1]) / (table[above] - table[above - 1])
@@ -107,22 +117,21 @@ class Prediction:
         """Standard normal numbers -> training noise levels: t is uniform among 1 to T."""
         uniform = 0.5 * (1 + torch.erf(normal.double() / math.sqrt(2)))
         t = (uniform * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
-        return torch.tensor(self.sigmas, dtype=torch.float64)[t].to(normal.dtype)
+        return self.table[t].to(normal.dtype)
 
 
 class SuperResolution:
     """The picture from its own average over 2 x 2 pixels: no noise, mean absolute error (Lim et al. 2017)."""
 
     factor = 2
+    trained = None, None
 
     def draw_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 
-def make_objective(section: AnyObjective) -> EDM | Prediction | SuperResolution:
-    """The objective of a recipe's section."""
-    if section.kind == "edm":
-        return EDM(section.sigma_data, section.p_mean, section.p_std, section.sigma_min, section.sigma_limit)
-    if section.kind == "super-resolution":
-        return SuperResolution()
-    return Prediction(section.kind, section.schedule, section.timesteps, section.min_snr, section.loss)
+def make_objective(options: Options) -> EDM | Prediction | SuperResolution:
+    """The objective of that `kind`, with its options."""
+    if options.kind == "edm":
+        return EDM(**options.without("kind"))
+    return SuperResolution() if options.kind == "super-resolution" else Prediction(**vars(options))

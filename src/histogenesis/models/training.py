@@ -8,9 +8,11 @@ import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,10 +21,13 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest
-from histogenesis.models.batches import Batch, Batches
+from histogenesis.models.batch import Batch
+from histogenesis.models.batches import Batches, Picked
 from histogenesis.models.checkpoint import adam, fill_steps, load_checkpoint, save_checkpoint
 from histogenesis.models.model import Denoiser, Upscaler
-from histogenesis.recipe import Model as ModelSection
+from histogenesis.models.options import ModelOptions
+
+READ_EVERY = 16  # steps between two looks at a GPU's losses
 
 
 class Diverged(BadInput):
@@ -35,12 +40,13 @@ class Trainer:
     def __init__(
         self,
         denoiser: Denoiser | Upscaler,
-        section: ModelSection,
+        section: Any,
         batches: Batches,
         state: Path,
         digest: str,
         device: str,
     ):
+        section = ModelOptions.of(section)
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision
@@ -51,14 +57,21 @@ class Trainer:
         kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
         self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
         self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
-        if self.t.compile and device != "cpu":
-            self.denoiser.network.compile()
+        self.on_gpu = torch.device(device).type == "cuda"
+        if self.on_gpu:
+            self.denoiser.network.to(memory_format=torch.channels_last)
+            self.denoiser.layout = torch.channels_last
+            if self.t.compile:
+                self.denoiser.network.compile(dynamic=False)
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if self.buffers and (self.world > 1 or self.t.micro_batch):
             raise BadInput(
                 "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
             )
         self.step, self.best, self.running = 0, math.inf, None
+        self.unread: list[
+            tuple[int, Tensor, Tensor]
+        ] = []  # (step, loss, norm of the gradient) that the device has made
         self.stop: StopRequest | bool = False
 
     # ------------------------------------------------------------------ one step
@@ -69,26 +82,37 @@ class Trainer:
         shares = [range(i, i + size) for i in range(0, self.t.batch, size)]
         return shares[self.rank :: self.world]
 
-    def train_step(self, shares: list[Batch]) -> float:
-        """One optimiser step; returns the loss of the whole global batch."""
+    def train_step(self, shares: list[Batch]) -> list[float]:
+        """One optimiser step; returns the losses that are known by now, each of a whole global batch.
+
+        On a GPU they are read every READ_EVERY steps, so that it is not waited for; state is saved after they were.
+        """
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for batch in shares:
-            loss = self.denoiser.sample_loss(batch.to(self.device), True).sum() / self.t.batch
+            loss = self.denoiser.sample_loss(batch, True).sum() / self.t.batch
             loss.backward()
             total += loss.detach()
         if self.world > 1:
             self._sum_over_processes(total)
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.t.clip_gradient or math.inf)
-        loss = float(total)
-        self._check(loss, float(norm))
+        self.unread.append((self.step, total, norm))
+        losses = self.read_losses() if not self.on_gpu or len(self.unread) >= READ_EVERY else []
         self.optimizer.param_groups[0]["lr"] = self.learning_rate()
         self.optimizer.step()
         if self.adversary:
             self.adversary.learn(self.learning_rate())
         self._update_average()
         self.step += 1
-        return loss
+        return losses
+
+    def read_losses(self) -> list[float]:
+        """Wait for the device, and look at the losses that were not read yet. Raises Diverged."""
+        unread, self.unread = self.unread, []
+        values = torch.stack([torch.stack([loss, norm.float()]) for _, loss, norm in unread]).tolist() if unread else []
+        for (step, _, _), (loss, norm) in zip(unread, values):
+            self._check(step, loss, norm)
+        return [loss for loss, _ in values]
 
     def learning_rate(self) -> float:
         """Rises over the warm-up; from `decay_after_steps` on, falls with 1 / sqrt(step) (Karras et al. 2024); or falls to
@@ -121,19 +145,19 @@ class Trainer:
         keep = 0.5 ** (self.t.batch / max(half_life, 1e-8))
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
 
-    def _check(self, loss: float, gradient_norm: float) -> None:
+    def _check(self, step: int, loss: float, gradient_norm: float) -> None:
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             wrong = f"the gradient's norm is {gradient_norm}" if math.isfinite(loss) else f"the loss is {loss}"
             raise Diverged(
-                f"step {self.step}: {wrong}. The last good state is kept in {self.state}; lower training.lr, or"
+                f"step {step}: {wrong}. The last good state is kept in {self.state}; lower training.lr, or"
                 " set training.clip_gradient: 1 or training.precision: fp32, and run again"
             )
         self.running = loss if self.running is None else 0.98 * self.running + 0.02 * loss
-        if self.step >= 20:
+        if step >= 20:
             self.best = min(self.best, self.running)
             if self.running > self.t.diverged_at * self.best:
                 raise Diverged(
-                    f"step {self.step}: the running loss {self.running:.3g} is over {self.t.diverged_at:g} times its best"
+                    f"step {step}: the running loss {self.running:.3g} is over {self.t.diverged_at:g} times its best"
                     f" ({self.best:.3g}). The last good state is kept in {self.state}; lower training.lr and run again"
                 )
 
@@ -183,46 +207,56 @@ class Trainer:
         self.stop = StopRequest()
         bar = tqdm(total=self.t.steps, initial=self.step, unit="step", disable=self.rank > 0, mininterval=2)
         since, losses = time.monotonic(), []
-        for shares in self._prefetched():
-            losses.append(self.train_step(shares))
+        for shares in self._fed():
+            losses += self.train_step(shares)
             bar.update()
             last = self.step == self.t.steps
-            if self.step % self.t.log_every == 0 or last:
+            logs, saves = (self.step % every == 0 or last for every in (self.t.log_every, self.t.checkpoint_every))
+            validates, draws = (self.step % every == 0 for every in (self.t.validate_every, self.t.sample_every))
+            stopping = self._stop_everywhere()
+            if logs or saves or validates or last or stopping:
+                losses += self.read_losses()
+            if logs:
                 loss = sum(losses) / len(losses)
                 bar.set_postfix(loss=f"{loss:.4f}")
                 images = self.step * self.t.batch
                 seconds = round(time.monotonic() - since, 3)
                 self.log(step=self.step, images=images, loss=loss, lr=self.learning_rate(), seconds=seconds)
                 since, losses = time.monotonic(), []
-            if validate and (self.step % self.t.validate_every == 0 or last):
+            if validate and (validates or last):
                 self.log(step=self.step, validation_loss=validate())
-            if draw_samples and self.rank == 0 and (self.step % self.t.sample_every == 0 or last):
+            if draw_samples and self.rank == 0 and draws and not last:
                 draw_samples(self.step)
-            stopping = self._stop_everywhere()
-            if self.step % self.t.checkpoint_every == 0 or last or stopping:
+            if saves or stopping:
                 self.save()
             if stopping and not last:
                 raise Stopped(f"step {self.step}: stopped on request, state saved in {self.state}")
         bar.close()
 
-    def _prefetched(self) -> Iterator[list[Batch]]:
-        """This process's shares of each step; for a GPU, read one step ahead by a thread.
+    def _fed(self) -> Iterator[list[Batch]]:
+        """This process's shares of each step. For a GPU patches are held there, if they fit, or read ahead by several threads.
 
-        On a CPU that thread would take turns with those of the network, which wait for each other: half the speed.
+        On a CPU such threads would take turns with those of the network, which wait for each other: half the speed.
         """
-        shares = self.micro_batches()
+        shares, steps = self.micro_batches(), range(self.step, self.t.steps)
 
-        def read(step):
-            return [self.batches.read(step, share) for share in shares]
+        def pick(step: int) -> list[Picked]:
+            return [self.batches.pick(step, share) for share in shares]
 
-        if self.device == "cpu":
-            yield from map(read, range(self.step, self.t.steps))
+        def made(picked: list[Picked]) -> list[Batch]:
+            return [self.batches.make(one.to(self.device)) for one in picked]
+
+        if not self.on_gpu:
+            yield from (made(pick(step)) for step in steps)
             return
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, self.step)
-            for step in range(self.step, self.t.steps):
-                now, ahead = ahead.result(), reader.submit(read, step + 1)
-                yield now
+        self.batches.hold(self.device)
+        with ThreadPoolExecutor(self.t.readers) as readers:
+            ahead = deque(readers.submit(pick, step) for step in steps[: 2 * self.t.readers])
+            for step in steps:
+                picked = ahead.popleft().result()
+                if step + 2 * self.t.readers in steps:
+                    ahead.append(readers.submit(pick, step + 2 * self.t.readers))
+                yield made(picked)
 
     def _stop_everywhere(self) -> bool:
         if self.world == 1:
@@ -246,7 +280,7 @@ def validation_loss(trainer: Trainer, held_out: Batches, images: int) -> float:
     with averaged(trainer):
         losses = [
             trainer.denoiser.sample_loss(
-                held_out.read(0, range(i, min(i + size, images))).to(trainer.device), dropout=False
+                held_out.read(0, range(i, min(i + size, images)), trainer.device), dropout=False
             )
             for i in range(0, images, size)
         ]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.geometry import served_mpp
+from histogenesis.core.geometry import by_mpp, served_mpp
+from histogenesis.patches.pixels import PixelReader
 from histogenesis.patches.splits import read_splits
 from histogenesis.patches.store import read_texts
 
-OPEN_FILES = 128  # at once, in one process
+__all__ = ["PatchCollection", "by_mpp", "together"]
 
 
 class PatchCollection:
@@ -31,8 +31,8 @@ class PatchCollection:
     patch_px; context_ratio: of the wider view beside each patch, or None; digest: of the patches' pixels and labels.
 
     A wider view must lie in the part too, as far as it lies on the slide: what is held out is not shown to a model, not even
-    at the border of a view. Files are opened when first read, at most OPEN_FILES at once; safe after fork, in threads, and
-    when pickled. Raises BadInput if there are no patches.
+    at the border of a view. Files are opened when first read, and threads read side by side; safe after fork and when pickled.
+    Raises BadInput if there are no patches.
     """
 
     def __init__(self, folder: Path, splits_tsv: Path, split: str, classes: list[str] | None = None):
@@ -120,38 +120,42 @@ class PatchCollection:
         """Patches by their index, in the order asked for. uint8 (n, p, p, 3)"""
         return self._read("imgs", indices)
 
-    def read_context(self, indices: np.ndarray) -> np.ndarray:
-        """The wider views about these patches. uint8 (n, p, p, 3)"""
-        return self._read("context", indices)
+    def read_context(
+        self, indices: np.ndarray, corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
+    ) -> np.ndarray:
+        """The wider views about these patches, or windows of them. uint8 (n, p, p, 3)"""
+        return self._read("context", indices, corners, side_px)
 
-    def _read(self, what: str, indices: np.ndarray) -> np.ndarray:
+    def read_windows(self, indices: np.ndarray, corners: Sequence[tuple[int, int]], side_px: int) -> np.ndarray:
+        """Of each patch the window with its top left corner at (y, x); what lies around it is not read. uint8 (n, s, s, 3)"""
+        return self._read("imgs", indices, corners, side_px)
+
+    def _read(
+        self, what: str, indices: np.ndarray, corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
+    ) -> np.ndarray:
         indices = np.asarray(indices, np.int64).reshape(-1)
-        out = np.empty((len(indices), self.patch_px, self.patch_px, 3), np.uint8)
-        with self._lock_of_process():
-            for k in np.argsort(self._file[indices], kind="stable"):
-                i = indices[k]
-                self._open(int(self._file[i]))[what].read_direct(out, int(self._index[i]), int(k))
+        side = side_px or self.patch_px
+        out = np.empty((len(indices), side, side, 3), np.uint8)
+        reader = self._reader_of_process()
+        for k in np.argsort(self._file[indices], kind="stable"):
+            i = indices[k]
+            reader.read(
+                what, int(self._file[i]), int(self._index[i]), out[k], *(corners[k] if len(corners) else (0, 0))
+            )
         return out
 
-    def _open(self, number: int) -> h5py.File:
-        if number not in self._files:
-            self._files[number] = h5py.File(self.folder / f"{self.names[number]}.h5", "r")
-            if len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(number)
-        return self._files[number]
-
-    def _lock_of_process(self) -> threading.Lock:
-        """This process's lock; a forked child starts with files and a lock of its own."""
+    def _reader_of_process(self) -> PixelReader:
+        """This process's open files; a forked child opens its own."""
         if self._pid != os.getpid():
             self._forget()
-        return self._lock
+        return self._reader
 
     def _forget(self) -> None:
-        self._pid, self._lock, self._files = os.getpid(), threading.Lock(), OrderedDict()
+        paths = [self.folder / f"{name}.h5" for name in self.names]
+        self._pid, self._reader = os.getpid(), PixelReader(paths, self.patch_px)
 
     def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_pid", "_lock", "_files")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_pid", "_reader")}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -165,9 +169,3 @@ def together(entries: list[dict]) -> list[dict]:
         key = item["slide"], item["x_from"], item["x_to"]
         found.setdefault(key, {**item, "patients": []})["patients"].append(item["patient"])
     return list(found.values())
-
-
-def by_mpp(mpp: np.ndarray) -> list[np.ndarray]:
-    """The rows of each mpp, rising; of patches whose mpp is not known (NaN), all together."""
-    values, which = np.unique(mpp, return_inverse=True)
-    return [np.flatnonzero(which == k) for k in range(len(values))]

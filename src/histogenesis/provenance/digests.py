@@ -1,10 +1,9 @@
-"""Digests of code and of data: what decides whether a step is up to date.
+"""Digests of code and environments: what decides, with the recipe and the contents of files, whether a step is up to date.
 
-Snakemake sees neither an imported module nor a change inside a large file, and it takes a touch for a change. So each
-rule carries two digests as params: that of the code which its script can reach, and that of the contents it reads.
+Snakemake does not see imported modules, and it takes a touch for a change. So each rule carries digests as params: of the
+code which its script can reach, of its environment, and of the contents it reads (fingerprints.py).
 
-This module uses the standard library and tqdm only, since planning 2,000 slides must be fast. What a run was made with
-(versions, commit) is in versions.py.
+This module uses the standard library only. What a run was made with (versions, commit) is in versions.py.
 """
 
 from __future__ import annotations
@@ -12,21 +11,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import re
-import tempfile
-import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 PROJECT = "histogenesis"
 # What the recipe's classes say of values reaches the scripts as values, defaults spelt out, which are params of the rules. So
 # only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
+# Files of these kinds beside modules are part of the code (pyproject.toml packs the same); a stray note or backup is not.
+DATA = {".j2", ".css"}
+INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
 
 # ------------------------------------------------------------------------------------------------------------ code
 
@@ -80,10 +76,10 @@ def imported_packages(script: str | Path, root: str | Path) -> set[str]:
 
 
 def environment_digest(name: str, root: str | Path) -> str:
-    """Digest (sha256, hex) of what envs/{name}.yaml and the files beside it install; comments do not count."""
+    """Digest (sha256, hex) of what envs/{name}.yaml and its post-deploy script install; comments do not count."""
     import yaml
 
-    files = sorted(Path(root).glob(f"envs/{name}.*"))
+    files = [path for end in INSTALLS if (path := Path(root, "envs", name + end)).is_file()]
     content = [yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else path.read_text() for path in files]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -129,15 +125,11 @@ def _files_of(name: str, folders: dict[str, Path]) -> Iterator[Path]:
 
 
 def _data_files(home: Path) -> Iterator[Path]:
-    """Files beside a package's modules that are not Python (templates, styles), and in subfolders without code."""
+    """Templates and styles beside a package's modules, and in subfolders without code."""
     for path in home.iterdir():
-        if path.name.startswith((".", "__pycache__")) or path.name.endswith(
-            (".py", ".pyc", ".pyi", ".md", "~", ".orig")
-        ):
-            continue
-        if path.is_file():
+        if path.suffix in DATA and path.is_file():
             yield path
-        elif path.is_dir() and not any(path.glob("*.py")):
+        elif path.is_dir() and path.name[0] not in "._" and not any(path.glob("*.py")):
             yield from _data_files(path)
 
 
@@ -250,110 +242,6 @@ def _what_runs(tree: ast.Module) -> Iterator[ast.AST]:
                 todo.extend(item for item in value if isinstance(item, ast.AST))
             elif isinstance(value, ast.AST):
                 todo.append(value)
-
-
-# ------------------------------------------------------------------------------------------------------------ contents
-
-CHUNK = 1 << 22
-SHOW_PROGRESS_BYTES = 1 << 28
-SETTLED_NS = 2_000_000_000  # a file changed so shortly before it was hashed may change again within its clock's tick
-
-
-def content_digest(path: str | Path, cache: str | Path) -> str:
-    """sha256 (hex) of a file's bytes, remembered in `cache` by path, size and modification time.
-
-    So a slide that was merely touched is hashed again and has the same digest. Raises OSError for what cannot be read.
-    """
-    digest = content_digests([path], cache)[path]
-    if digest is None:
-        raise FileNotFoundError(f"{path}: no such file, or it may not be read")
-    return digest
-
-
-def content_digests(paths: Iterable[str | Path], cache: str | Path) -> dict[str | Path, str | None]:
-    """`content_digest` of many files, in threads, with a progress bar when there is much to read.
-
-    None stands for a file that is absent or may not be read (one such slide must not end the planning of the others);
-    any other OSError rises, since it may pass.
-    """
-    paths, cache = list(paths), Path(cache)
-    known = _read_cache(cache)
-    digests: dict[str | Path, str | None] = {}
-    todo = []
-    for path in paths:
-        try:
-            stat = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            digests[path] = None
-            continue
-        entry = known.get(_cache_key(path, cache))
-        if entry and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
-            digests[path] = entry[2]
-        else:
-            todo.append((path, stat))
-    if todo:
-        size = sum(stat.st_size for _, stat in todo)
-        with (
-            tqdm(
-                total=size,
-                unit="B",
-                unit_scale=True,
-                desc=f"hashing {len(todo)} files",
-                disable=size < SHOW_PROGRESS_BYTES,
-            ) as bar,
-            ThreadPoolExecutor(min(8, len(todo))) as pool,
-        ):
-            results = list(pool.map(lambda item: _hash_file(*item, bar.update), todo))
-        fresh = {}
-        for (path, stat), (digest, settled) in zip(todo, results, strict=True):
-            digests[path] = digest
-            if settled:
-                fresh[_cache_key(path, cache)] = [stat.st_size, stat.st_mtime_ns, digest]
-        _add_to_cache(cache, fresh)
-    return {path: digests[path] for path in paths}
-
-
-def _hash_file(path: str | Path, before: os.stat_result, advance) -> tuple[str | None, bool]:
-    """Digest, and whether it may be remembered: the file did not change while, or just before, it was read."""
-    started = time.time_ns()
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
-                advance(len(block))
-            after = os.fstat(file.fileno())
-    except (FileNotFoundError, PermissionError):
-        return None, False
-    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    return digest.hexdigest(), same and started - after.st_mtime_ns > SETTLED_NS
-
-
-def _cache_key(path: str | Path, cache: Path) -> str:
-    """Relative to the project where the file lies inside it, so that a moved project keeps its cache."""
-    path, project = os.path.abspath(path), os.path.dirname(os.path.dirname(os.path.abspath(cache)))
-    return os.path.relpath(path, project) if path.startswith(project + os.sep) else path
-
-
-def _read_cache(cache: Path) -> dict[str, list]:
-    try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _add_to_cache(cache: Path, fresh: dict[str, list]) -> None:
-    """Merged, and renamed into place. Of two writers at once one may lose its lines: that costs a hash, no more."""
-    if not fresh:
-        return
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache.parent, prefix=cache.name, delete=False) as file:
-            json.dump(_read_cache(cache) | fresh, file, indent=0, sort_keys=True)
-        os.replace(file.name, cache)
-    except OSError:  # a read-only project can be planned all the same
-        pass
 
 
 def _bytes_digest(path: Path) -> str:

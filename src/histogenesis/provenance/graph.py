@@ -70,7 +70,7 @@ def graph(
 ) -> bytes:
     """The metadata file. `files`: name -> sha256, contentSize; `left_out`: name -> sha256 of what is not in the crate;
 
-    `facts`: commit, clean, versions, brought (name -> sha256 of the user's slides, outlines, encoders); `devices`: output ->
+    `facts`: commit, clean, versions, brought (name -> fingerprint of what the user brought); `devices`: output ->
     what it was computed on.
     """
     made = Graph()
@@ -82,7 +82,7 @@ def graph(
     for name, digest in left_out.items():
         made.add(f"#left-out/{reference(name)}", "CreativeWork", name=name, sha256=digest, description=LEFT_OUT)
     for name, digest in facts["brought"].items():
-        made.add(f"#brought/{reference(name)}", "CreativeWork", name=name, sha256=digest, description=BROUGHT)
+        made.add(f"#brought/{reference(name)}", "CreativeWork", name=name, identifier=digest, description=BROUGHT)
     steps, actions = add_jobs(made, jobs, files, left_out, devices)
     add_workflow(made, steps, facts)
     results = [name for name in files if name.startswith(f"results/{run}/")]
@@ -130,7 +130,9 @@ def graph(
 
 
 LEFT_OUT = "not in this crate: it shows real tissue, or was computed from single patches of it"
-BROUGHT = "brought by the user and not in this crate"
+BROUGHT = (
+    "brought by the user and not in this crate; identified by a fingerprint (of a slide, its record has the sha256)"
+)
 
 
 def add_workflow(made: Graph, steps: dict[str, str], facts: dict) -> None:
@@ -185,7 +187,11 @@ def add_jobs(
                 f"#step-{job.rule}", "HowToStep", name=job.rule, workExample={"@id": tool}, position=str(len(steps))
             )
         brought = [f"#brought/{reference(name)}" for name in job.contents]
-        properties = [made.value("parameter", p) for p in job.params if not p.startswith(("code:", "env:", "content:"))]
+        properties = [
+            made.value("parameter", f"{p} {json.dumps(job.told_of[p], sort_keys=True)}" if p in job.told_of else p)
+            for p in job.params
+            if p and not p.startswith(("code:", "env:", "content:"))
+        ]
         properties += [made.value(kind, job.told(kind)) for kind in ("code", "env") if job.told(kind)]
         if job.seed is not None:
             properties.append(made.value("seed", job.seed))

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from histogenesis.core.errors import BadInput
+from histogenesis.recipe.identity import section_at
 
 METADATA = Path(".snakemake/metadata")
 
@@ -29,6 +32,7 @@ class Job:
     end: float
     outputs: list[str] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
+    recipe: dict = field(default_factory=dict)
 
     @cached_property
     def script(self) -> str | None:
@@ -42,14 +46,28 @@ class Job:
 
     @cached_property
     def sections(self) -> list[dict]:
-        """Sections of the recipe among the params."""
-        return [json.loads(param) for param in self.params if param.startswith("{")]
+        """Sections of the recipe that the params name."""
+        return list(self.told_of.values())
+
+    @cached_property
+    def told_of(self) -> dict[str, dict]:
+        """Identity -> the section of the recipe that it stands for, of those among the params."""
+        found = {}
+        for param in self.params:
+            if re.fullmatch(r"[\w./-]+(\[[\w,-]+\])?@[0-9a-f]{12}", param):
+                try:
+                    section = section_at(self.recipe, param)
+                except BadInput:  # a slide's row, or what is derived from several sections
+                    continue
+                if isinstance(section, dict):
+                    found[param] = section
+        return found
 
     @cached_property
     def contents(self) -> dict[str, str]:
-        """Digests of what users brought, by the name in the slide table or the recipe; those that were not there left out."""
-        found = (re.fullmatch(r"content:(.+)=([0-9a-f,]+)", param) for param in self.params)
-        return {match[1]: match[2] for match in found if match}
+        """Fingerprints of what users brought, by kind and name (slide/a); those that were not there left out."""
+        found = (re.fullmatch(r"content:(.+)@([0-9a-f]+)", word) for param in self.params for word in param.split(" "))
+        return {match[1]: match[2] for match in found if match and match[1] != "slides"}
 
     @cached_property
     def seed(self) -> int | None:
@@ -81,6 +99,9 @@ def jobs_of(project: Path, run: str) -> list[Job]:
         job = jobs.setdefault(key, _job(record))
         job.outputs.append(name)
         job.records.append(path)
+    recipe = yaml.safe_load((project / f"results/{run}/recipe.yaml").read_text())
+    for job in jobs.values():
+        job.recipe = recipe
     maker = {name: job for job in jobs.values() for name in job.outputs}
     found, todo = set(), [maker[report]]
     while todo:

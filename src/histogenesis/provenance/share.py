@@ -26,6 +26,7 @@ import yaml
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.provenance.anonymous import Words, check_names_nobody_of, make_anonymous
 from histogenesis.provenance.devices import devices_of
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.provenance.graph import graph, text_of
@@ -67,8 +68,10 @@ class Contents:
         self.files[name], self.times[name] = content, time_ns
 
 
-def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
+def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: bool = False) -> str:
     """Write the crate of results/{run} to `out` (.zip); returns the sha256 of its metadata, which stands for all of it.
+
+    with_real_tissue: also what shows it. with_names: also patients, classes and files as the slide table has them.
 
     Raises BadInput for a run that is not finished or was made by other code, and where a file names this machine.
     """
@@ -89,27 +92,37 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False) -> str:
                     contents.add(inside, path, path.stat().st_mtime_ns)
         for record in job.records:
             contents.add(record.as_posix(), tidy(project / record), (project / record).stat().st_mtime_ns)
+    recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
+    add_slide_table(contents, project, recipe["slides"]["table"])
+    nobody = Words({}, {}, {}) if with_names else make_anonymous(contents, project, run, recipe["slides"]["table"])
     report = f"results/{run}/report.html"
-    if report in contents.left_out:
-        contents.add(report, report_without(contents, project, run), contents.left_out.pop(report).stat().st_mtime_ns)
+    if report in contents.left_out or nobody.files:  # it shows what is left out, or names what has another name now
+        time_ns = (run_dir / "report.html").stat().st_mtime_ns
+        contents.left_out.pop(report, None)
+        contents.add(report, report_without(contents, project, run), time_ns)
     newest = max(contents.times.values())
     brought = {name: digest for job in jobs for name, digest in job.contents.items()}
     contents.add(f"results/{run}/contents.json", text_of(brought), newest)
+    contents.add(f"results/{run}/left_out.json", text_of(sorted(contents.left_out)), newest)  # no targets there
     for path in code_files():
         contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
-    recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
-    add_slide_table(contents, project, recipe["slides"]["table"])
     if recipe.get("synthetic"):
         wanted = f"synthetic/{recipe['synthetic']['prefix']}_001.tif"
     else:
-        wanted = f"samples/{next(iter(recipe['samples']))}/samples.h5"
+        wanted = f"samples/{next(iter(recipe['samples']))}/samples.h5" if recipe["samples"] else "models"
     rest = WITHOUT.format(count=len(contents.left_out), run=run, wanted=wanted)
     readme = README.format(run=run, rest=rest if contents.left_out else "")
     contents.add("README.md", readme.encode(), newest)
-    check_names_nobody(contents, project)
+    check_names_nobody(contents, project, nobody)
     facts = {**git_state(REPOSITORY), "versions": versions(), "brought": brought}
     devices = devices_of(jobs, project, REPOSITORY)
-    return write_zip(contents, out, lambda files, left_out: graph(run, jobs, files, left_out, facts, devices))
+
+    def describe(files: dict, left_out: dict) -> bytes:
+        metadata = graph(run, jobs, files, left_out, facts, devices)
+        check_names_nobody_of(nobody, METADATA_FILE, metadata.decode())
+        return metadata
+
+    return write_zip(contents, out, describe)
 
 
 # ------------------------------------------------------------------------------------------------------------ what
@@ -146,7 +159,7 @@ def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     if name.startswith("synthetic/") and given_from_a_slide(run_dir):
         return True
     mixed = r"report\.html|evaluation/reconstruction/.+\.png"
-    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|[^/]+/contact\.png)"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 
@@ -165,11 +178,14 @@ def report_without(contents: Contents, project: Path, run: str) -> bytes:
     """The report, made again from what goes into the crate (and from the run's times)."""
     from histogenesis.report.build import build_report
 
-    stage = {name: path for name, path in contents.files.items() if isinstance(path, Path)}
+    stage = {name: path for name, path in contents.files.items() if not name.startswith((".snakemake", "code/"))}
     stage |= {path.relative_to(project).as_posix(): path for path in files_in(project / f"results/{run}/benchmarks")}
     with tempfile.TemporaryDirectory(dir=project) as folder:  # no symbolic links: the report would name where they lead
         for name, path in stage.items():
             Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(path, bytes):
+                Path(folder, name).write_bytes(path)
+                continue
             try:
                 os.link(path, Path(folder, name))
             except OSError:  # a file system without links
@@ -228,8 +244,8 @@ def check_code(jobs: list[Job]) -> None:
         )
 
 
-def check_names_nobody(contents: Contents, project: Path) -> None:
-    """Raise BadInput when a text would carry a path of this machine, its name, or its user's."""
+def check_names_nobody(contents: Contents, project: Path, nobody: Words) -> None:
+    """Raise BadInput when a text would carry a path of this machine, its name, its user's, or a patient's."""
     folders = {str(project), str(Path.home()), str(REPOSITORY), os.environ.get("HISTOGENESIS_SLIDE_ROOT", "")}
     words = [re.escape(folder) + r"(?=[/\"'\s<,]|$)" for folder in folders if os.path.isabs(folder) and len(folder) > 1]
     names = {name for name in (socket.gethostname(), user()) if len(name) > 3 and name not in COMMON}
@@ -243,6 +259,7 @@ def check_names_nobody(contents: Contents, project: Path) -> None:
                 f"{name}: holds {match[0]!r}, which names this machine or its user. Paths in the recipe and the slide table"
                 " must be relative (slides.root and HISTOGENESIS_SLIDE_ROOT say where slides are); then run it again"
             )
+        check_names_nobody_of(nobody, name, text)
 
 
 COMMON = {"root", "user", "users", "slide", "slides", "localhost", "debian", "ubuntu", "runner"}

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import warnings
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, create_model, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Mpp = Annotated[float, Field(gt=0.01, lt=1000, description="micrometres per pixel")]
+# Marks a key on which no byte of a result depends: changed, it makes nothing run again (identity.py), and holds from then on.
+NO_BYTES = Field(json_schema_extra={"bears_on_bytes": False})
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def section_of(keys: type, **more: Any) -> type[Section]:
+    """A section with the keys of a frozen dataclass that lies beside what it describes (canvas/constraints, canvas/joinings).
+
+    It is of that class too. Descriptions and bounds are the metadata of its fields; more: sections for keys of such classes.
+    `__post_init__` checks what is read.
+    """
+    hints, values = get_type_hints(keys), {}
+    for one in fields(keys):
+        default = ... if one.default is MISSING else one.default
+        if one.name in more and is_dataclass(default):
+            default = more[one.name](**asdict(default))
+        values[one.name] = more.get(one.name, hints[one.name]), Field(default, **one.metadata)
+    checks = {}
+    if hasattr(keys, "__post_init__"):
+        checks["checked"] = model_validator(mode="after")(_checked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a field's default shadows the same one of the dataclass
+        return create_model(
+            keys.__name__, __base__=(Section, keys), __doc__=keys.__doc__, __validators__=checks, **values
+        )
+
+
+def _checked(section: Any) -> Any:
+    section.__post_init__()
+    return section
 
 
 class White(Section):

@@ -9,39 +9,46 @@ from typing import Annotated, Literal, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from histogenesis.canvas.constraints import CONSTRAINTS
-from histogenesis.canvas.joinings import JOININGS
+from histogenesis.canvas import constraints as beside
+from histogenesis.canvas import joinings
 from histogenesis.core.sigmas import karras_sigmas
-from histogenesis.recipe.base import Fraction, Section
+from histogenesis.recipe.base import Fraction, Section, section_of
 
 
 class Threshold(Section):
     """Estimates of the clean image are kept within what a picture can be, at every evaluation (Saharia et al. 2022)."""
 
-    kind: Literal["static", "dynamic"] = "dynamic"
+    kind: Literal["static", "dynamic"] = Field(
+        "dynamic", description="`static`: cut off at black and white; `dynamic`: scaled by a percentile first"
+    )
     percentile: Annotated[float, Field(gt=0, le=1)] = Field(0.995, description="of the absolute values, for `dynamic`")
 
 
 class EpsilonScaling(Section):
     """The predicted noise is divided by k t + b, t counting the sampler's steps down to 1 (Ning et al. 2024)."""
 
-    k: float = 0.0
+    k: float = Field(0.0, description="how the divisor grows with the steps that are left; 0 divides by b throughout")
     b: PositiveFloat = Field(1.0, description="1 (with k = 0) changes nothing")
 
 
 class Sampler(Section):
     """Which solver, over which noise levels."""
 
-    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = "heun"
-    steps: PositiveInt = 18
+    kind: Literal["heun", "euler", "dpmpp-2m", "ddim", "ddpm"] = Field(
+        "heun",
+        description="`heun` (second order, 2 evaluations a step), `dpmpp-2m` (second order, 1), `euler`, `ddim`, `ddpm`",
+    )
+    steps: PositiveInt = Field(18, description="how many steps from noise to picture")
     levels: Literal["karras", "schedule"] | None = Field(
         None,
         description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: the latter for"
         " `ddim` and `ddpm`, if the model has one",
     )
-    sigma_min: PositiveFloat = 0.002
-    sigma_max: PositiveFloat = 80.0
-    rho: PositiveFloat = 7.0
+    sigma_min: PositiveFloat = Field(0.002, description="lowest noise level (`karras`)")
+    sigma_max: PositiveFloat = Field(80.0, description="highest noise level (`karras`)")
+    rho: PositiveFloat = Field(
+        7.0, description="how levels are spread: higher means more of them at low noise (`karras`)"
+    )
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
     epsilon_scaling: EpsilonScaling | None = None
@@ -78,5 +85,17 @@ class Start(Section):
     )
 
 
-Constraint = Annotated[Union[CONSTRAINTS], Field(discriminator="kind")]  # noqa: UP007, as there are as many as in the registry
-Joining = Annotated[Union[JOININGS], Field(discriminator="kind")]  # noqa: UP007
+Relaxation = section_of(beside.Relaxation)
+CONSTRAINTS = {one.kind: section_of(one, relaxation=Relaxation) for one in beside.CONSTRAINTS}
+JOININGS = {one.kind: section_of(one) for one in joinings.JOININGS}
+
+Constraint = Annotated[Union[tuple(CONSTRAINTS.values())], Field(discriminator="kind")]  # noqa: UP007, as many as there are
+Joining = Annotated[Union[tuple(JOININGS.values())], Field(discriminator="kind")]  # noqa: UP007
+NoConstraint = CONSTRAINTS["none"]
+NullSpace = CONSTRAINTS["null-space"]
+LowRes = CONSTRAINTS["lowres"]
+Context = CONSTRAINTS["context"]
+GridShift = JOININGS["grid-shift"]
+Independent = JOININGS["independent"]
+Average = JOININGS["average"]
+Inpaint = JOININGS["inpaint"]

@@ -6,34 +6,36 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
 
 
 class Phantom(Section):
     """A made-up slide: procedural H&E-like tissue with a known mask."""
 
-    name: Name
-    seed: int = 1
-    width_mm: PositiveFloat = 4.0
-    height_mm: PositiveFloat = 3.0
+    name: Name = Field(description="of the slide")
+    seed: int = Field(1, description="of what is drawn")
+    width_mm: PositiveFloat = Field(4.0, description="of the slide")
+    height_mm: PositiveFloat = Field(3.0, description="of the slide")
     mpp: Mpp = 1.0
     patient: Name | None = Field(None, description="default: the slide's own name")
     label: str | None = Field(None, description="its class, as the slide table's column `label`")
-    pen_mark: bool = True
-    dust: bool = True
+    pen_mark: bool = Field(True, description="whether a pen has marked the glass")
+    dust: bool = Field(True, description="whether there is dust on the glass")
 
 
 class Slides(Section):
     """Where the slides are."""
 
-    table: str | None = Field(
+    table: Annotated[str | None, NO_BYTES] = Field(
         None, description="slides.tsv: slide, path, patient [mpp, label, split, sha256, tissue, regions]"
     )
-    root: str = Field(".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it")
+    root: Annotated[str, NO_BYTES] = Field(
+        ".", description="paths in the table are relative to this; HISTOGENESIS_SLIDE_ROOT overrides it"
+    )
     phantoms: list[Phantom] = Field(
         default_factory=list, description="made-up slides, besides or in place of the table"
     )
-    on_bad: Literal["set_aside", "stop"] = Field(
+    on_bad: Annotated[Literal["set_aside", "stop"], NO_BYTES] = Field(
         "set_aside", description="a slide that cannot be used is listed in the report, or ends the run"
     )
 
@@ -44,15 +46,20 @@ class Split(Section):
     Of labelled patches without slides, whole groups are held out.
     """
 
-    by: Literal["patient", "region"] = "patient"
+    by: Literal["patient", "region"] = Field(
+        "patient",
+        description="`patient`: whole patients; `region`: the right part of each slide, where there is a single patient",
+    )
     validation: Fraction = Field(0.2, description="fraction of patients (or of the slide's width) that is held out")
-    seed: int = 1
+    seed: int = Field(1, description="which patients are held out")
 
 
 class Tissue(Section):
     """How tissue is told from background."""
 
-    method: Literal["fesi", "fesi-improved", "histolab", "otsu"] = "fesi"
+    method: Literal["fesi", "fesi-improved", "histolab", "otsu"] = Field(
+        "fesi", description="FESI (Bug et al. 2015), as published or improved; histolab's filters; Otsu's threshold"
+    )
     mpp: Mpp = Field(10.0, description="resolution of the mask")
     border_background: bool = Field(True, description="every background part that touches the border is background")
     guard: bool = Field(True, description="refuse to split pure background or a picture that is all tissue")
@@ -62,10 +69,10 @@ class Tissue(Section):
 class SlidePatches(Section):
     """What patch sets that are cut from slides have in common."""
 
-    size_px: PositiveInt
-    mpps: list[Mpp] = Field(min_length=1)
+    size_px: PositiveInt = Field(description="height and width of a patch, px")
+    mpps: list[Mpp] = Field(min_length=1, description="resolutions at which patches are cut, micrometres per pixel")
     per_slide: PositiveInt = Field(500, description="at most so many patches of a slide at each mpp")
-    placement: Literal["grid", "random"] = "random"
+    placement: Literal["grid", "random"] = Field("random", description="side by side, or at random places")
     on_finer_mpp: Literal["skip", "refuse"] = Field(
         "skip", description="an mpp finer than the slide's own: leave that mpp out (listed), or set the slide aside"
     )
@@ -85,7 +92,7 @@ class PatchSet(SlidePatches):
     """Patches of one size at stated mpps, from many slides, where there is tissue."""
 
     kind: Literal["slides"] = "slides"
-    min_tissue: Fraction = 0.1
+    min_tissue: Fraction = Field(0.1, description="patches with a smaller share of tissue are left out")
     placement: Literal["grid", "random", "whole"] = Field(
         "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
     )
@@ -137,13 +144,13 @@ class LabelledPatches(Section):
     """Patches that were cut elsewhere, with their classes: image files or PatchCamelyon's HDF5."""
 
     kind: Literal["folder", "patchcamelyon", "kaggle"]
-    path: str = Field(
+    path: Annotated[str, NO_BYTES] = Field(
         min_length=1,
         description="relative to slides.root. folder: of a subfolder for each class, or a table (.csv, .tsv);"
         " patchcamelyon: the folder of camelyonpatch_level_2_split_*_x.h5, _y.h5 (and _meta.csv);"
         " kaggle: the folder of train_labels.csv and train/*.tif",
     )
-    size_px: PositiveInt
+    size_px: PositiveInt = Field(description="height and width of a patch as it is stored, px")
     field_px: PositiveInt | None = Field(
         None, description="the centre of so many px is taken, averaged down to size_px if larger; default: size_px"
     )
@@ -152,8 +159,8 @@ class LabelledPatches(Section):
     )
     classes: list[str] | None = Field(None, description="the classes to take; default: all")
     per_class: PositiveInt | None = Field(None, description="at most so many of each class, drawn by the seed")
-    file_column: str = "file"
-    class_column: str = "class"
+    file_column: str = Field("file", description="the table's column of file names")
+    class_column: str = Field("class", description="the table's column of classes")
     group_column: str = Field("group", description="what a split keeps together: patient, slide, tile")
     min_tissue: Fraction = Field(0.0, description="labelled patches are taken as they are")
 

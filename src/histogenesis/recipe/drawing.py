@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.canvas.constraints import NoConstraint, Relaxation
-from histogenesis.canvas.joinings import GridShift
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, Joining, Sampler, Start
+from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
 from histogenesis.recipe.fitting import check_drawing, released
+from histogenesis.recipe.problems import Together
 
 
 class Smaller(Section):
     """A network of a cascade inside a tile: it draws the whole tile in fewer pixels."""
 
-    model: Name
-    tile_px: PositiveInt
+    model: Name = Field(description="its name among `models`")
+    tile_px: PositiveInt = Field(description="height and width of the tile in this network's pixels")
     sampler: Sampler = Sampler()
 
 
@@ -31,8 +29,12 @@ class Level(Section):
     size_px: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="height, width of the canvas; default: that of the level above times the ratio of the mpps"
     )
-    model: Name
-    tile_px: PositiveInt
+    model: Name = Field(
+        description="the model that draws it (the last network, with `cascade`): its name among `models`"
+    )
+    tile_px: PositiveInt = Field(
+        description="height and width of the window that the network sees at once, px of this level"
+    )
     batch: PositiveInt = Field(8, description="tiles per network evaluation: part of the recipe, as it rounds")
     constraint: Constraint = NoConstraint()
     joining: Joining = GridShift()
@@ -40,7 +42,9 @@ class Level(Section):
     start: Start | None = Field(None, description="default: from noise alone, at the sampler's first noise level")
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
     guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the network's arithmetic: `bf16` is faster on a GPU; part of the recipe, as it rounds"
+    )
     state: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
     )
@@ -59,7 +63,7 @@ class Level(Section):
         if relaxation is None or relaxation.steps is None:
             return self
         sigma = released(relaxation.steps, self.sampler, self.start)
-        kept = replace(self.constraint, relaxation=Relaxation(sigma=sigma))
+        kept = self.constraint.model_copy(update={"relaxation": Relaxation(sigma=sigma)})
         return self.model_copy(update={"constraint": kept})
 
     @property
@@ -110,7 +114,7 @@ class Learned(Section):
     """A model with the objective `super-resolution`."""
 
     kind: Literal["edsr"]
-    model: Name
+    model: Name = Field(description="its name among `models`")
 
 
 class UpscaledLevel(Section):
@@ -175,7 +179,9 @@ AnyLevel = Annotated[
 class TissuePlan(Section):
     """Which part of level 0 is refined: tissue of z_0, found by FESI on an upsampled picture."""
 
-    method: Literal["fesi", "fesi-improved", "otsu", "all"] = "fesi"
+    method: Literal["fesi", "fesi-improved", "otsu", "all"] = Field(
+        "fesi", description="as of `tissue`; `all`: the whole canvas is refined"
+    )
     mpp: Mpp | None = Field(None, description="resolution of the segmentation; default: level 0's mpp over 4")
     margin_px: int = Field(2, ge=0, description="the tissue of the plan is grown by so many level 0 pixels")
 
@@ -184,15 +190,17 @@ class SlideFile(Section):
     """The pyramidal TIFF."""
 
     tile_px: Annotated[int, Field(gt=0, multiple_of=16, description="as TIFF wants it")] = 512
-    quality: Annotated[int, Field(ge=1, le=100)] = 89
-    subsampling: Literal["4:4:4", "4:2:0"] = "4:4:4"
+    quality: Annotated[int, Field(ge=1, le=100)] = Field(89, description="of the JPEG")
+    subsampling: Literal["4:4:4", "4:2:0"] = Field(
+        "4:4:4", description="of the JPEG's colours: `4:2:0` is smaller, and blurs them"
+    )
 
 
 class Synthetic(Section):
     """The synthetic slides, and the levels that each is drawn through."""
 
     slides: PositiveInt = Field(1, description="how many")
-    prefix: Name = "synthetic"
+    prefix: Name = Field("synthetic", description="slides are called {prefix}_001, ...")
     levels: list[AnyLevel] = Field(min_length=1)
     plan: TissuePlan = TissuePlan()
     file: SlideFile = SlideFile()
@@ -218,26 +226,30 @@ class Synthetic(Section):
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
         if self.levels[0].kind == "draw" and self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
+        found = Together()
         for k, level in enumerate(self.levels):
-            where = f"levels[{k}]"
-            if k and level.kind == "given":
-                raise ValueError(f"{where}: only level 0 can be given; nothing of the levels above it would be left")
-            doubling = level.constraint.kind if level.kind == "draw" else level.kind
-            if k and level.mpp >= self.levels[k - 1].mpp:
-                raise ValueError(
-                    f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})"
-                )
-            if doubling in ("upscale", "null-space"):
-                if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
-                    raise ValueError(
-                        f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
-                        f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
-                    )
-                if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
-                    raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
-            if level.kind == "draw":
-                check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
+            with found:
+                self._check_level(k, level)
+        found.end()
         return self
+
+    def _check_level(self, k: int, level: AnyLevel) -> None:
+        where = f"levels[{k}]"
+        if k and level.kind == "given":
+            raise ValueError(f"{where}: only level 0 can be given; nothing of the levels above it would be left")
+        doubling = level.constraint.kind if level.kind == "draw" else level.kind
+        if k and level.mpp >= self.levels[k - 1].mpp:
+            raise ValueError(f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})")
+        if doubling in ("upscale", "null-space"):
+            if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
+                raise ValueError(
+                    f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                    f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
+                )
+            if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
+                raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
+        if level.kind == "draw":
+            check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
 
     def size_px(self, k: int) -> tuple[int, int]:
         """Height and width in px of level k's canvas."""

@@ -6,27 +6,38 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from histogenesis.recipe.base import Name, Section
+from histogenesis.recipe.base import NO_BYTES, Name, Section
+
+BuiltIn = Literal["stain-statistics", "efficientnet-lite0", "he-network"]  # no file of the user's is needed
 
 
 class EncoderFile(Section):
     """A published encoder, from a file of the user's: TorchScript, or a folder of the transformers library."""
 
     name: Name = Field(
-        description="inception, dinov2, phikon, uni, virchow2, h-optimus-0, ...; see metrics/encoders/registry.py"
+        description="inception, dinov2, midnight-12k, phikon-v2, uni2-h, virchow2, h-optimus-1: metrics/encoders/registry.py"
     )
-    file: str
-    sha256: str | None = Field(None, description="checked where given; Inception's is known")
+    file: Annotated[str, NO_BYTES] = Field(
+        description="where it lies: a TorchScript file, or a folder of the transformers library"
+    )
+    sha256: Annotated[str | None, NO_BYTES] = Field(None, description="checked where given; Inception's is known")
+
+
+class CodecSection(Section):
+    """A JPEG codec."""
+
+    quality: Annotated[int, Field(ge=1, le=100)] = Field(description="as libjpeg counts it")
+    subsampling: Literal[0, 1, 2] = Field(2, description="of chroma; 0: 4:4:4, 1: 4:2:2, 2: 4:2:0")
 
 
 class Utility(Section):
     """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
 
-    network: Literal["resnet50", "small"] = "resnet50"
+    network: Literal["resnet50", "small"] = Field("resnet50", description="of the classifier")
     seeds: PositiveInt = Field(5, description="trainings of each arm; the interval is over these")
     steps: PositiveInt = Field(1000, description="of each training, the same in every arm")
-    batch: PositiveInt = 64
-    lr: PositiveFloat = 1e-3
+    batch: PositiveInt = Field(64, description="patches a step")
+    lr: PositiveFloat = Field(1e-3, description="learning rate")
 
 
 class Evaluation(Section):
@@ -37,13 +48,26 @@ class Evaluation(Section):
     )
     contact_sheet: PositiveInt = Field(8, description="patches in a row of the contact sheet, real above synthetic")
     seam_shifts: PositiveInt = Field(200, description="random lines that the tile lines are compared with")
-    encoders: list[Literal["stain-statistics", "learned"] | EncoderFile] = Field(
-        ["stain-statistics", "learned"],
+    encoders: list[BuiltIn | EncoderFile] = Field(
+        ["stain-statistics", "efficientnet-lite0", "he-network"],
         min_length=2,
         description="never one alone: a number must not hang on one encoder",
     )
-    encoder_steps: PositiveInt = Field(
-        300, description="training of `learned`, the encoder made of the run's own patches"
+    codec: Literal["slides", "none"] | CodecSection = Field(
+        "slides",
+        description="what real and generated patches both go through before they are compared; slides: the codec of the real"
+        " slides, read from their tiles' quantisation tables",
+    )
+    morphology_images: int = Field(
+        200, ge=0, description="patches of each kind at each mpp whose nuclei, tissue and stains are measured; 0: none"
+    )
+    c2st_steps: int = Field(
+        150, ge=0, description="training of each classifier that tells real from generated; 0: there is none"
+    )
+    sensitivity_images: int = Field(
+        200,
+        ge=0,
+        description="real patches at each mpp on which each encoder must show that it sees structure; 0: not asked",
     )
     images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
     train_images: PositiveInt = Field(

@@ -2,8 +2,9 @@
 
 `extends: harb.yaml` names another file, beside the recipe or among those of config/, which may extend a third. What a recipe
 says replaces what that one says, key by key; a list replaces a list whole, and null takes a key away. A section of another
-nature (another `kind`, or a `path` or `winner_of` where there was none) replaces the section whole, since their keys have
-nothing to do with each other. `run` is not inherited: two recipes would write into one folder.
+nature (another `kind`; a `path`, `pretrained` or `winner_of` where there was none; `training` where a model was taken) replaces
+the section whole, since their keys have nothing to do with each other. `run` is not inherited: two recipes would write into one
+folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import yaml
 from histogenesis.core.home import workflow_home
 from histogenesis.recipe.base import RecipeError
 
-NATURE = ("kind", "path", "winner_of")  # keys that say what a section is
+NATURE = ("kind", "path", "pretrained", "winner_of")  # keys that say what a section is
+TAKEN = {"path", "pretrained"}  # a model with one of these is not trained
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -81,6 +83,8 @@ def same_nature(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
     """Whether a section may be laid over another: it says nothing that makes it another thing."""
     if any(key in above and key not in below for key in NATURE):
         return False
+    if TAKEN & below.keys() and "training" in above:
+        return False
     return above.get("kind", below.get("kind")) == below.get("kind")
 
 
@@ -106,3 +110,15 @@ def yaml_problem(error: yaml.YAMLError) -> str:
     what = problem or str(error).splitlines()[0]
     hint = "indent with spaces, not tabs" if "'\\t'" in what else "look at the indentation, colons and brackets there"
     return f"{where}no valid YAML ({what}); {hint}"
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is said twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """A recipe's text, its innermost sections in one line each."""
+    return yaml.dump(dict(values), Dumper=_Plain, sort_keys=False, default_flow_style=None, width=120)

@@ -116,6 +116,35 @@ def check_steps(sampler: Sampler, model: Model) -> None:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
 
+def check_size(px: int, model: Model) -> None:
+    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
+    learnt = model.training.crop_px
+    if learnt and model.attends and px != learnt:
+        raise ValueError(
+            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
+        )
+
+
+def check_noise(sigma: float, model: Model, remedy: str) -> None:
+    """Raises ValueError where drawing would start above the noise that a model learns; the message lacks the model's name."""
+    limit = getattr(model.objective, "sigma_limit", None)
+    if limit and sigma > limit * (1 + 1e-6):
+        raise ValueError(
+            f"learns noise up to sigma {limit:g} (objective.sigma_limit), and would start at {sigma:g}; {remedy}"
+        )
+
+
+def first_sigma(level: Level, n: int) -> float:
+    """The noise at which the n-th network of a level starts."""
+    start = level.start if n == len(level.networks) - 1 else None
+    return start.sigma if start else level.networks[n].sampler.sigma_max
+
+
+def learns(mpp: float, mpps: list[float]) -> bool:
+    """Whether one of the resolutions that a model has learned is this one, within 3 %."""
+    return any(same_mpp(mpp, one) for one in mpps)
+
+
 def check_attention(network: AnyNetwork, size_px: int) -> None:
     """Raises ValueError where attention is asked for at a size or width that no feature map has, or cannot be split into heads.
 
@@ -147,30 +176,6 @@ def _attention(network: AnyNetwork, size_px: int) -> tuple[list[int], dict[int, 
         sizes = {size_px >> n: round(network.channels * m) for n, m in enumerate(network.multipliers)}
         return network.attention_px, sizes
     return [], {}
-
-
-def check_size(px: int, model: Model) -> None:
-    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
-    learnt = model.training.crop_px
-    if learnt and model.attends and px != learnt:
-        raise ValueError(
-            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
-        )
-
-
-def check_noise(sigma: float, model: Model, remedy: str) -> None:
-    """Raises ValueError where drawing would start above the noise that a model learns; the message lacks the model's name."""
-    limit = getattr(model.objective, "sigma_limit", None)
-    if limit and sigma > limit * (1 + 1e-6):
-        raise ValueError(
-            f"learns noise up to sigma {limit:g} (objective.sigma_limit), and would start at {sigma:g}; {remedy}"
-        )
-
-
-def first_sigma(level: Level, n: int) -> float:
-    """The noise at which the n-th network of a level starts."""
-    start = level.start if n == len(level.networks) - 1 else None
-    return start.sigma if start else level.networks[n].sampler.sigma_max
 
 
 def check_latent(level: Level, model: Model) -> None:
@@ -232,7 +237,7 @@ def check_network(
             f" {model.size_multiple_px}"
         )
     mpp = level.mpp * level.tile_px / network.tile_px
-    if not any(same_mpp(mpp, one) for one in mpps):
+    if not learns(mpp, mpps):
         raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
     factor = network.tile_px // networks[n - 1].tile_px if n else None
     if level.constraint.kind == "lowres":

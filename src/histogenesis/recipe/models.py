@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Name, Section, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Name, Section, by_kind
 
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
@@ -15,36 +15,48 @@ class Network(Section):
     """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
 
     kind: Literal["ddpmpp"] = "ddpmpp"
-    channels: PositiveInt = 64
-    multipliers: list[PositiveFloat] = Field([0.5, 1, 1, 2, 2, 4, 4], min_length=1)
+    channels: PositiveInt = Field(64, description="of the first level")
+    multipliers: list[PositiveFloat] = Field(
+        [0.5, 1, 1, 2, 2, 4, 4],
+        min_length=1,
+        description="channels of each level, as a multiple of the first's; each next level is half as wide",
+    )
     blocks: PositiveInt = Field(2, description="residual blocks per resolution")
     attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
-    heads: PositiveInt = 4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    heads: PositiveInt = Field(4, description="of the self-attention")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of activations left out in training")
 
 
 class ClassicUNet(Section):
     """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
 
     kind: Literal["classic-unet"]
-    channels: PositiveInt = 64
-    multipliers: list[PositiveInt] = Field([1, 2, 4, 8, 16], min_length=1)
+    channels: PositiveInt = Field(64, description="of the first level")
+    multipliers: list[PositiveInt] = Field(
+        [1, 2, 4, 8, 16],
+        min_length=1,
+        description="channels of each level, as a multiple of the first's; each next level is half as wide",
+    )
     attention_channels: list[PositiveInt] = Field(
         [], description="feature maps with so many channels have self-attention"
     )
-    heads: PositiveInt = 4
+    heads: PositiveInt = Field(4, description="of the self-attention")
 
 
 class EfficientUNet(Section):
     """The efficient U-Net of Imagen (Saharia et al. 2022); one entry a level, from the finest on."""
 
     kind: Literal["efficient"]
-    channels: PositiveInt = 128
-    multipliers: list[PositiveFloat] = Field([1, 2, 4, 8], min_length=1)
+    channels: PositiveInt = Field(128, description="of the first level")
+    multipliers: list[PositiveFloat] = Field(
+        [1, 2, 4, 8],
+        min_length=1,
+        description="channels of each level, as a multiple of the first's; each next level is half as wide",
+    )
     blocks: list[PositiveInt] = Field([2, 2, 2, 2], description="residual blocks of each level")
     attention: list[bool] = Field([False, False, False, True], description="whether a level has self-attention")
-    heads: PositiveInt = 8
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    heads: PositiveInt = Field(8, description="of the self-attention")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of activations left out in training")
     halve_first: bool = Field(False, description="the first level halves the picture too: for 256 and 1024 px")
 
     @model_validator(mode="after")
@@ -61,8 +73,12 @@ class GuidedUNet(Section):
     """The U-Net of guided diffusion (Dhariwal and Nichol 2021); diffusers.UNet2DModel, without dropout."""
 
     kind: Literal["guided-unet"]
-    channels: PositiveInt = 128
-    multipliers: list[PositiveInt] = Field([1, 1, 2, 3, 4], min_length=1)
+    channels: PositiveInt = Field(128, description="of the first level")
+    multipliers: list[PositiveInt] = Field(
+        [1, 1, 2, 3, 4],
+        min_length=1,
+        description="channels of each level, as a multiple of the first's; each next level is half as wide",
+    )
     blocks: PositiveInt = Field(2, description="residual blocks per resolution")
     attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
     head_channels: PositiveInt = Field(64, description="channels of each attention head; divides `channels`")
@@ -77,7 +93,9 @@ class GuidedUNet(Section):
 class PublishedVQ(Section):
     """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
 
-    path: str = Field(min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors")
+    path: Annotated[str, NO_BYTES] = Field(
+        min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors"
+    )
     sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
 
 
@@ -88,11 +106,13 @@ class VQF4(Section):
     """
 
     kind: Literal["vq-f4"]
-    channels: PositiveInt = 128
-    multipliers: list[PositiveInt] = Field([1, 2, 4], min_length=3, max_length=3)
+    channels: PositiveInt = Field(128, description="of the first level")
+    multipliers: list[PositiveInt] = Field(
+        [1, 2, 4], min_length=3, max_length=3, description="channels of each level, as a multiple of the first's"
+    )
     blocks: PositiveInt = Field(2, description="residual blocks per resolution")
-    codes: PositiveInt = 8192
-    code_channels: Annotated[int, Field(ge=1, le=3)] = 3
+    codes: PositiveInt = Field(8192, description="how many codes the codebook has")
+    code_channels: Annotated[int, Field(ge=1, le=3)] = Field(3, description="numbers in a code")
     attention: bool = Field(True, description="self-attention in the middle, as the original has it")
     weights: PublishedVQ | None = Field(
         None, description="start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
@@ -103,7 +123,7 @@ class EDSR(Section):
     """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
 
     kind: Literal["edsr"]
-    channels: PositiveInt = 64
+    channels: PositiveInt = Field(64, description="of every layer")
     blocks: PositiveInt = Field(16, description="residual blocks")
 
 
@@ -134,8 +154,11 @@ class Prediction(Section):
     """The network predicts noise, velocity or picture, at T discrete steps of a schedule. Pictures are in [-1, 1]."""
 
     kind: Literal["eps", "v", "x0"]
-    schedule: Literal["cosine", "linear"] = "cosine"
-    timesteps: Annotated[int, Field(ge=2)] = 1000
+    schedule: Literal["cosine", "linear"] = Field(
+        "cosine",
+        description="noise of the steps that are learned: Ho et al. 2020 (`linear`) or Nichol and Dhariwal 2021 (`cosine`)",
+    )
+    timesteps: Annotated[int, Field(ge=2)] = Field(1000, description="how many steps are learned")
     min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
     loss: Literal["mse", "huber"] = Field(
         "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
@@ -157,12 +180,12 @@ class SuperResolution(Section):
 class Perceptual(Section):
     """Squared distance of a fixed network's features (VGG's: LPIPS, Zhang et al. 2018). This project ships no weights."""
 
-    file: str = Field(
+    file: Annotated[str, NO_BYTES] = Field(
         min_length=1,
         description="TorchScript: pictures (B, 3, H, W) in 0..255 to features; vgg16.pt of StyleGAN2-ADA gives LPIPS",
     )
-    sha256: SHA256
-    weight: PositiveFloat = 1.0
+    sha256: SHA256 = Field(description="of the file: another one is refused")
+    weight: PositiveFloat = Field(1.0, description="of this loss beside the mean absolute error")
 
 
 class Adversarial(Section):
@@ -178,7 +201,10 @@ class Autoencoding(Section):
     """The patch itself, through a codebook: mean absolute error (van den Oord et al. 2017). Pictures are in [-1, 1]."""
 
     kind: Literal["autoencoder"]
-    commitment: PositiveFloat = 0.25
+    commitment: PositiveFloat = Field(
+        0.25,
+        description="weight of the commitment loss, which keeps latents near their codes (van den Oord et al. 2017: 0.25)",
+    )
     perceptual: Perceptual | None = None
     adversarial: Adversarial | None = None
 
@@ -213,13 +239,22 @@ def _has(section: Any, key: str) -> bool:
 
 
 class Training(Section):
-    steps: PositiveInt
+    """How long a model learns, how fast, and what it reports meanwhile."""
+
+    steps: PositiveInt = Field(
+        description="how many batches are learned from; more steps go on from the last checkpoint"
+    )
     batch: PositiveInt = Field(64, description="global batch: over all micro-batches and GPUs")
     micro_batch: PositiveInt | None = Field(None, description="what one GPU holds at once; gradients accumulate")
-    gpus: PositiveInt = Field(1, description="GPUs of one node that share the batch; without GPUs, processes")
-    lr: PositiveFloat = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = Field(0, ge=0)
+    gpus: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="GPUs of one node that share the batch; without GPUs, processes"
+    )
+    readers: Annotated[PositiveInt, NO_BYTES] = Field(
+        4, description="threads of each process that read patches ahead for a GPU, where they do not fit on it"
+    )
+    lr: PositiveFloat = Field(1e-4, description="learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam")
+    warmup_steps: int = Field(0, ge=0, description="the learning rate rises linearly over so many steps")
     decay_after_steps: PositiveInt | None = Field(
         None, description="from this step on, lr falls with 1 / sqrt(step) (Karras et al. 2024), whatever the length"
     )
@@ -227,30 +262,38 @@ class Training(Section):
         None,
         description="lr falls to this on a half cosine over all steps; another number of steps is another training",
     )
-    clip_gradient: PositiveFloat | None = None
-    ema_half_life_images: PositiveFloat = 500_000
+    clip_gradient: PositiveFloat | None = Field(None, description="gradients of a larger norm are scaled down to this")
+    ema_half_life_images: PositiveFloat = Field(
+        500_000, description="of the averaged weights that draw, in images seen"
+    )
     ema_rampup: Fraction = Field(0.05, description="half-life is at most this share of the images seen so far")
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="of the network's arithmetic in training")
     compile: bool = Field(True, description="torch.compile, on a GPU only")
     augment: bool = Field(True, description="eight flips and rotations")
     crop_px: PositiveInt | None = Field(
         None,
         description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size",
     )
-    start: str | None = Field(
+    start: Annotated[str | None, NO_BYTES] = Field(
         None,
         min_length=1,
         description="begin with the weights of this model (fine-tuning): the folder of another run's, or the name of one that"
         " ships; its normalisation is kept",
     )
-    seed: int = 1
-    checkpoint_every: PositiveInt = 500
-    log_every: PositiveInt = 50
-    validate_every: PositiveInt = 500
-    validation_images: PositiveInt = 64
-    sample_every: PositiveInt = 5000
+    seed: int = Field(1, description="of the weights at first, the order of patches, and their noise")
+    checkpoint_every: Annotated[PositiveInt, NO_BYTES] = Field(
+        500, description="steps from one checkpoint to the next: what a killed job loses at most"
+    )
+    log_every: Annotated[PositiveInt, NO_BYTES] = Field(50, description="steps from one line of the log to the next")
+    validate_every: Annotated[PositiveInt, NO_BYTES] = Field(
+        500, description="steps from one validation loss to the next"
+    )
+    validation_images: PositiveInt = Field(64, description="held-out patches in a validation loss")
+    sample_every: Annotated[PositiveInt, NO_BYTES] = Field(5000, description="steps from one sample grid to the next")
     sample_images: PositiveInt = Field(4, description="samples drawn for each mpp in a sample grid")
-    diverged_at: PositiveFloat = Field(100.0, description="a running loss this many times its best ends the training")
+    diverged_at: Annotated[PositiveFloat, NO_BYTES] = Field(
+        100.0, description="a running loss this many times its best ends the training"
+    )
 
     @model_validator(mode="after")
     def micro(self):
@@ -349,12 +392,14 @@ class WinnerModel(Section):
 class TakenModel(Section):
     """A model that another run has trained, or one that ships: its two files are copied, and nothing is trained."""
 
-    path: str | None = Field(
+    path: Annotated[str | None, NO_BYTES] = Field(
         None,
         min_length=1,
         description="its folder, as in results/demo/models/shared; relative to the working directory",
     )
-    pretrained: str | None = Field(None, min_length=1, description="the name of a model that ships: see pretrained/")
+    pretrained: Annotated[str | None, NO_BYTES] = Field(
+        None, min_length=1, description="the name of a model that ships: see pretrained/"
+    )
 
     @model_validator(mode="after")
     def one_of_both(self):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
 from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
@@ -16,6 +16,7 @@ from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
+from histogenesis.recipe.problems import Together, absent, problems_of
 from histogenesis.recipe.samples import Samples, Study
 
 
@@ -23,13 +24,19 @@ class Recipe(Section):
     """Everything that a run is."""
 
     run: Name = Field(description="results are written to results/{run}/")
-    seed: int = 1
-    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    seed: int = Field(
+        1, description="of everything that is random and has no seed of its own: places of patches, noise of levels"
+    )
+    cpu_threads: PositiveInt = Field(
+        1,
+        description="of each process of training and drawing; part of the recipe, as it rounds. More cores are used by more"
+        " processes (`training.gpus`, jobs): threads that wait for each other collapse beside other work",
+    )
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
-    patches: dict[Name, AnyPatches]
-    models: dict[Name, AnyModel]
+    patches: dict[Name, AnyPatches] = Field(default_factory=dict)
+    models: dict[Name, AnyModel] = Field(default_factory=dict)
     synthetic: Synthetic | None = None
     samples: dict[Name, Samples] = Field(default_factory=dict)
     study: Study | None = None
@@ -37,61 +44,81 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def references(self):
-        if not self.synthetic and not self.samples:
-            raise ValueError("nothing is made: give `synthetic:` (slides), or `samples:` (patches)")
-        from_slides = self.synthetic or any(patches.from_slides for patches in self.patches.values())
-        if from_slides and not self.slides.table and not self.slides.phantoms:
-            raise ValueError("no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
+        """What sections say of each other: every problem, not the first alone."""
+        found = Together()
+        with found:
+            self._check_sources()
         for name, model in self.trained_models.items():
-            if model.patches not in self.patches:
-                raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
-            patches, deep = self.patches[model.patches], model.size_multiple_px
-            size = model.training.crop_px or patches.size_px
-            if size > patches.size_px:
-                raise ValueError(f"models.{name}: crop_px {size} is more than the patches' {patches.size_px} px")
-            if "context" in model.conditions and getattr(patches, "context_ratio", None) is None:
-                raise ValueError(
-                    f"models.{name}: the condition `context` needs patches with a wider view; set"
-                    f" patches.{model.patches}.context_ratio"
-                )
-            if model.lowres_factor and patches.size_px % model.lowres_factor:
-                raise ValueError(
-                    f"models.{name}: lowres_factor {model.lowres_factor} does not divide patches of {patches.size_px} px"
-                )
-            if size % deep:
-                raise ValueError(
-                    f"models.{name}: the network halves its picture {deep.bit_length() - 1} times, which"
-                    f" {size} px patches do not allow; use a multiple of {deep} px"
-                )
-            try:
-                check_attention(model.network, size // model.latent_px)
-            except ValueError as error:
-                raise ValueError(f"models.{name}: its network {error}") from None
-            if "mpp" in model.conditions and not self.patches[model.patches].mpps:
-                raise ValueError(
-                    f"models.{name}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or"
-                    " set `conditions` without mpp"
-                )
-            if model.autoencoder and not self._is_autoencoder(model.autoencoder):
-                raise ValueError(f"models.{name}: {model.autoencoder!r} is no model with the network `vq-f4`")
-            if (model.classes or "label" in model.conditions) and not self.patches[model.patches].has_labels:
-                raise ValueError(f"models.{name}: it needs labels, and patch set {model.patches!r} has none")
+            with found:
+                self._check_model(f"models.{name}", model)
         for name, model in self.winner_models.items():
-            self._check_winner(name, model)
+            with found:
+                self._check_winner(name, model)
         for name, samples in self.samples.items():
-            self._check_samples(f"samples.{name}", samples)
+            with found:
+                self._check_samples(f"samples.{name}", samples)
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
-            self._check_models(f"synthetic.levels[{k}]", k, level)
-        if self.synthetic and self.compared_patches not in self.patches:
-            raise ValueError(
-                f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches) or 'there is none'})"
-            )
+            with found:
+                self._check_models(f"synthetic.levels[{k}]", k, level)
+        with found:
+            self._check_compared()
+        found.end()
         return self
+
+    def _check_sources(self) -> None:
+        if not (self.synthetic or self.samples or self.models):
+            raise ValueError("nothing is made: give `synthetic:` (slides), `samples:` (patches), or `models:` to train")
+        from_slides = any(patches.from_slides for patches in self.patches.values())
+        if from_slides and not self.slides.table and not self.slides.phantoms:
+            raise ValueError("slides: no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
+
+    def _check_compared(self) -> None:
+        if not (self.synthetic and self.patches):  # drawn only: there is nothing to compare with
+            return
+        if self.compared_patches is None:
+            raise ValueError(f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches)})")
+        if self.compared_patches not in self.patches:
+            raise ValueError(f"evaluation.patches: {absent('patch set', self.compared_patches, self.patches)}")
+
+    def _check_model(self, where: str, model: Model) -> None:
+        if model.patches not in self.patches:
+            raise ValueError(f"{where}.patches: {absent('patch set', model.patches, self.patches)}")
+        patches, deep = self.patches[model.patches], model.size_multiple_px
+        size = model.training.crop_px or patches.size_px
+        if size > patches.size_px:
+            raise ValueError(f"{where}: crop_px {size} is more than the patches' {patches.size_px} px")
+        if "context" in model.conditions and getattr(patches, "context_ratio", None) is None:
+            raise ValueError(
+                f"{where}: the condition `context` needs patches with a wider view; set"
+                f" patches.{model.patches}.context_ratio"
+            )
+        if model.lowres_factor and patches.size_px % model.lowres_factor:
+            raise ValueError(
+                f"{where}: lowres_factor {model.lowres_factor} does not divide patches of {patches.size_px} px"
+            )
+        if size % deep:
+            raise ValueError(
+                f"{where}: the network halves its picture {deep.bit_length() - 1} times, which {size} px patches do not"
+                f" allow; use a multiple of {deep} px"
+            )
+        try:
+            check_attention(model.network, size // model.latent_px)
+        except ValueError as error:
+            raise ValueError(f"{where}: its network {error}") from None
+        if "mpp" in model.conditions and not patches.mpps:
+            raise ValueError(
+                f"{where}: it is told the mpp, which patch set {model.patches!r} does not know: state its mpp, or set"
+                " `conditions` without mpp"
+            )
+        if model.autoencoder and not self._is_autoencoder(model.autoencoder):
+            raise ValueError(f"{where}: {model.autoencoder!r} is no model with the network `vq-f4`")
+        if (model.classes or "label" in model.conditions) and not patches.has_labels:
+            raise ValueError(f"{where}: it needs labels, and patch set {model.patches!r} has none")
 
     def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
         for name in level.models:
             if name not in self.models:
-                raise ValueError(f"{where}: no model {name!r}; there are {sorted(self.models)}")
+                raise ValueError(f"{where}: {absent('model', name, self.models)}")
             model = self.trained_models.get(name)
             if model and model.denoises == (level.kind == "upscale"):
                 wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
@@ -127,14 +154,14 @@ class Recipe(Section):
         if not (self.study and self.study.winner and self.study.winner.samples == model.winner_of):
             raise ValueError(f"models.{name}: say in study.winner by what {model.winner_of!r} is judged")
         if model.patches not in self.patches:
-            raise ValueError(f"models.{name}: no patch set {model.patches!r}; there are {sorted(self.patches)}")
+            raise ValueError(f"models.{name}.patches: {absent('patch set', model.patches, self.patches)}")
 
     def _check_samples(self, where: str, samples: Samples) -> None:
         if samples.model not in self.models:
-            raise ValueError(f"{where}: no model {samples.model!r}; there are {sorted(self.models)}")
+            raise ValueError(f"{where}.model: {absent('model', samples.model, self.models)}")
         learnt, compared = self.patches_of(samples.model), self.patches.get(samples.compare or "")
         if samples.compare and not compared:
-            raise ValueError(f"{where}: no patch set {samples.compare!r}; there are {sorted(self.patches)}")
+            raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
         if not (compared or learnt):
             raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
         size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
@@ -217,30 +244,11 @@ class Recipe(Section):
 
 
 def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Check `values`, a study's grid carried out; raises RecipeError naming every wrong key, in one line each."""
-    try:
-        values = expand(values)
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            where = _key(problem, values) or "(whole recipe)"
-            what = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-                what = "unknown key; see config/README.md for those that exist"
-            lines.append(f"  {where}: {what}")
-        raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(lines)) from None
-
-
-def _key(problem: dict[str, Any], values: Any) -> str:
-    """Where in the recipe a problem lies, as its writer would say: without the kinds that pydantic adds to the path."""
-    parts = []
-    for part in problem["loc"]:
-        there = isinstance(part, int) or (isinstance(values, dict) and part in values)
-        if there or (problem["type"] == "missing" and part == problem["loc"][-1]):
-            parts.append(str(part))
-            values = values[part] if there and isinstance(values, dict | list) else None
-    return ".".join(parts)
+    """Check `values`, a study's grid carried out; raises RecipeError naming everything that is wrong, in one line each."""
+    recipe, problems = problems_of(Recipe, expand(values))
+    if problems:
+        raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return recipe
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -13,7 +13,7 @@ from histogenesis.recipe.drawing import Sampler
 class Samples(Section):
     """Patches drawn by one model, each from noise of its own, and compared with real ones that were held out."""
 
-    model: Name
+    model: Name = Field(description="the model that draws them: its name among `models`")
     images: PositiveInt = Field(256, description="how many; of each class, where the model is told one")
     classes: list[str] | None = Field(None, description="classes to draw; default: all that the model has learnt")
     guidance: NonNegativeFloat = Field(
@@ -25,8 +25,10 @@ class Samples(Section):
     )
     sampler: Sampler = Sampler()
     batch: PositiveInt = Field(64, description="images per network evaluation: part of the recipe, as it rounds")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 1
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
+    )
+    seed: int = Field(1, description="of the noise")
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
@@ -35,8 +37,10 @@ class Samples(Section):
 class Winner(Section):
     """Which combination is best: the mean over seeds of one number decides, whatever the intervals say of it."""
 
-    metric: Literal["fid", "kid", "ssim", "likelihood", "coverage", "precision", "recall"] = "kid"
-    encoder: str = Field("learned", description="`pixels` for ssim and likelihood")
+    metric: Literal["fid", "kid", "ssim", "likelihood", "coverage", "precision", "recall"] = Field(
+        "kid", description="the number that is compared: the best is the least of fid and kid, the most of the others"
+    )
+    encoder: str = Field("efficientnet-lite0", description="`pixels` for ssim and likelihood")
     samples: Name = Field(description="the samples (of the grid) that are compared")
 
 
@@ -44,11 +48,13 @@ class Cell(Section):
     """One combination of a study's values with one seed. For each samples of the recipe: the variant that is drawn, its model,
     and the name of the combination as far as it bears on them."""
 
-    values: dict[str, str]
-    seed: int
-    samples: dict[Name, Name]
-    models: dict[Name, Name]
-    names: dict[Name, str]
+    values: dict[str, str] = Field(description="the option of each axis")
+    seed: int = Field(description="of this repetition")
+    samples: dict[Name, Name] = Field(description="samples of the recipe -> their variant")
+    models: dict[Name, Name] = Field(description="samples of the recipe -> the variant of their model")
+    names: dict[Name, str] = Field(
+        description="samples of the recipe -> the name of the combination as far as it bears on them"
+    )
 
 
 class Study(Section):

@@ -19,18 +19,25 @@ STATUS_WORDS = {"good": "holds", "look": "look", "bad": "fails", "fact": "fact",
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence of the verdict, and the file that its numbers are from."""
+    """A sentence of the verdict, and the file that its numbers are from. `clause` is what the bottom line says of its `topic`;
+    `headline` the first words that it asks for (verdict/rules.py)."""
 
     status: Status
     text: str
     file: Path | None = None
+    topic: str = ""
+    clause: str = ""
+    headline: str = ""
 
     kind = "statement"
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """Sentences, and before them the one that says it all."""
+
     statements: Sequence[Statement]
+    line: Statement | None = None
 
     kind = "verdict"
     words = STATUS_WORDS
@@ -60,12 +67,23 @@ class Interval:
         start, end = self.axis
         return round(100 * min(1.0, max(0.0, (x - start) / (end - start))), 2) if end > start else 50.0
 
+    @property
+    def words(self) -> str:
+        """What the drawing shows, for those who do not see it."""
+        text = f"{number_text(self.value)}, interval {number_text(self.low)} to {number_text(self.high)}"
+        return text + (f"; line at {number_text(self.reference)}" if self.reference is not None else "")
+
 
 @dataclass(frozen=True)
 class Cell:
+    """`sort` is what a column is sorted by, where that is not the text; `patches` the id of a figure (Figure.id)."""
+
     text: str
     file: Path | None = None
     number: bool = False
+    sort: float | str | None = None
+    patches: str = ""
+    status: str = ""  # a Status: its colour
 
     kind = "cell"
 
@@ -83,6 +101,10 @@ class Table:
     kind = "table"
 
     @property
+    def name(self) -> str:
+        return f"Table: {self.caption.split('. ')[0].split(': ')[0] or self.columns[0]}"
+
+    @property
     def cells(self) -> list[list[Cell | Interval]]:
         return [[cell if isinstance(cell, Cell | Interval) else as_cell(cell) for cell in row] for row in self.rows]
 
@@ -93,15 +115,18 @@ class Figure:
     caption: str
     file: Path | None = None
     label: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures side by side; `size` is how wide each is: "wide", "half", "third", "quarter"."""
+    """Pictures side by side; `size` is how wide each is: "wide", "half", "third", "quarter", "plots". `folded`: the title
+    under which they can be unfolded."""
 
     figures: Sequence[Figure]
     size: str = "third"
     pixelated: bool = False
+    folded: str = ""
 
     kind = "figures"
 
@@ -130,9 +155,9 @@ def relative_address(file: Path, folder: Path) -> str:
 
 def as_cell(value: Any) -> Cell:
     if value is None:
-        return Cell("–", number=True)
+        return Cell("–", number=True, sort="")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Cell(number_text(value), number=True)
+        return Cell(number_text(value), number=True, sort=value)
     return Cell(str(value))
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Table, Verdict, number_text
-from histogenesis.report.build import render
 from histogenesis.report.compare import Arm, compare_runs, differences, upper_bound, write_csv, write_json
+from histogenesis.report.page.render import render
 from histogenesis.report.pictures import data_url
 from histogenesis.report.scale_grid import scale_grid
 

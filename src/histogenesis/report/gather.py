@@ -128,6 +128,9 @@ class Run:
     metrics: list[dict] = field(default_factory=list)
     memorisation_file: Path | None = None
     memorisation: dict = field(default_factory=dict)
+    condition_file: Path | None = None
+    condition: dict = field(default_factory=dict)
+    evidence: dict = field(default_factory=dict)  # evaluation/evidence.json: the patches behind the numbers
     other_evaluations: list[Path] = field(default_factory=list)
     benchmarks: list[Benchmark] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -171,6 +174,10 @@ def gather(run_dir: str | Path) -> Run:
             run.metrics = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         elif path.name == "memorisation.json":
             run.memorisation_file, run.memorisation = path, _try(run, path, _object) or {}
+        elif path.name == "condition.json":
+            run.condition_file, run.condition = path, _try(run, path, _condition) or {}
+        elif path.name == "evidence.json":
+            run.evidence = _try(run, path, _object) or {}
         else:
             run.other_evaluations.append(path)
     for path in sorted(folder.glob("benchmarks/**/*.tsv")):
@@ -284,6 +291,18 @@ def _coherence(path: Path) -> dict:
         for part, names in parts:
             for name in names:
                 part[name]
+    return found
+
+
+def _condition(path: Path) -> dict:
+    """condition.json, if it holds all that the verdict asks of it (KeyError or TypeError otherwise)."""
+    found = _object(path)
+    levels = [*found["real"]["levels"], *(level for one in found["synthetic"] for level in one["levels"])]
+    for level in levels:
+        level["slide"], level["mpp"], level["lab"][2], level["contrast"]
+    for one in found["synthetic"]:
+        one["slide"], one["tissue"] + 0.0
+    sum(found["real"]["tissue"].values())
     return found
 
 

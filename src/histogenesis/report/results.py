@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
 from histogenesis.report.gather import Model, Run, Synthetic
 from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
-from histogenesis.report.verdict import statements
+from histogenesis.report.verdict import bottom_line, statements
 
 SHOWN_SLIDES = 4
 SHOWN_SHEETS = 3
@@ -27,7 +30,8 @@ def figure(run: Run, file, caption: str, long_side: int, label: str = "") -> Fig
 
 
 def verdict(run: Run) -> Section:
-    return Section("verdict", "Verdict", [Verdict(statements(run))])
+    found = statements(run)
+    return Section("verdict", "Verdict", [Verdict(found, bottom_line(found))])
 
 
 def synthetic(run: Run) -> Section | None:
@@ -47,6 +51,7 @@ def synthetic(run: Run) -> Section | None:
         for one in run.synthetic
     ]
     blocks.append(Table(["slide", "levels", "file"], rows, "The files: pyramidal TIFF, for QuPath and OpenSlide."))
+    blocks.append(_viewer(run))
     levels = ((run.recipe.get("synthetic") or {}).get("levels")) or []
     if levels:
         blocks.append(
@@ -58,6 +63,16 @@ def synthetic(run: Run) -> Section | None:
             )
         )
     return Section("synthetic", "Synthetic slides", blocks)
+
+
+def _viewer(run: Run) -> Table | Prose:
+    """Where one can zoom into the slides: the folder of the viewer, or the command that shows it."""
+    page = run.folder / "viewer/index.html"
+    if page.is_file():
+        return Table(
+            ["viewer"], [[Cell("open the viewer", page)]], "Deep zoom, two pictures side by side, every level."
+        )
+    return Prose(f"To zoom into them, two side by side, at every level: histogenesis view results/{run.folder.name}")
 
 
 def _size_text(one: Synthetic) -> str:
@@ -156,67 +171,8 @@ def memorisation(run: Run) -> Section | None:
     return Section("memorisation", "Are training patches copied?", blocks, lead)
 
 
-def metrics(run: Run) -> Section | None:
-    """Over all mpps at a glance, each number drawn beside its floor; then every number, folded."""
-    if not run.metrics:
-        return None
-    overall = [row for row in run.metrics if not _numbers(row, "mpp")]
-    rows = []
-    for row in overall:
-        name = Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file)
-        drawn = _beside_floor(row) if _numbers(row, "value", "low", "high", "floor") else ""
-        rows.append([name, row.get("encoder") or "", row.get("value"), _interval(row), drawn, row.get("floor")])
-    columns = ["metric", "encoder", "value", "95 % interval", "", "real against real"]
-    caption = (
-        "Over all mpps. Bar and dot: interval and value, each on an axis of its own that starts at 0; the line is the floor:"
-        " the same number between two sets of real patches, which is the best that can be had."
-    )
-    blocks: list = [Table(columns, rows, caption, run.metrics_file)] if rows else []
-    notes = list(dict.fromkeys(row["note"] for row in overall if row.get("note")))
-    blocks += [Prose(note[:1].upper() + note[1:] + ".") for note in notes if not note.startswith("standard error")]
-    every = [
-        [
-            Cell(str(row.get("name", "")), _run_file(run, row.get("file")) or run.metrics_file),
-            row.get("encoder") or "",
-            f"{row['mpp']:g}" if _numbers(row, "mpp") else "all",
-            row.get("value"),
-            _interval(row),
-            row.get("floor"),
-            row.get("n", row.get("n_generated")),
-            row.get("note") or "",
-        ]
-        for row in run.metrics
-    ]
-    columns = ["metric", "encoder", "µm/px", "value", "95 % interval", "real against real", "n", "note"]
-    table = run.metrics_file.with_suffix(".csv") if run.metrics_file else None
-    caption = "Every number, also of each mpp."
-    blocks.append(Table(columns, every, caption, table if table and table.exists() else None, fold_over=0))
-    return Section("metrics", "Distance from real tissue", blocks)
-
-
-def _beside_floor(row: dict) -> Interval:
-    ends = [row[name] for name in ("low", "high", "floor", "floor_low", "floor_high") if _numbers(row, name)]
-    axis = (min(0.0, 1.1 * min(ends)), 1.1 * max(ends))
-    return Interval(row["low"], row["value"], row["high"], axis, reference=row["floor"])
-
-
-def _interval(row: dict) -> str:
-    return f"{number_text(row['low'])} to {number_text(row['high'])}" if _numbers(row, "low", "high") else "–"
-
-
 def _numbers(row: dict, *names: str) -> bool:
     return all(isinstance(row.get(name), int | float) for name in names)
-
-
-def _run_file(run: Run, name: Any):
-    """A file that metrics.json names, if it is one of this run."""
-    if not isinstance(name, str) or not name:
-        return None
-    for root in (run.folder, run.folder / "evaluation"):
-        path = root / name
-        if path.is_file() and path.resolve().is_relative_to(run.folder.resolve()):
-            return path
-    return None
 
 
 def coherence(run: Run) -> Section | None:
@@ -244,7 +200,7 @@ def coherence(run: Run) -> Section | None:
             scale_rows.append([*name, _kind(level["constraint"]), *errors])
     blocks = [
         Table(
-            ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "", "jump"],
+            ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "drawn", "jump"],
             seam_rows,
             "Seams: how steep the picture is across the borders of the unshifted tile grid, over how steep it is across"
             " lines shifted at random, inside tissue. 1: a tile border is a line like any other. Jump: the same as a"
@@ -252,6 +208,7 @@ def coherence(run: Run) -> Section | None:
         ),
     ]
     blocks += _seams_in_features(run)
+    blocks += _maps(run)
     if scale_rows:
         columns = ["slide", "level", "µm/px", "constraint", "mean", "RMSE", "max", "mean, all", "RMSE, all", "max, all"]
         caption = (
@@ -262,17 +219,53 @@ def coherence(run: Run) -> Section | None:
     return Section("coherence", "Do tiles and scales agree?", blocks)
 
 
+def _maps(run: Run) -> list[Figures]:
+    """Where the tiles of a level differ at their borders, and where a level departs from the one above, on the slide."""
+    found = []
+    for one in run.synthetic[:SHOWN_SLIDES]:
+        for level in one.coherence.get("levels", []):
+            about = f"{one.name}, level {level['level']} ({level['mpp']:g} µm/px)"
+            seams = map_file(one, level["seams"].get("picture"))
+            if seams:
+                caption = f"{about}: borders of tiles; red: steeper than elsewhere, blue: flatter"
+                found.append(figure(run, seams, caption, 900))
+            scale = map_file(one, level.get("cross_scale_map"))
+            if scale and one.levels:
+                found.append(_laid_over(run, one, level, scale, f"{about}: red where it departs from the level above"))
+    found = [picture for picture in found if picture]
+    return [Figures(found, "third")] if found else []
+
+
+def map_file(one: Synthetic, name: Any) -> Path | None:
+    """A picture that coherence.json names, beside it."""
+    path = one.coherence_file.parent / Path(name).name if one.coherence_file and isinstance(name, str) else None
+    return path if path and path.is_file() else None
+
+
+def _laid_over(run: Run, one: Synthetic, level: dict, path: Path, caption: str) -> Figure | None:
+    """A map with clear places over the slide in grey."""
+    try:
+        with ExitStack() as stack:
+            images = [stack.enter_context(file)["image"] for file in open_levels(one.levels[0].parent)]
+            small = overview(images[: level["level"] + 1], 600).convert("L").convert("RGBA")
+        with Image.open(path) as errors:
+            small.alpha_composite(errors.convert("RGBA").resize(small.size, Image.Resampling.NEAREST))
+        return Figure(data_url(small), caption, path)
+    except (OSError, ValueError, BadInput) as error:
+        run.problems.append(f"{path.relative_to(run.folder)} could not be shown: {error}")
+        return None
+
+
 def _seams_in_features(run: Run) -> list[Table]:
     found = [row for row in run.metrics if row.get("name") == "seam_mmd" and _numbers(row, "mpp", "value", "floor")]
-    rows = [
-        [f"{row['mpp']:g}", row.get("encoder") or "", row["value"], _interval(row), _beside_floor(row), row["floor"]]
-        for row in found
-    ]
+    keys = ("level", "joining", "encoder", "value", "chance", "p", "floor", "floor_p")
+    rows = [[f"{row['mpp']:g}", *("" if row.get(key) is None else row[key] for key in keys)] for row in found]
     caption = (
-        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside them, 0 where"
-        " a tile line is a place like any other. The line in the drawing: the same on real slides, whose tiles are imagined."
+        "Seams to an encoder: the kernel distance (1000 MMD²) between crops across tile lines and crops beside. Chance: what it"
+        " stays below in 95 of 100 random exchanges within the pairs; p: how often chance gives as much (small: a seam, be it"
+        " a step, a blur or two sides that do not belong together). The same on real slides, whose tiles are imagined."
     )
-    columns = ["µm/px", "encoder", "distance", "95 % interval", "", "real slides"]
+    columns = ["µm/px", "level", "joining", "encoder", "distance", "chance", "p", "real slides", "p, real"]
     return [Table(columns, rows, caption, run.metrics_file)] if rows else []
 
 

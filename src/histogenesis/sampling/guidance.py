@@ -6,16 +6,13 @@ Both are affine in eps = (x - D) / sigma, so they are written for the estimate D
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
-
-if TYPE_CHECKING:
-    from histogenesis.models.model import Denoiser
-    from histogenesis.recipe import Sampler
+from histogenesis.models.denoiser import Denoiser
+from histogenesis.models.options import Options
 
 
 def guided(model: Denoiser, label: str | None = None, w: float = 0.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -41,7 +38,7 @@ def guided(model: Denoiser, label: str | None = None, w: float = 0.0) -> Callabl
     return denoise
 
 
-def scaled(denoised: Tensor, x: Tensor, sampler: Sampler, step: int) -> Tensor:
+def scaled(denoised: Tensor, x: Tensor, sampler: Options, step: int) -> Tensor:
     """Epsilon scaling (Ning et al. 2024, ICLR, eq. 12): eps / lambda_t, lambda_t = k t + b; lambda_t = 1 changes nothing.
 
     step: of the sampler, from 0; t counts the steps that are left, from `steps` down to 1.

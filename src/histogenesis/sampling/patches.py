@@ -22,13 +22,13 @@ from histogenesis.sampling.guidance import guided
 from histogenesis.sampling.solvers import solve, stages, takes
 
 if TYPE_CHECKING:
-    from histogenesis.models.model import Denoiser
-    from histogenesis.recipe import Samples
+    from histogenesis.models.denoiser import Denoiser
+    from histogenesis.models.options import Options
 
 
 @torch.inference_mode()
 def draw_batch(
-    model: Denoiser, section: Samples, label: str | None, numbers: range, size_px: int, mpp: float, device: str
+    model: Denoiser, section: Options, label: str | None, numbers: range, size_px: int, mpp: float, device: str
 ) -> np.ndarray:
     """Pictures `numbers` of one class: uint8 (n, size_px, size_px, 3). The batch is padded to the recipe's."""
     n, shape = section.batch, (model.channels, *(2 * [size_px // model.factor]))
@@ -48,7 +48,7 @@ def draw_batch(
 
 def draw_patches(
     model: Denoiser,
-    section: Samples,
+    section: Options,
     labels: list[str | None],
     size_px: int,
     mpp: float,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from histogenesis.models.model import Normalisation
-    from histogenesis.recipe import Threshold
+    from histogenesis.models.normalisation import Normalisation
+    from histogenesis.models.options import Options
 
 
-def thresholded(denoised_bchw: Tensor, section: Threshold | None, normalisation: Normalisation) -> Tensor:
+def thresholded(denoised_bchw: Tensor, section: Options | None, normalisation: Normalisation) -> Tensor:
     """Estimates in model units, kept within what uint8 pictures are, as the recipe's sampler says; None: as they are."""
     if section is None:
         return denoised_bchw

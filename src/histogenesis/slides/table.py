@@ -188,4 +188,11 @@ def open_record(record_json: str | Path, run_dir: str | Path | None = None) -> S
     record = json.loads(Path(record_json).read_text())
     if record["error"]:
         raise BadInput(record["error"])
-    return open_slide(slide_path(record["path"], run_dir), record["mpp"])
+    return open_slide(slide_path(_path_now(record, run_dir), run_dir), record["mpp"])
+
+
+def _path_now(record: dict, run_dir: str | Path | None) -> str:
+    """A slide that is the same under another path is not registered anew: the rows that its run started with have that path."""
+    rows = Path(run_dir or ".", "state", "slides.json")
+    row = json.loads(rows.read_text()).get(record["slide"]) if rows.is_file() else None
+    return row["path"] if row else record["path"]

@@ -1,1 +1,1 @@
-"""One function a rule: what a step of the workflow does, to call from Python."""
+"""What the steps of a run do, one function each: the public Python API."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
+from histogenesis.metrics.coherence.error_map import ErrorMap
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
@@ -55,10 +56,13 @@ def block_px(sizes_px: list[tuple[int, int]], tiles: list[LevelTiles], k: int) -
     return block
 
 
-def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int, tiles: list[LevelTiles]) -> dict:
+def measure_coherence(
+    levels_dir: str | Path, plan_png: str | Path, shifts: int, tiles: list[LevelTiles], maps: Path | None = None
+) -> dict:
     """Seam score and cross-scale error of each level, as one JSON-ready dict: {"slide", "levels": [...]}.
 
-    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn. Raises BadInput if they do not match.
+    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn; `maps` is a folder for the pictures of where
+    levels depart from the one above. Raises BadInput if they do not match.
     """
     plan = read_plan(plan_png)
     with ExitStack() as stack:
@@ -82,7 +86,11 @@ def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int,
                 seed=k,
                 block_px=block_px(sizes_px, tiles, k),
             )
-            errors = cross_scale_error(image, images[k - 1], plan) if k else None
+            error_map = ErrorMap(*sizes_px[k - 1]) if k and maps else None
+            errors = cross_scale_error(image, images[k - 1], plan, error_map) if k else None
+            if error_map:
+                maps.mkdir(parents=True, exist_ok=True)
+                error_map.picture().save(maps / f"cross_scale_level{k}.png")
             levels.append(
                 {
                     "level": k,
@@ -92,6 +100,7 @@ def measure_coherence(levels_dir: str | Path, plan_png: str | Path, shifts: int,
                     **tile.model_dump(),
                     "seams": asdict(seams),
                     "cross_scale": {name: asdict(error) for name, error in errors.items()} if errors else None,
+                    "cross_scale_map": f"cross_scale_level{k}.png" if error_map else None,
                 }
             )
         return {"slide": str(files[0].attrs.get("slide", Path(levels_dir).name)), "levels": levels}

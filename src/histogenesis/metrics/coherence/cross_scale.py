@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from histogenesis.core.errors import BadInput
+from histogenesis.metrics.coherence.error_map import ErrorMap
 from histogenesis.metrics.coherence.strips import STRIP_ROWS, on_grid
 
 VALUES_AT_ONCE = 1 << 14
@@ -67,8 +68,11 @@ def pooled(image, height: int, width: int) -> Iterator[tuple[int, np.ndarray]]:
         yield first, (by_column @ band).reshape(width, last - first, 3).swapaxes(0, 1)
 
 
-def cross_scale_error(finer, coarser, plan: np.ndarray | None = None) -> dict[str, CrossScaleError]:
-    """{"tissue": ..., "overall": ...} of two levels (H, W, 3) uint8 of one slide; plan as in `gradient_profiles`."""
+def cross_scale_error(
+    finer, coarser, plan: np.ndarray | None = None, into: ErrorMap | None = None
+) -> dict[str, CrossScaleError]:
+    """{"tissue": ..., "overall": ...} of two levels (H, W, 3) uint8 of one slide; plan as in `gradient_profiles`. `into`: a map
+    of the coarser level's size, which the errors are added to."""
     height, width = coarser.shape[:2]
     ratios = finer.shape[0] / height, finer.shape[1] / width
     if abs(ratios[0] / ratios[1] - 1) > 0.02:
@@ -80,6 +84,8 @@ def cross_scale_error(finer, coarser, plan: np.ndarray | None = None) -> dict[st
     for first, band in pooled(finer, height, width):
         last = first + len(band)
         error = np.abs(band - coarser[first:last])
+        if into is not None:
+            into.add(first, error)
         tissue = np.ones(error.shape[:2], bool) if plan is None else on_grid(plan, first, last, height, width)
         for i, part in enumerate((error[tissue], error)):
             if part.size:

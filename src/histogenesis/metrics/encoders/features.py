@@ -15,6 +15,7 @@ from tqdm import tqdm
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.checks import as_rgb, check_features
 from histogenesis.metrics.encoders.registry import Encoder
+from histogenesis.metrics.encoders.resize import pil_uint8
 
 BATCH = 64
 
@@ -70,33 +71,41 @@ def image_digests(images: np.ndarray) -> np.ndarray:
     )
 
 
-def encode(encoder: Encoder, images, batch: int = BATCH, progress: bool = False) -> np.ndarray:
+def encode(encoder: Encoder, images, batch: int = BATCH, progress: bool = False, mpp=None) -> np.ndarray:
     """(n, d) float32. Every batch is padded to the same shape, so that a feature does not depend on its neighbours.
 
-    Grey and alpha images are made RGB. Raises BadInput for mixed sizes and for features that are not finite.
+    mpp: of each image (n,), or of all: an encoder that wants another is shown them resampled (Encoder.shown says how); None
+    or NaN: not known, taken as they are. Grey and alpha images are made RGB. Raises BadInput for mixed sizes and for features
+    that are not finite.
     """
     images = as_rgb(images)
     if not len(images):
         raise BadInput("there are no images to encode: cut or draw some patches first")
-    parts = []
-    for start in tqdm(range(0, len(images), batch), desc=encoder.name, unit="batch", disable=not progress):
-        part = images[start : start + batch]
-        short = batch - len(part)
-        if short:
-            part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
-        parts.append(np.asarray(encoder.encode(part))[: batch - short])
-    features = np.concatenate(parts).astype(np.float32)
+    mpp = np.nan_to_num(np.broadcast_to(np.asarray(0.0 if mpp is None else mpp, np.float64), len(images)))
+    features = None
+    with tqdm(total=len(images), desc=encoder.name, unit="patch", disable=not progress) as bar:
+        for value in np.unique(mpp):
+            rows = np.flatnonzero(mpp == value)
+            sides = [encoder.shown_px(side, value) for side in images.shape[1:3]]
+            for start in range(0, len(rows), batch):
+                at = rows[start : start + batch]
+                part = pil_uint8(images[np.pad(at, (0, batch - len(at)), "edge")], *sides)
+                found = np.asarray(encoder.encode(part), np.float32)[: len(at)]
+                features = np.empty((len(images), found.shape[1]), np.float32) if features is None else features
+                features[at] = found
+                bar.update(len(at))
     check_features(features, f"{encoder.name}: features", least=1)
     return features
 
 
-def encode_views(encoder: Encoder, images, batch: int = BATCH) -> np.ndarray:
+def encode_views(encoder: Encoder, images, batch: int = BATCH, mpp=None) -> np.ndarray:
     """(8, n, d): the features of each image in its eight orientations; the first is the image as it is."""
     images = as_rgb(images)
     turned = [np.rot90(images, turn, axes=(1, 2)) for turn in range(4)]
     if images.shape[1] != images.shape[2]:
         turned = turned[::2]
-    return np.stack([encode(encoder, np.ascontiguousarray(v), batch) for t in turned for v in (t, t[:, :, ::-1])])
+    views = [np.ascontiguousarray(v) for t in turned for v in (t, t[:, :, ::-1])]
+    return np.stack([encode(encoder, view, batch, mpp=mpp) for view in views])
 
 
 def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, progress: bool = False) -> FeatureSet:
@@ -112,9 +121,10 @@ def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, p
             old
             and (old.encoder, old.weights) == (encoder.name, encoder.weights)
             and np.array_equal(old.digests, digests)
+            and np.array_equal(old.mpp, images.mpp, equal_nan=True)
         ):
             return old
-    features = encode(encoder, images.images, batch, progress)
+    features = encode(encoder, images.images, batch, progress, images.mpp)
     made = FeatureSet(
         images.name, features, encoder.name, encoder.weights, digests, images.mpp, images.slide, images.patient
     )

@@ -43,3 +43,10 @@ def pil_float(images: np.ndarray, height: int, width: int, bicubic: bool = True)
             channel = Image.fromarray(image[..., c].astype(np.float32))
             out[i, ..., c] = np.asarray(channel.resize((width, height), how))
     return out.clip(0, 255)
+
+
+def pil_uint8(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Antialiased bicubic resize of uint8 (n, h, w, 3), rounded."""
+    if images.shape[1:3] == (height, width):
+        return images
+    return np.stack([np.asarray(Image.fromarray(i).resize((width, height), Image.Resampling.BICUBIC)) for i in images])

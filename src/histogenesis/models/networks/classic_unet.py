@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu, scaled_dot_product_attention
 
-from histogenesis.models.networks.ddpmpp import Embedding, embed_label
+from histogenesis.models.conditioning import Conditioned
 
 WIDTH_EMBEDDING = 512
 
 
-class ClassicUNet(nn.Module):
+class ClassicUNet(Conditioned):
     """F(x; c_noise) for pictures whose sides are multiples of 2^(levels - 1) px. `classes`: how many labels it may be told."""
 
     def __init__(
@@ -27,13 +27,11 @@ class ClassicUNet(nn.Module):
         seen_noise: bool = False,
         image_channels: int = 3,
         classes: int = 0,
+        image_px: int | None = None,  # any size: nothing in it depends on that
     ):
         super().__init__()
         widths = [channels * m for m in multipliers]
-        self.noise_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING)
-        self.resolution_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING) if resolution else None
-        self.seen_embedding = Embedding(WIDTH_EMBEDDING, WIDTH_EMBEDDING) if seen_noise else None
-        self.label_embedding = nn.Embedding(classes + 1, WIDTH_EMBEDDING) if classes else None
+        self.tell(WIDTH_EMBEDDING, WIDTH_EMBEDDING, resolution, seen_noise, classes)
 
         def attention(width):
             return Attention(width, heads) if width in attention_channels else nn.Identity()
@@ -56,13 +54,7 @@ class ClassicUNet(nn.Module):
         seen_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
-        embedding = self.noise_embedding(c_noise_b)
-        if self.resolution_embedding is not None:
-            embedding = embedding + self.resolution_embedding(mpp_b)
-        if self.seen_embedding is not None:
-            embedding = embedding + self.seen_embedding(seen_noise_b)
-        if self.label_embedding is not None:
-            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
+        embedding = self.told(c_noise_b, mpp_b, seen_noise_b, label_b).to(x_bchw.dtype)
         x, skips = x_bchw, []
         for k, (block, attend) in enumerate(zip(self.down, self.down_attention)):
             x = attend(block(max_pool2d(x, 2) if k else x, embedding))

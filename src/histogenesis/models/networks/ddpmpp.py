@@ -8,10 +8,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention, silu
+from torch.nn.functional import avg_pool2d, group_norm, interpolate, scaled_dot_product_attention, silu
+
+from histogenesis.models.conditioning import Conditioned, in_own_type, linear
 
 
-class DDPMpp(nn.Module):
+class DDPMpp(Conditioned):
     """F(x; c_noise, s) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
 
     Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, whatever size is given.
@@ -36,10 +38,7 @@ class DDPMpp(nn.Module):
         assert image_px % 2 ** (len(multipliers) - 1) == 0, "the recipe's model checks this"
         widths = [round(channels * m) for m in multipliers]
         width_embedding = 4 * channels
-        self.noise_embedding = Embedding(channels, width_embedding)
-        self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
-        self.seen_embedding = Embedding(channels, width_embedding) if seen_noise else None
-        self.label_embedding = nn.Embedding(classes + 1, width_embedding) if classes else None
+        self.tell(channels, width_embedding, resolution, seen_noise, classes)
 
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
@@ -83,16 +82,8 @@ class DDPMpp(nn.Module):
         label_b: Tensor | None = None,
     ) -> Tensor:
         """(B, 3 + seen, H, W) -> (B, 3, H, W). `seen_noise_b`: how much noise the low-resolution picture beside x has."""
-        embedding = self.noise_embedding(c_noise_b)
-        if self.resolution_embedding is not None:
-            embedding = embedding + self.resolution_embedding(mpp_b)
-        if self.seen_embedding is not None:
-            embedding = embedding + self.seen_embedding(seen_noise_b)
-        if self.label_embedding is not None:
-            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
-        embedding = silu(embedding)
-
         x = self.first(x_bchw)
+        embedding = silu(self.told(c_noise_b, mpp_b, seen_noise_b, label_b)).to(x.dtype)
         skips = [x]
         for block in self.encoder:
             x = block(x, embedding, dropout_key_b)
@@ -104,27 +95,6 @@ class DDPMpp(nn.Module):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = block(x, embedding, dropout_key_b)
         return self.last(silu(self.last_norm(x)))
-
-
-class Embedding(nn.Module):
-    """A number per image -> sinusoids -> two linear layers."""
-
-    def __init__(self, width_in: int, width_out: int):
-        super().__init__()
-        self.register_buffer("frequencies", 1e-4 ** torch.linspace(0, 1, width_in // 2), persistent=False)
-        self.layers = nn.Sequential(linear(width_in, width_out), nn.SiLU(), linear(width_out, width_out))
-
-    def forward(self, value_b: Tensor) -> Tensor:
-        angle = value_b.float()[:, None] * self.frequencies
-        return self.layers(torch.cat([angle.sin(), angle.cos()], dim=1))
-
-
-def embed_label(embedding: nn.Embedding, label_b: Tensor | None, n: int) -> Tensor:
-    """(n, width); no label at all, or a negative one, is the last row: without a class."""
-    none = embedding.num_embeddings - 1
-    if label_b is None:
-        label_b = torch.full((n,), none, device=embedding.weight.device)
-    return embedding(torch.where(label_b < 0, none, label_b))
 
 
 class Block(nn.Module):
@@ -186,22 +156,26 @@ def _signed(value: int) -> int:
     return value - 2**32 if value >= 2**31 else value
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation in the type of its input: autocast would go to float32 and back, through memory twice as wide.
+
+    Mean and variance are summed in float32 whatever the type, by the kernel itself.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with in_own_type(x):
+            return group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
 def norm(channels: int) -> nn.GroupNorm:
     groups = min(32, max(1, channels // 4))
     while channels % groups:
         groups -= 1
-    return nn.GroupNorm(groups, channels, eps=1e-6)
+    return GroupNorm(groups, channels, eps=1e-6)
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
-    return _xavier(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2), gain)
-
-
-def linear(width_in: int, width_out: int) -> nn.Linear:
-    return _xavier(nn.Linear(width_in, width_out), 1.0)
-
-
-def _xavier(layer, gain: float):
+    layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(layer.weight, gain=gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from histogenesis.models.networks.ddpmpp import Block, Embedding, conv, embed_label, norm
+from histogenesis.models.conditioning import Conditioned
+from histogenesis.models.networks.ddpmpp import Block, conv, norm
 
 
-class EfficientUNet(nn.Module):
+class EfficientUNet(Conditioned):
     """F(x; c_noise, ...) for pictures (B, 3 + seen, H, W), H and W multiples of 2^levels (2^(levels - 1) if not `halve_first`).
 
     multipliers, blocks, attention: one entry a level, from the finest on. With `halve_first` the first level halves too (the
@@ -34,14 +35,12 @@ class EfficientUNet(nn.Module):
         seen_noise: bool = False,
         image_channels: int = 3,
         classes: int = 0,
+        image_px: int | None = None,  # any size: nothing in it depends on that
     ):
         super().__init__()
         widths = [round(channels * m) for m in multipliers]
         width_embedding = 4 * channels
-        self.noise_embedding = Embedding(channels, width_embedding)
-        self.resolution_embedding = Embedding(channels, width_embedding) if resolution else None
-        self.seen_embedding = Embedding(channels, width_embedding) if seen_noise else None
-        self.label_embedding = nn.Embedding(classes + 1, width_embedding) if classes else None
+        self.tell(channels, width_embedding, resolution, seen_noise, classes)
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attends):
@@ -80,16 +79,8 @@ class EfficientUNet(nn.Module):
         seen_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
-        embedding = self.noise_embedding(c_noise_b)
-        if self.resolution_embedding is not None:
-            embedding = embedding + self.resolution_embedding(mpp_b)
-        if self.seen_embedding is not None:
-            embedding = embedding + self.seen_embedding(seen_noise_b)
-        if self.label_embedding is not None:
-            embedding = embedding + embed_label(self.label_embedding, label_b, len(x_bchw))
-        embedding = silu(embedding)
-
         first = x = self.first(x_bchw)
+        embedding = silu(self.told(c_noise_b, mpp_b, seen_noise_b, label_b)).to(x.dtype)
         skips = []
         for resize, blocks in self.down:
             x = resize(x)

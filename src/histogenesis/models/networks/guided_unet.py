@@ -4,13 +4,13 @@ Their choices (section 3 and table 4): residual blocks that also halve and doubl
 embedding, self-attention at several feature-map sizes with so many channels a head, layers that begin with zero.
 """
 
-import torch
 from torch import Tensor, nn
 
-from histogenesis.models.networks.ddpmpp import Embedding, embed_label, norm
+from histogenesis.models.conditioning import Conditioned
+from histogenesis.models.networks.ddpmpp import norm
 
 
-class GuidedUNet(nn.Module):
+class GuidedUNet(Conditioned):
     """F(x; c_noise) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
 
     Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, and in the middle. There is
@@ -59,11 +59,7 @@ class GuidedUNet(nn.Module):
             if isinstance(module, Attention):
                 zero(module.to_out[0])
         zero(self.unet.conv_out)
-        width = 4 * channels
-        self.resolution_embedding = Embedding(channels, width) if resolution else None
-        self.seen_embedding = Embedding(channels, width) if seen_noise else None
-        self.label_embedding = nn.Embedding(classes + 1, width) if classes else None
-        self.width_embedding = width
+        self.tell(channels, 4 * channels, resolution, seen_noise, classes, noise=False)
 
     def forward(
         self,
@@ -75,13 +71,7 @@ class GuidedUNet(nn.Module):
         label_b: Tensor | None = None,
     ) -> Tensor:
         """(B, 3 + seen, H, W) -> (B, 3, H, W). `seen_noise_b`: how much noise the low-resolution picture beside x has."""
-        told = torch.zeros(len(x_bchw), self.width_embedding, device=x_bchw.device)
-        if self.resolution_embedding is not None:
-            told = told + self.resolution_embedding(mpp_b)
-        if self.seen_embedding is not None:
-            told = told + self.seen_embedding(seen_noise_b)
-        if self.label_embedding is not None:
-            told = told + embed_label(self.label_embedding, label_b, len(x_bchw))
+        told = self.told(c_noise_b, mpp_b, seen_noise_b, label_b)
         return self.unet(x_bchw, c_noise_b, class_labels=told).sample
 
 

@@ -1,5 +1,7 @@
 """What a model makes while it is trained: a row of pictures for each mpp, in model units, (n, 3, p, p)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
 from histogenesis.models.conditions import noised
 from histogenesis.models.model import Denoiser, Upscaler
-from histogenesis.recipe import Model, Sampler, Threshold
+from histogenesis.models.options import ModelOptions, Options
 from histogenesis.sampling.guidance import guided
 from histogenesis.sampling.solvers import sample, stages
 from histogenesis.sampling.threshold import thresholded
@@ -23,16 +25,14 @@ def kinds(denoiser: nn.Module, mpps: list[float]) -> list[tuple[float, str | Non
     return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
 
 
-def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
+def from_noise(denoiser: Denoiser, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """What a denoiser draws, beside held-out pictures where it is told some."""
+    section = ModelOptions.of(section)
     options, learned = section.training, denoiser.objective.sigmas
     # A schedule's first noise levels are so high that estimates leave what pictures can be; the threshold keeps them there.
-    bounded = learned and not section.autoencoder
-    sampler = Sampler(kind="dpmpp-2m", steps=STEPS, threshold=Threshold() if bounded else None)
+    threshold = Options(kind="dynamic", percentile=0.995) if learned and not section.autoencoder else None
     limit = None if learned else denoiser.objective.trained[1]
-    if limit:
-        sampler = sampler.model_copy(update={"sigma_max": limit})
-    solver, n = stages(**sampler.solver, learned=learned), options.sample_images
+    solver, n = stages("dpmpp-2m", STEPS, learned=learned, start=limit), options.sample_images
     px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
@@ -42,7 +42,7 @@ def from_noise(denoiser: Denoiser, section: Model, checks: Batches, mpps: list[f
         denoise = guided(denoiser, label)
 
         def estimate(x, sigma, mpp=mpp, told=told, denoise=denoise):
-            return thresholded(denoise(x, full * sigma, full * mpp, **told), sampler.threshold, denoiser.normalisation)
+            return thresholded(denoise(x, full * sigma, full * mpp, **told), threshold, denoiser.normalisation)
 
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
         if limit:
@@ -64,7 +64,7 @@ def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
     """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
     if not checks.pictures:
         return {}
-    seen, told = [picture[..., :px, :px] for picture in checks.seen(*nearest(checks, mpp, n))], {}
+    seen, told = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
     if "lowres" in checks.pictures:
         told["seen_noise_b"] = torch.full((n,), LOWRES_NOISE)
         noise = torch.from_numpy(normal(tuple(seen[0].shape), "lowres", seed))
@@ -72,25 +72,27 @@ def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
     return told | {"seen_bchw": torch.cat(seen, dim=1)}
 
 
-def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int], list[int]]:
-    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units: what `seen` takes."""
+def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units, and their rows."""
     there = np.unique(checks.patches.mpp)
     found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    chosen, turns = np.resize(found, n).tolist(), [0] * n
-    return checks.encoded(checks.patches.read(chosen), turns), chosen, turns
+    chosen = np.resize(found, n).tolist()
+    return checks.encoded(checks.patches.read(chosen)), chosen
 
 
-def enlarged(upscaler: Upscaler, section: Model, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
+def enlarged(upscaler: Upscaler, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """Held-out patches, made by an upscaler from their average over 2 x 2 px."""
-    made = [nearest(checks, mpp, section.training.sample_images)[0].to(device) for mpp in mpps]
+    made = [nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device) for mpp in mpps]
     return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in made]
 
 
 def reconstructed(
-    autoencoder: nn.Module, section: Model, checks: Batches, mpps: list[float], device: str
+    autoencoder: nn.Module, section: Any, checks: Batches, mpps: list[float], device: str
 ) -> list[Tensor]:
     """Held-out patches after an autoencoder."""
-    return [autoencoder(nearest(checks, mpp, section.training.sample_images)[0].to(device)) for mpp in mpps]
+    return [
+        autoencoder(nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device)) for mpp in mpps
+    ]
 
 
 SAMPLES = {"super-resolution": enlarged, "autoencoder": reconstructed}  # denoisers: from noise

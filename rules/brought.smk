@@ -1,0 +1,109 @@
+"""What users bring: slides, outlines, labelled patches, encoders, models. Their content decides on reruns, not path or time.
+
+What is away (a disk that is not mounted, an archive) keeps the fingerprint that results/{run}/contents.json remembers, so that
+nothing that is finished runs again without it; a run that would need it is refused, unless --config accept_missing=true.
+"""
+
+from contextlib import suppress
+
+from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
+from histogenesis.patches.sources import source_files
+from histogenesis.provenance.fingerprints import combined, fingerprints
+from snakemake.logging import logger
+
+REMEMBERED = Path(RUN, "contents.json")  # also in a crate: a run that was handed on says what its slides held
+
+
+def user_files():
+    """What users bring, by its name here: the paths where it lies."""
+    found = {}
+    for row in SLIDES.values():
+        names = {"tissue": row.tissue, "regions": row.regions} | ({} if row.slide in PHANTOMS else {"slide": row.path})
+        found.update((f"{kind}/{row.slide}", [slide_path(name, Path(RUN))]) for kind, name in names.items() if name)
+    for encoder, name in ENCODER_FILES.items():
+        found[f"encoder/{encoder}"] = sorted(p for p in Path(name).rglob("*") if p.is_file()) or [Path(name)]
+    for name, patches in RECIPE.patches.items():
+        if not patches.from_slides:
+            source = slide_path(patches.path, Path(RUN))
+            columns = patches.file_column, patches.class_column
+            found[f"labelled/{name}"] = source_files(source, patches.kind, *columns)
+    for kind, sources in (("model", TAKEN), ("start", STARTS)):
+        for model, source in sources.items():
+            with suppress(BadInput):  # which is said below
+                found[f"{kind}/{model}"] = [folder_of(source) / file for file in MODEL_FILES]
+    return found
+
+
+def contents():
+    """Name -> fingerprint of all that is here; and of what is away, what is remembered of it."""
+    files = user_files()
+    known = fingerprints((path for paths in files.values() for path in paths), Path(".histogenesis/fingerprints.jsonl"))
+    remembered = json.loads(REMEMBERED.read_text()) if REMEMBERED.exists() and not ACCEPT_MISSING else {}
+    here, away = {}, {}
+    names = [f"model/{name}" for name in TAKEN] + [f"start/{name}" for name in STARTS]
+    for name, paths in {**dict.fromkeys(names, []), **files}.items():
+        digests = [known[path] for path in paths]
+        if name in remembered and (None in digests or not digests):
+            away[name] = remembered[name]
+        elif any(digests):
+            here[name] = combined(digests)
+    return here, away
+
+
+PRESENT, AWAY = (PLAN["contents"], {}) if PLAN else contents()
+
+# A model that this run does not train is there, or was there when the run was handed on.
+for kind, where, sources in (("model", "models.{}", TAKEN), ("start", "models.{}.training.start", STARTS)):
+    for name, source in sources.items():
+        if f"{kind}/{name}" not in PRESENT | AWAY:
+            try:
+                folder_of(source)
+            except BadInput as error:
+                raise WorkflowError(
+                    f"{where.format(name)}: {error}; or first run the recipe that trains it, here"
+                ) from None
+
+
+def content(kind, name):
+    """Fingerprint of what a user brought; a file that was never there has none (the slide's record will say so)."""
+    key = f"{kind}/{name}"
+    return f"content:{key}@{PRESENT.get(key) or AWAY.get(key, 'none')}"
+
+
+def content_of_slides():
+    """One fingerprint of all slides, for steps that read any of them."""
+    every = [content("slide", slide) for slide in sorted(SLIDES)]
+    return f"content:slides@{combined(every)}"
+
+
+def what_is_away(names):
+    """`slide b (archive/b.svs), ...` for a sentence."""
+    files = user_files()
+    some = [
+        f"{name.replace('/', ' ')} ({files[name][0] if files.get(name) else 'its folder'})" for name in sorted(names)
+    ]
+    return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
+
+
+def refuse_less(jobs):
+    """Raise WorkflowError when a job would be made again without what is away."""
+    lacking = {}
+    for job in jobs:
+        for param in map(str, job.params):
+            name = param.removeprefix("content:").split("@")[0]
+            if param.startswith("content:") and (
+                name in AWAY or (name == "slides" and any("slide/" in a for a in AWAY))
+            ):
+                lacking.setdefault(name, []).append(job.rule.name)
+    if lacking:
+        missing = {name for name in lacking if name in AWAY} or set(AWAY)
+        rules = sorted({rule for found in lacking.values() for rule in found})
+        raise WorkflowError(
+            f"away, or not to be read: {what_is_away(missing)}. What was made of it is finished, and {', '.join(rules)} would make"
+            " it again without it. Nothing was changed. Bring it back (is the disk mounted?), take it out of the table or the"
+            " recipe, or go on with less: --config accept_missing=true"
+        )
+
+
+if workflow.is_main_process and AWAY:
+    logger.warning(f"away, or not to be read: {what_is_away(AWAY)}. What was made of it stays as it is.")

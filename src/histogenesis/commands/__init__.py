@@ -1,0 +1,1 @@
+"""Commands of `histogenesis`, one file each: `arguments` of its parser, `run`, and EXAMPLES that --help shows."""

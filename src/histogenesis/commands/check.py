@@ -1,0 +1,56 @@
+"""Look at recipes and all that they name (slides, files, mpps, classes, splits, encoders, models); runs nothing."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLES = """\
+  histogenesis check recipe.yaml
+  histogenesis check recipe.yaml --profile slurm    # also the partitions of the profile, where snakemake is to run
+  histogenesis check config/harb.yaml --recipe-only # the keys and values alone"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE")
+    parser.add_argument("--recipe-only", action="store_true", help="look at no slide and no other file")
+    parser.add_argument("--profile", help="folder of a Snakemake profile whose partitions are looked up")
+
+
+def run(args: argparse.Namespace) -> None:
+    from histogenesis.recipe import RecipeError, load_recipe
+
+    wrong = 0
+    for path in args.recipes:
+        try:
+            recipe = load_recipe(path)
+        except RecipeError as error:
+            print(error, file=sys.stderr)
+            wrong += 1
+            continue
+        found = [] if args.recipe_only else looked_at(recipe, args.profile)
+        stops = sum(one.stops for one in found)
+        print(*(f"  {one}" for one in found), sep="\n", end="\n" if found else "", file=sys.stderr)
+        print(f"{path}: {f'{stops} error(s)' if stops else 'valid'}. {in_a_line(recipe)}")
+        wrong += bool(stops)
+    if wrong:
+        sys.exit(f"error: {wrong} of {len(args.recipes)} recipe(s) cannot be run as they are")
+
+
+def looked_at(recipe, profile: str | None) -> list:
+    from histogenesis.core.home import workflow_home
+    from histogenesis.steps.check import check
+
+    table, home = recipe.slides.table, workflow_home()
+    if table and home and not Path(table).exists() and (home / table).exists():  # one that comes with the workflow
+        slides = recipe.slides.model_copy(update={"table": str(home / table)})
+        recipe = recipe.model_copy(update={"slides": slides})
+    return check(recipe, Path("results", recipe.run), profile=profile)
+
+
+def in_a_line(recipe) -> str:
+    """What a recipe makes."""
+    if not recipe.synthetic:
+        return f"{len(recipe.models)} model(s), {len(recipe.samples)} set(s) of samples"
+    height, width = recipe.synthetic.size_px(len(recipe.synthetic.levels) - 1)
+    levels = " -> ".join(f"{level.mpp:g}" for level in recipe.synthetic.levels)
+    return f"{recipe.synthetic.slides} synthetic slide(s) of {width} x {height} px, {levels} mpp"

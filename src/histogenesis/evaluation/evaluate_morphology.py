@@ -1,0 +1,182 @@
+"""A pathologist's measures of both sides, mpp by mpp: nuclei, tissue, stains; the Wasserstein distance between their
+distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.references import reference_sets, row_of_references
+from histogenesis.evaluation.sets import Sets
+from histogenesis.metrics.distances.intervals import FEWEST_GROUPS, subsample_interval
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.metrics.encoders.he_network import CLASSES, HeNetwork
+from histogenesis.metrics.morphology import nuclei, stains, tissue
+from histogenesis.recipe import Evaluation
+
+Values = list[np.ndarray]  # of each patch, what was measured there: one number, one of each nucleus, or nothing
+UNITS = {
+    "nuclei_per_mm2": "per mm2",
+    "nucleus_area": "um2",
+    "nucleus_eccentricity": "",
+    "nucleus_haematoxylin": "",
+    "nucleus_distance": "um",
+    "ripley_k": "of a random pattern's",
+    **{name: "share" for name in CLASSES},
+    "gland_area": "um2",
+    "lumen_area": "um2",
+    "haematoxylin_amount": "optical density",
+    "eosin_amount": "optical density",
+    "stain_vectors": "degrees",
+}
+
+
+def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation, seed: int) -> list[dict]:
+    """Rows of kind `morphology` for each mpp of `rows`: W1 between generated and held-out patches (stain_vectors: the angle),
+    with both sides' means. What cannot be measured at an mpp has no row there; what fails has one, with the reason."""
+    entries = []
+    for mpp, every in rows.items() if options.morphology_images else ():
+        n = min(options.morphology_images, len(every[0]))
+        parts = [r[np.linspace(0, len(r) - 1, n).round().astype(int)] for r in every]
+        if not mpp:
+            continue
+        shown = {s.name: s.take(r) for s, r in zip(sets, parts)}
+        shown |= reference_sets(sets, {mpp: parts}, seed)
+        real = np.concatenate([shown["train"].images, shown["held_out"].images])
+        for encoder, coarsest, measure in (
+            ("nuclei", nuclei.COARSEST_MPP, _nuclei),
+            ("tissue", tissue.COARSEST_MPP, _tissue),
+            ("stain", np.inf, _stain),
+        ):
+            if mpp > coarsest * (1 + 1e-6):
+                continue
+            try:
+                way = measure(real, mpp)
+                measured = {name: way(images) for name, images in shown.items()}
+            except BadInput as error:
+                entries.append(_row(encoder, encoder, mpp, n, note=str(error)))
+                continue
+            for name in measured["held_out"]:
+                values = {which: measures[name] for which, measures in measured.items()}
+                entries.append(_compare(name, encoder, mpp, values, shown, options, seed))
+        entries.append(_angles(mpp, shown, n, seed))
+    return entries
+
+
+def _nuclei(real: np.ndarray, mpp: float) -> Callable[[ImageSet], dict[str, Values]]:
+    threshold = nuclei.nuclear_threshold(real, mpp)
+
+    def measure(images: ImageSet):
+        found = nuclei.find_nuclei(images.images, mpp, threshold)
+        sides = tuple(side * mpp for side in images.images.shape[1:3])
+        per_nucleus = {
+            "nucleus_area": found.area,
+            "nucleus_eccentricity": found.eccentricity,
+            "nucleus_haematoxylin": found.haematoxylin,
+            "nucleus_distance": nuclei.nearest_distances(found),
+        }
+        each = {
+            name: [v[(found.patch == k) & np.isfinite(v)] for k in range(found.n)] for name, v in per_nucleus.items()
+        }
+        return {"nuclei_per_mm2": _one_each(found.per_mm2), **each, "ripley_k": _one_each(nuclei.ripley(found, sides))}
+
+    return measure
+
+
+def _tissue(real: np.ndarray, mpp: float):
+    network = HeNetwork()
+
+    def measure(images: ImageSet):
+        found = tissue.measure_tissue(network, images.images, mpp, images.slide)
+        shares = {name: _one_each(found.shares[:, k]) for k, name in enumerate(CLASSES)}
+        return shares | {"gland_area": found.gland_area, "lumen_area": found.lumen_area}
+
+    return measure
+
+
+def _stain(real: np.ndarray, mpp: float):
+    vectors = stains.stain_vectors(real)
+
+    def measure(images: ImageSet):
+        found = stains.amounts(images.images, vectors)[0].mean(axis=(1, 2))
+        return {"haematoxylin_amount": _one_each(found[:, 0]), "eosin_amount": _one_each(found[:, 1])}
+
+    return measure
+
+
+def _one_each(values) -> Values:
+    """NaN: nothing."""
+    return [np.array([v]) if np.isfinite(v) else np.zeros(0) for v in values]
+
+
+def w1(first: Values, second: Values) -> float | None:
+    """The Wasserstein-1 distance of all values of two sets; None where one has none."""
+    first, second = np.concatenate([*first, []]), np.concatenate([*second, []])
+    return float(wasserstein_distance(first, second)) if len(first) and len(second) else None
+
+
+def _compare(name, encoder, mpp, values: dict[str, Values], shown, options, seed) -> dict:
+    held, made, train = (values[which] for which in ("held_out", "generated", "train"))
+    value, patients = w1(held, made), w1(held, train)
+    order = np.random.default_rng([seed, 7]).permutation(len(held) + len(train))
+    pooled = [*held, *train]
+    floor = w1([pooled[i] for i in order[: len(held)]], [pooled[i] for i in order[len(held) :]])
+    others = {which: w1(held, v) for which, v in values.items() if which not in ("held_out", "generated", "train")}
+    low, high, interval = _interval(
+        held, made, value, [shown[w].patient for w in ("held_out", "generated")], options, seed
+    )
+    means = [float(np.concatenate([*v, []]).mean()) if any(map(len, v)) else None for v in (held, made)]
+    note = (
+        ""
+        if value is not None
+        else f"nothing of the kind was found in {'held-out' if means[0] is None else 'generated'} patches"
+    )
+    references = row_of_references(value, _bare(floor), _bare(patients), others)
+    row = _row(name, encoder, mpp, len(held), value, low, high, note)
+    return row | references | {"real": means[0], "generated": means[1], "interval": interval}
+
+
+def _interval(held, made, value, patients, options, seed):
+    """By patient and synthetic slide where there are enough of either; none otherwise."""
+    if value is None:
+        return None, None, ""
+    many = [len(set(p)) for p in patients]
+    if many[0] < FEWEST_GROUPS:
+        return None, None, f"no interval, {many[0]} held-out patients"
+
+    def statistic(a, b):
+        found = w1([held[i] for i in a], [made[i] for i in b])
+        return np.nan if found is None else found
+
+    index = [np.arange(len(held)), np.arange(len(made))]
+    low, high = subsample_interval(statistic, index, value, patients, repeats=options.repeats, seed=seed)
+    if not np.isfinite([low[0], high[0]]).all():
+        return None, None, "no interval: too few are found in halves of the patients"
+    return max(0.0, float(low[0])), float(high[0]), f"95 % by subsampling {many[0]} held-out patients"
+
+
+def _angles(mpp, shown: dict[str, ImageSet], n, seed) -> dict:
+    found = {name: stains.stain_vectors(s.images) for name, s in shown.items()}
+    pooled = np.concatenate([shown["held_out"].images, shown["train"].images])
+    order = np.random.default_rng([seed, 7]).permutation(len(pooled))
+    two = [stains.stain_vectors(pooled[part]) for part in np.array_split(order, 2)]
+    angle = {name: stains.angle_between(found["held_out"], v) for name, v in found.items()}
+    value = angle["generated"]
+    others = {name: angle[name] for name in angle if name not in ("held_out", "generated", "train")}
+    row = _row("stain_vectors", "stain", mpp, n, value, None, None, "the larger angle of haematoxylin's and eosin's")
+    references = row_of_references(value, _bare(stains.angle_between(*two)), _bare(angle["train"]), others)
+    return row | references | {"interval": "no interval: one pair of vectors of all patches"}
+
+
+def _bare(value):
+    return None if value is None else (value, None, None)
+
+
+def _row(name, encoder, mpp, n, value=None, low=None, high=None, note="") -> dict:
+    about = {"name": name, "encoder": encoder, "mpp": mpp, "value": value, "low": low, "high": high}
+    about |= row_of_references(None, None, None, {}) | {"n_real": n, "n_generated": n, "better": "lower"}
+    about |= {"kind": "morphology", "speaks": None, "unit": UNITS.get(name, ""), "real": None, "generated": None}
+    return about | {"interval": "", "file": "", "note": note}

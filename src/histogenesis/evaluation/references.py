@@ -1,0 +1,82 @@
+"""What every number stands between: a floor (two halves of one tissue), other patients beside it, and ceilings above.
+
+The ceilings are the training patches made bad in known ways, compared with the held-out patches as the generated ones are:
+`phase` has their colours and spectra and no structure, `bicubic` is right on the large scale and empty on the small.
+`compression` is the training patches through the codec of the slides: what it alone would do, were the two sides not treated
+alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.sets import Sets
+from histogenesis.metrics.distances.frechet import fid, fid_infinity
+from histogenesis.metrics.distances.kernel import cmmd, kid
+from histogenesis.metrics.distances.manifold import NAMES as MANIFOLD
+from histogenesis.metrics.distances.manifold import manifold
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.metrics.sensitivity import distorted, jpeg
+from histogenesis.recipe import Evaluation
+
+CEILINGS = ("phase", "bicubic")
+COMPRESSION = "compression"
+USUAL_JPEG = {"quality": 30, "subsampling": 2}  # what `compression` is where no codec of the slides is known
+
+
+def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], seed: int = 1) -> dict[str, ImageSet]:
+    """name -> the matched training patches (those of each mpp of `rows`, one after the other) made so."""
+    if not rows:
+        return {}
+    train = sets.train.take(np.concatenate([parts[0] for parts in rows.values()]))
+    how = sets.codec.as_dict() if sets.codec else USUAL_JPEG
+    made = {name: distorted(name, train.images, seed) for name in CEILINGS}
+    made[COMPRESSION] = jpeg(train.images, **how)
+    return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}
+
+
+def values(reference, other, options: Evaluation, seed: int) -> dict[str, float | None]:
+    """Each metric of two feature sets (n, d), `reference` being the real held-out one, without intervals; None: not to be
+    had."""
+    reference, other = (np.asarray(f, np.float64) for f in (reference, other))
+    k = min(options.neighbours, len(reference) - 1, len(other) - 1)
+    found: dict[str, float | None] = {}
+    ways = {
+        "fid": lambda: {"fid": fid(reference, other)},
+        "fid_infinity": lambda: {"fid_infinity": fid_infinity(reference, other, seed=seed).infinite},
+        "kid": lambda: {"kid": kid(reference, other, seed=seed).value},
+        "cmmd": lambda: {"cmmd": cmmd(reference, other)},
+        "manifold": lambda: manifold(reference, other, k),
+    }
+    for name, way in ways.items():
+        try:
+            found |= way()
+        except BadInput:
+            found |= dict.fromkeys(MANIFOLD if name == "manifold" else (name,))
+    return found
+
+
+def halves(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets (n, ...) and (m, ...) pooled and split at random into n and m: two samples of one population."""
+    pooled = np.concatenate([first, second])
+    order = np.random.default_rng([seed, 7]).permutation(len(pooled))
+    return pooled[order[: len(first)]], pooled[order[len(first) :]]
+
+
+def scale(value, floor, ceiling) -> float | None:
+    """0: as two halves of one tissue; 1: as noise of its colours and spectrum. None where the ceiling is at the floor."""
+    numbers = (value, floor, ceiling)
+    if any(v is None or not np.isfinite(v) for v in numbers) or abs(ceiling - floor) < 1e-12:
+        return None
+    return float((value - floor) / (ceiling - floor))
+
+
+def row_of_references(value, floor, patients, others: dict[str, float]) -> dict:
+    """The fields of a row of metrics.json. floor, patients: (value, low, high) or None; others: values by name."""
+    blank = (None, None, None)
+    row = dict(zip(("floor", "floor_low", "floor_high"), floor or blank))
+    row |= dict(zip(("patients", "patients_low", "patients_high"), patients or blank))
+    ceilings = {name: others.get(name) for name in CEILINGS}
+    row |= {"ceilings": ceilings, COMPRESSION: others.get(COMPRESSION)}
+    return row | {"scale": scale(value, row["floor"], ceilings["phase"])}

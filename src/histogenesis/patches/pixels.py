@@ -1,0 +1,115 @@
+"""Pixels of the stores of a patch set, at random and by several threads at once, past HDF5's one lock.
+
+A store keeps each patch as one raw chunk, so that its place in the file can be looked up once and its bytes be read by the
+operating system: threads then read side by side, and of a crop only its own rows are read. Where patches are kept as JPEG, or a
+file was written by another program in another layout, they are read as HDF5 reads them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+SPARE_FILES = 256  # that a process may open besides
+JPEG, ENDS = (
+    "_jpeg",
+    "_jpeg_ends",
+)  # datasets of `imgs` or `context` kept as JPEG: the bytes, and where each patch's end
+
+
+class PixelReader:
+    """Reads patches of the stores `paths` (uint8, p x p x 3). Safe in threads; not across a fork."""
+
+    def __init__(self, paths: list[Path], patch_px: int):
+        self.paths, self.patch_px = paths, patch_px
+        self.lock, self.hdf5 = threading.Lock(), threading.Lock()
+        self.handles: dict[int, int] = {}
+        self.offsets: dict[tuple[int, str], np.ndarray | None] = {}
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = len(paths) + SPARE_FILES
+        if soft < wanted:
+            soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.open_files = max(1, soft - SPARE_FILES)
+
+    def read(self, what: str, file: int, row: int, out_hwc: np.ndarray, y: int = 0, x: int = 0) -> None:
+        """Read a patch of `what` (imgs, context) of a file, or the window of out's size at (y, x) of it, into `out`."""
+        offsets = self._offsets(file, what)
+        height, width = out_hwc.shape[:2]
+        if offsets is None:
+            out_hwc[:] = self._by_hdf5(what, file, row)[y : y + height, x : x + width]
+            return
+        line = self.patch_px * 3
+        rows = out_hwc if width == self.patch_px and out_hwc.flags.c_contiguous else np.empty((height, line), np.uint8)
+        self._pread(file, rows.reshape(-1), int(offsets[row]) + y * line)
+        if rows is not out_hwc:
+            out_hwc[:] = rows.reshape(height, self.patch_px, 3)[:, x : x + width]
+
+    def close(self) -> None:
+        with self.lock:
+            for handle in self.handles.values():
+                os.close(handle)
+            self.handles.clear()
+
+    def _pread(self, file: int, into: np.ndarray, offset: int) -> None:
+        handle = self.handles.get(file)
+        own = None
+        if handle is None:
+            handle = own = os.open(self.paths[file], os.O_RDONLY)
+            with self.lock:
+                if file not in self.handles and len(self.handles) < self.open_files:
+                    self.handles[file], own = handle, None
+        try:
+            done, view = 0, memoryview(into)
+            while done < len(into):
+                count = os.preadv(handle, [view[done:]], offset + done)
+                if not count:
+                    raise OSError(f"{self.paths[file]}: ends before its patches do; cut them again")
+                done += count
+        finally:
+            if own is not None:
+                os.close(own)
+
+    def _offsets(self, file: int, what: str) -> np.ndarray | None:
+        """Where each patch's bytes begin; None where they do not lie there raw."""
+        key = file, what
+        if key not in self.offsets:
+            with self.hdf5, h5py.File(self.paths[file], "r") as store:
+                self.offsets[key] = raw_offsets(store[what]) if what in store else None
+        return self.offsets[key]
+
+    def _by_hdf5(self, what: str, file: int, row: int) -> np.ndarray:
+        with self.hdf5, h5py.File(self.paths[file], "r") as store:
+            if what in store:
+                return store[what][row]
+            first, last = (int(store[what + ENDS][row - 1]) if row else 0), int(store[what + ENDS][row])
+            packed = store[what + JPEG][first:last].tobytes()
+        return np.asarray(Image.open(io.BytesIO(packed)))
+
+
+def raw_offsets(patches: h5py.Dataset) -> np.ndarray | None:
+    """The byte of the file at which each patch (n, p, p, 3) begins; None where patches are not one raw chunk each."""
+    raw = patches.chunks == (1, *patches.shape[1:]) and not patches.compression and not patches.shuffle
+    if not raw or patches.dtype != np.uint8 or patches.fletcher32:
+        return None
+    found = np.full(len(patches), -1, np.int64)
+
+    def note(chunk) -> None:
+        found[chunk.chunk_offset[0]] = chunk.byte_offset
+
+    patches.id.chunk_iter(note)
+    return found if (found >= 0).all() else None
+
+
+def packed(picture_hwc: np.ndarray, quality: int) -> bytes:
+    """A patch as JPEG, its colours at full resolution."""
+    stream = io.BytesIO()
+    Image.fromarray(picture_hwc).save(stream, "JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()

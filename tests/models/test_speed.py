@@ -1,0 +1,122 @@
+"""Drawing at the machine's speed: one graph for all tiles, no waiting inside a pass, and an error of bfloat16 that is known."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from histogenesis.models.model import build_model
+from histogenesis.models.normalisation import Normalisation
+from histogenesis.models.speed import ready
+from histogenesis.sampling.guidance import guided
+
+NETWORKS = {
+    "ddpmpp": {"kind": "ddpmpp", "channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "heads": 2}
+    | {"dropout": 0.1},
+    "efficient": {"kind": "efficient", "channels": 16, "multipliers": [1, 2], "blocks": [1, 2]}
+    | {"attention": [False, True], "heads": 2, "dropout": 0.0, "halve_first": False},
+    "classic-unet": {
+        "kind": "classic-unet",
+        "channels": 16,
+        "multipliers": [1, 2],
+        "attention_channels": [32],
+        "heads": 2,
+    },
+}
+OBJECTIVES = {
+    "edm": {"kind": "edm", "sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2},
+    "v": {"kind": "v", "schedule": "cosine", "timesteps": 100, "min_snr": None, "loss": "mse"},
+}
+
+
+def model(network="ddpmpp", objective="edm", conditions=("mpp", "label", "lowres", "context"), **how):
+    """With weights that are not those of the beginning, where most branches of a network give nothing."""
+    torch.manual_seed(0)
+    section = {"network": NETWORKS[network], "objective": OBJECTIVES[objective], "conditions": list(conditions)}
+    built = build_model(section | {"training": {"steps": 1}, "lowres_factor": 2}, 16, Normalisation.unit(), ["a", "b"])
+    with torch.no_grad():
+        for w in built.network.parameters():
+            w.add_(0.05 * torch.randn(w.shape))
+    return ready(built, "cpu", **({"precision": "fp32"} | how))
+
+
+def question(seed, batch=2):
+    g = torch.Generator().manual_seed(seed)
+    x, seen = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
+    sigma, mpp = torch.rand(batch, generator=g) + 0.1, torch.full((batch,), 1.0 + seed)
+    return x, sigma, mpp, None, seen, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
+
+
+PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm")]
+
+
+@pytest.mark.parametrize(("network", "objective"), PAIRS)
+def test_it_is_one_graph_that_all_tiles_share(network, objective):
+    denoiser = model(network, objective, precision="bf16")
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(denoiser.estimate, fullgraph=True, dynamic=False, backend=counter)  # a break would raise
+    with torch.inference_mode():
+        for seed in range(4):  # other pixels, noise levels, mpps and classes: other tiles, steps and levels
+            assert torch.equal(compiled(*question(seed)), denoiser.estimate(*question(seed)))
+    assert counter.frame_count == 1, "compiled once"
+
+
+class Waiting(TorchDispatchMode):
+    """Notes what would make Python wait for a GPU: values read back, and tensors made from Python's numbers and sent there."""
+
+    READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "item", "lift_fresh", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in func.name() for name in self.READS) or (
+            "device" in (kwargs or {}) and "_to_copy" in func.name()
+        ):
+            self.found.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("network", "objective"), PAIRS)
+def test_nothing_in_a_pass_waits_for_the_device(network, objective):
+    denoiser = model(network, objective, conditions=("mpp", "label"), precision="bf16")
+    x, sigma, mpp, *_ = question(1)
+    ask = guided(denoiser, "b", 0.5)
+    denoiser.normalisation.encode(x)  # its mean is sent to a device once
+    with torch.inference_mode(), Waiting() as waiting:
+        denoiser.normalisation.decode(ask(x, sigma, mpp))
+    assert waiting.found == []
+    with Waiting() as waiting:
+        bool(x.sum() > 0)
+    assert waiting.found, "what it looks for would be found"
+
+
+@pytest.mark.parametrize(("network", "objective"), PAIRS)
+def test_the_error_of_bfloat16_is_that_of_its_eight_bits(network, objective):
+    """Against float32: one rounding is 2^-9 at most, and some tens of them in a row add up to a percent or two."""
+    exact, half = model(network, objective), model(network, objective, precision="bf16")
+    autocast = model(network, objective)
+    autocast.precision = "bf16"  # as in training: float32 weights that are cast in each forward
+    with torch.inference_mode():
+        wanted = exact(*question(3, batch=8))
+        noise = (
+            wanted
+            - exact.objective.scalings(question(3, batch=8)[1][:, None, None, None]).skip * question(3, batch=8)[0]
+        )
+        error = float((half(*question(3, batch=8)) - wanted).square().mean().sqrt() / noise.square().mean().sqrt())
+        usual = float((autocast(*question(3, batch=8)) - wanted).square().mean().sqrt() / noise.square().mean().sqrt())
+    assert 0 < error < 0.03 and error < 2 * usual, (error, usual)
+
+
+def test_conditions_are_told_in_float32():
+    """In half precision the steps 999 and 1000, or the mpps 0.501 and 0.5, would be the same."""
+    denoiser = model(objective="v", conditions=("mpp",), precision="bf16")
+    assert all(w.dtype == torch.float32 for module in denoiser.network.float32 for w in module.parameters())
+    assert denoiser.network.encoder[0].conv0.weight.dtype == torch.bfloat16, "and the rest is cast once"
+    assert torch.equal(denoiser.network.noise_embedding.frequencies, model().network.noise_embedding.frequencies)
+
+
+def test_a_cpu_does_not_compile():
+    assert model(precision="bf16").run is None

@@ -1,0 +1,202 @@
+"""Words of degree follow from stated rules: each number against its scale, and one sentence of them all."""
+
+import json
+
+import pytest
+import yaml
+
+from histogenesis.report.blocks import Statement
+from histogenesis.report.gather import gather
+from histogenesis.report.verdict import bottom_line, statements
+from histogenesis.report.verdict.degrees import degree
+
+FID = {"name": "fid", "kind": "distance", "encoder": "e", "mpp": 1.0, "better": "lower", "ceilings": {"phase": 100.0}}
+FLOOR = {"floor": 10.0, "floor_low": 8.0, "floor_high": 12.0}
+
+
+def row(value, low=None, high=None, **more):
+    return FID | FLOOR | {"value": value, "low": low, "high": high} | more
+
+
+@pytest.mark.parametrize(
+    "found,word,share",
+    [
+        (row(11.0, 9.0, 13.0), "within", 1 / 90),  # the intervals meet
+        (row(30.0, 25.0, 35.0), "worse", 20 / 90),  # beyond, and nearer to real tissue than to noise
+        (row(80.0, 70.0, 90.0), "worse", 70 / 90),
+        (row(20.0, 5.0, 60.0), "unknown", 10 / 90),  # meets the floor, but half-way to the ceiling too
+        (row(80.0, interval="no interval, 2 patients"), "worse", 70 / 90),  # so far that no interval is needed
+        (row(20.0, interval="no interval, 2 patients"), "unknown", 10 / 90),
+        (row(None, note="too few patches"), "unknown", None),
+        (row(80.0, 70.0, 90.0, floor=None), "unknown", None),
+        (row(80.0, 70.0, 90.0, speaks=False), "unknown", None),
+        (row(80.0, 70.0, 90.0, ceilings={"phase": 11.0}), "worse", None),  # a ceiling within the floor is no ceiling
+        (row(80.0, ceilings={"phase": 11.0}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={"phase": 11.0}), "unknown", None),  # nor does it show that structure is seen
+        (row(11.0, 9.0, 13.0, ceilings={}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={}, kind="morphology"), "within", None),
+        (row(30.0, 25.0, 35.0, patients=28.0, patients_high=40.0), "within", 20 / 90),  # patients differ by as much
+    ],
+)
+def test_degree_of_a_number(found, word, share):
+    got = degree(found)
+    assert (got.word, got.share) == (word, share if share is None else pytest.approx(share))
+    assert got.far == (word == "worse" and share is not None and share > 0.5)
+    assert got.why
+
+
+def test_more_is_better_is_the_same_upside_down():
+    up = {"better": "higher", "ceilings": {"phase": 0.1}, "floor": 0.9, "floor_low": 0.85, "floor_high": 0.95}
+    assert degree(row(0.88, 0.83, 0.93, **up)).word == "within"
+    found = degree(row(0.3, 0.25, 0.35, **up))
+    assert found.word == "worse" and found.far
+    assert found.share == pytest.approx(0.6 / 0.8)
+    assert degree(row(0.97, 0.96, 0.99, **up)).word == "within"  # better than real is not worse
+
+
+# ------------------------------------------------------------------------------------------------- the first sentence
+
+AUDIT = {"verdict": "clear", "sentence": "No copies.", "searched": 90, "of": 90, "note": "", "encoders": {}}
+POWER = {"share": 0.01, "found": 0.98, "low": 0.93, "high": 1.0, "how": "planted"}
+
+
+def write(run, rows=None, audit=None):
+    if rows is not None:
+        (run / "evaluation/metrics.json").write_text(json.dumps(rows))
+    if audit is not None:
+        (run / "evaluation/memorisation.json").write_text(json.dumps(audit))
+    found = statements(gather(run))
+    return bottom_line(found), found
+
+
+def cells(generated, real=4100.0, **more):
+    about = {"name": "nuclei_per_mm2", "kind": "morphology", "encoder": "nuclei", "unit": "per mm2", "better": "lower"}
+    measured = {"real": real, "generated": generated, "value": abs(real - generated), "floor": 100.0, "floor_low": 50.0}
+    gap = measured["value"]
+    return (
+        about
+        | measured
+        | {"floor_high": 150.0, "low": 0.9 * gap, "high": 1.1 * gap, "ceilings": {"phase": 4000}}
+        | more
+    )
+
+
+def test_the_bottom_line_in_the_words_of_its_parts(made_up_run):
+    near = [row(11.0, 9.0, 13.0, mpp=mpp) for mpp in (1.0, 0.5)]
+    line, _ = write(made_up_run, [*near, cells(3.0, mpp=1.0), cells(3.0, mpp=0.5)], AUDIT | {"power": POWER})
+    assert line.status == "bad"
+    assert line.text.startswith("Does not look like tissue: ")
+    assert "cells are missing at 1 and 0.5 mpp (nuclei 3 per mm2, real 4,100)" in line.text
+    assert "no seams found" in line.text
+    assert "no copies found, would have been found" in line.text
+    assert "1 of 4 slides set aside" in line.text
+    line, _ = write(made_up_run, [*near, cells(2500.0, mpp=1.0)])
+    assert line.status == "look" and "too few cells at 1 mpp" in line.text
+    line, _ = write(made_up_run, [*near, cells(4050.0, mpp=1.0)])
+    assert "cells as in real tissue" in line.text
+    assert line.text.startswith("As close to real tissue as real tissue is to itself, by all that was measured")
+
+
+@pytest.mark.parametrize(
+    "value,low,high,start,status",
+    [
+        (95.0, 90.0, 99.0, "Does not look like tissue", "bad"),
+        (30.0, 25.0, 35.0, "Can be told from tissue", "look"),
+        (15.0, None, None, "Nothing found that tells it from tissue, but how surely is not known", "look"),
+        (None, None, None, "Whether it looks like tissue was not measured", "look"),
+    ],
+)
+def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, start, status):
+    line, found = write(
+        made_up_run, [row(value, low, high), row(value, low, high, name="kid"), row(9.0, 8, 10, name="cmmd")]
+    )
+    assert line.text.startswith(start)
+    likeness = next(one for one in found if one.topic == "likeness")
+    assert likeness.status == {"bad": "bad", "Can": "look"}.get(status, "look" if low else "open")
+
+
+def test_an_encoder_that_sees_nothing_does_not_speak(made_up_run):
+    line, _ = write(made_up_run, [row(11.0, 9.0, 13.0, speaks=False)])
+    assert line.text.startswith("Whether it looks like tissue was not measured")
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        ({}, "whether copies would have been found is not known"),
+        ({"searched": 3}, "3 of 90 training patches were searched"),
+        ({"power": POWER | {"found": 0.4}}, "1 in 100 copies would have been found with 40 % only"),
+        ({"searched": None}, "how much was searched is not known"),
+        ({"verdict": "not measured"}, "copying not measured"),
+    ],
+)
+def test_too_little_searched_is_never_green(made_up_run, change, words):
+    line, found = write(made_up_run, [row(11.0, 9.0, 13.0)], AUDIT | change)
+    (said,) = [one for one in found if one.topic == "copies"]
+    assert said.status == "open"
+    assert words in line.text
+    assert line.status != "good"
+
+
+def test_copies_lead(made_up_run):
+    audit = AUDIT | {"verdict": "copies", "sentence": "9 % are copies."}
+    line, found = write(made_up_run, [row(11.0, 9.0, 13.0)], audit)
+    assert found[0].topic == "copies" and found[0].status == "bad"
+    assert line.status == "bad" and line.text.startswith("Copies its training patches")
+
+
+def change_seams(run, **changes):
+    path = run / "evaluation/synthetic_001/coherence.json"
+    found = json.loads(path.read_text())
+    for level in found["levels"]:
+        level["seams"] |= changes
+    path.write_text(json.dumps(found))
+
+
+def seams(run):
+    return next(one for one in statements(gather(run)) if one.topic == "seams")
+
+
+def test_seams_both_ways_and_none_where_too_few_borders_tell(made_up_run):
+    change_seams(made_up_run, low=0.96, score=1.0, high=1.04, kind="none")
+    assert seams(made_up_run).status == "good"
+    change_seams(made_up_run, low=0.4, score=1.0, high=2.2, kind="none")
+    assert (seams(made_up_run).status, seams(made_up_run).clause) == ("open", "seams not measured")
+    change_seams(made_up_run, low=0.5, score=0.6, high=0.7, kind="flat")
+    assert (seams(made_up_run).status, seams(made_up_run).clause) == ("bad", "blurred seams")
+    change_seams(made_up_run, low=1.4, score=1.6, high=1.8, kind="steep")
+    assert (seams(made_up_run).status, seams(made_up_run).clause) == ("bad", "seams")
+
+
+@pytest.mark.parametrize(
+    "p,floor_p,clause", [(1e-4, 0.4, "tiles do not belong together"), (1e-4, 1e-4, ""), (0.2, 0.4, "")]
+)
+def test_seams_that_only_an_encoder_sees(made_up_run, p, floor_p, clause):
+    change_seams(made_up_run, low=0.96, score=1.0, high=1.04, kind="none")
+    rows = [{"name": "seam_mmd", "kind": "seams", "encoder": "e", "mpp": 1.0, "value": 3.0, "p": p, "floor_p": floor_p}]
+    _, found = write(made_up_run, rows)
+    assert ("tiles do not belong together" in [one.clause for one in found]) == bool(clause)
+
+
+def test_what_the_slides_did_not_give_reaches_the_first_line(made_up_run):
+    path = made_up_run / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(recipe | {"patches": {"main": {"mpps": [16, 8, 4, 2]}}}))
+    line, found = write(made_up_run)
+    assert "nothing was learnt at 2 mpp" in line.text and line.status == "bad"
+    (said,) = [one for one in found if "2 mpp" in one.text]
+    assert "3 of 3 slides gave none" in said.text
+    path.write_text(yaml.safe_dump(recipe | {"patches": {"main": {"mpps": [16, 8, 4.1]}}}))  # within 3 %: the same
+    assert "nothing was learnt" not in write(made_up_run)[0].text
+
+
+def test_what_is_not_measured_is_not_good():
+    good = Statement("good", "x", None, "seams", "no seams found")
+    assert bottom_line([good]).status == "open"
+    measured = [
+        good,
+        Statement("good", "y", None, "likeness", "", "within"),
+        Statement("good", "z", None, "copies", ""),
+    ]
+    assert bottom_line(measured).status == "good"
+    assert bottom_line([]).status == "open"

@@ -1,0 +1,61 @@
+"""A run may be a part of one: a training, a drawing with a model that is there; and a target takes what it needs, no more."""
+
+import json
+
+import pytest
+import yaml
+
+from histogenesis.recipe import Model
+
+from .conftest import Run
+
+pytestmark = pytest.mark.workflow
+TISSUE = {"make_phantom": 3, "register_slide": 3, "segment_tissue": 3, "split_patients": 1, "cut_patches": 3}
+TARGETS = {"models", "slides", "evaluation", "study", "report"}
+
+
+@pytest.fixture
+def values(root):
+    return yaml.safe_load((root / "config/test/harb.yaml").read_text())
+
+
+@pytest.fixture
+def planned(root, tmp_path):
+    def planned(values, *targets):
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+        jobs = Run(root, tmp_path).planned(tmp_path / "own.yaml", "--", *targets)
+        return {rule: count for rule, count in jobs.items() if rule not in TARGETS}
+
+    return planned
+
+
+def test_a_training_alone(values, planned):
+    del values["synthetic"]
+    assert planned(values) == {**TISSUE, "train_model": 1, "write_recipe": 1, "write_report": 1}
+
+
+def test_a_drawing_alone_needs_a_models_folder_and_nothing_else(values, planned, tmp_path):
+    section = Model.model_validate(values["models"]["shared"])
+    (tmp_path / "model").mkdir()
+    facts = {"section": section.model_dump(mode="json"), "mpps": [16.0, 8.0, 4.0], "classes": [], "patch_px": 16}
+    (tmp_path / "model/model.json").write_text(json.dumps(facts))
+    (tmp_path / "model/model.safetensors").touch()
+    values = {"run": "drawn", "models": {"shared": {"path": "model"}}, "synthetic": values["synthetic"]}
+    drawing = {"take_model": 1, "draw_level": 6, "plan_tissue": 2, "stitch_slide": 2}
+    assert planned(values) == {**drawing, "write_recipe": 1, "write_report": 1}
+    assert planned(values, "slides") == drawing
+
+
+def test_targets_take_what_they_need(values, planned):
+    drawing = {"train_model": 1, "draw_level": 6, "plan_tissue": 2, "stitch_slide": 2}
+    assert planned(values, "models") == {**TISSUE, "train_model": 1}
+    assert planned(values, "slides") == {**TISSUE, **drawing}
+    judged = planned(values, "evaluation")
+    assert judged["evaluate_patches"] == 1 and judged["measure_coherence"] == 2 and "write_report" not in judged
+    assert planned(values, "report").keys() >= {*judged, "write_report"}
+
+
+def test_each_target_has_its_sentence(root, tmp_path):
+    text = Run(root, tmp_path).snakemake("--list").stdout
+    for name in (*TARGETS, "all"):
+        assert f"\n{name} (" in f"\n{text}", f"`snakemake --list` says nothing of {name}"
