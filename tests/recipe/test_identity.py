@@ -64,7 +64,10 @@ OTHERWISE = {
 
 def made_up(root) -> list[Recipe]:
     everything = parse_recipe(yaml.safe_load(EVERYTHING.replace("SHA", "a" * 64)))
-    return [*(load_recipe(root / f"config/{name}.yaml") for name in RECIPES), everything]
+    values = everything.model_dump(mode="json")
+    given = {"kind": "given", "slide": "s", "mpp": 16, "size_px": [64, 64], "corner_um": [1, 2]}
+    values["synthetic"]["levels"][0] = given
+    return [*(load_recipe(root / f"config/{name}.yaml") for name in RECIPES), everything, parse_recipe(values)]
 
 
 def jobs(recipe: Recipe) -> dict[tuple, object]:
@@ -98,7 +101,8 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
     if recipe.synthetic:
         for slide in recipe.synthetic.names:
             for k, level in enumerate(recipe.synthetic.levels):
-                add("draw_level" if level.kind == "draw" else "upscale_level", slide=slide, k=str(k))
+                rule = {"draw": "draw_level", "upscale": "upscale_level", "given": "give_level"}[level.kind]
+                add(rule, slide=slide, k=str(k))
             for rule in ("plan_tissue", "stitch_slide", "measure_coherence", "draw_contact_sheet"):
                 add(rule, slide=slide)
         for encoder in recipe.evaluation.encoders:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
@@ -158,7 +158,7 @@ class GivenLevel(Section):
         None,
         description="y, x of the region's top left corner, from the slide's; default: the region lies about the slide's centre",
     )
-    model: None = None
+    model: ClassVar[None] = None
 
     @property
     def models(self) -> list[str]:
