@@ -74,7 +74,7 @@ def test_a_level_of_the_full_recipe_follows_the_one_above_and_looks_like_tissue(
 def test_the_paper_s_r_without_its_n_makes_levels_independent(tmp_path, picture, stages):
     """28 of 40 Heun steps from noise alone release at sigma 11.7; of 100 at 0.23, which is what the full recipe has."""
     field = GaussianField.of_picture(picture, PX)
-    heun = {"kind": "heun", "steps": 40}
+    heun = {"kind": "heun", "steps": 40, "sigma_min": 0.002}
     free = {"sampler": heun, "start": None, "constraint": NullSpace(relaxation=Relaxation(sigma=11.7))}
     error, alike, _ = measured(tmp_path, field, stages, seeds=1, **free)
     assert error > 0.9 and alike[0] < 0.25 and alike[1] < 0.35, (error, alike)

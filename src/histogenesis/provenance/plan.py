@@ -19,7 +19,6 @@ import yaml
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.home import workflow_home
-from histogenesis.recipe.base import is_section, keys_of
 from histogenesis.recipe.identity import IDENTITY, bears_on_bytes
 from histogenesis.recipe.recipe import Recipe
 from histogenesis.recipe.told import recipe_of_text
@@ -140,8 +139,8 @@ def bears(recipe: Recipe, key: str) -> bool:
     """Whether bytes depend on a key, as its section says."""
     value: Any = recipe
     for part in key.split("."):
-        if is_section(type(value)):
-            if part in keys_of(type(value)) and not bears_on_bytes(type(value), part):
+        if hasattr(type(value), "model_fields"):
+            if part in type(value).model_fields and not bears_on_bytes(type(value), part):
                 return False
             value = getattr(value, part, None)
         elif isinstance(value, list | tuple):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from functools import cache
+import warnings
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Annotated, Any, cast, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, create_model, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -21,18 +20,31 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def is_section(kind: Any) -> bool:
-    """Whether a class is a section of a recipe: a model, or a dataclass of the canvas, which knows no pydantic."""
-    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
+def section_of(keys: type, **more: Any) -> type[Section]:
+    """A section with the keys of a frozen dataclass that lies beside what it describes (canvas/constraints, canvas/joinings).
+
+    It is of that class too. Descriptions and bounds are the metadata of its fields; more: sections for keys of such classes.
+    `__post_init__` checks what is read.
+    """
+    hints, values = get_type_hints(keys), {}
+    for one in fields(keys):
+        default = ... if one.default is MISSING else one.default
+        if one.name in more and is_dataclass(default):
+            default = more[one.name](**asdict(cast(Any, default)))
+        values[one.name] = more.get(one.name, hints[one.name]), Field(default, **one.metadata)
+    checks = {}
+    if hasattr(keys, "__post_init__"):
+        checks["checked"] = model_validator(mode="after")(_checked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a field's default shadows the same one of the dataclass
+        return cast(Any, create_model)(
+            keys.__name__, __base__=(Section, keys), __doc__=keys.__doc__, __validators__=checks, **values
+        )
 
 
-@cache
-def keys_of(section: type) -> dict[str, FieldInfo]:
-    """The keys of a section, each with its type, default and description."""
-    if issubclass(section, BaseModel):
-        return section.model_fields
-    types = get_type_hints(section, include_extras=True)
-    return {one.name: FieldInfo.from_annotated_attribute(types[one.name], one) for one in fields(cast(Any, section))}
+def _checked(section: Any) -> Any:
+    section.__post_init__()
+    return section
 
 
 class White(Section):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from histogenesis.canvas import constraints, joinings
+from histogenesis.canvas import constraints as beside
+from histogenesis.canvas import joinings
 from histogenesis.core.sigmas import karras_sigmas
-from histogenesis.recipe.base import Fraction, Section
+from histogenesis.recipe.base import Fraction, Section, section_of
 
 
 class Threshold(Section):
@@ -85,8 +86,20 @@ class Start(Section):
 
 
 if TYPE_CHECKING:
-    Constraint = constraints.Constraint
-    Joining = joinings.Joining
-else:  # one of those that the canvas has, told by `kind`
-    Constraint = Annotated[Union[constraints.CONSTRAINTS], Field(discriminator="kind")]  # noqa: UP007
-    Joining = Annotated[Union[joinings.JOININGS], Field(discriminator="kind")]  # noqa: UP007
+    from histogenesis.canvas.constraints import Constraint, Context, LowRes, NoConstraint, NullSpace, Relaxation
+    from histogenesis.canvas.joinings import Average, GridShift, Independent, Inpaint, Joining
+else:
+    Relaxation = section_of(beside.Relaxation)
+    CONSTRAINTS = {one.kind: section_of(one, relaxation=Relaxation) for one in beside.CONSTRAINTS}
+    JOININGS = {one.kind: section_of(one) for one in joinings.JOININGS}
+
+    Constraint = Annotated[Union[tuple(CONSTRAINTS.values())], Field(discriminator="kind")]  # noqa: UP007, as many as there are
+    Joining = Annotated[Union[tuple(JOININGS.values())], Field(discriminator="kind")]  # noqa: UP007
+    NoConstraint = CONSTRAINTS["none"]
+    NullSpace = CONSTRAINTS["null-space"]
+    LowRes = CONSTRAINTS["lowres"]
+    Context = CONSTRAINTS["context"]
+    GridShift = JOININGS["grid-shift"]
+    Independent = JOININGS["independent"]
+    Average = JOININGS["average"]
+    Inpaint = JOININGS["inpaint"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.canvas.constraints import NoConstraint, NullSpace, Relaxation
-from histogenesis.canvas.joinings import GridShift
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, Joining, Sampler, Start
+from histogenesis.recipe.composing import (
+    Constraint,
+    GridShift,
+    Joining,
+    NoConstraint,
+    NullSpace,
+    Relaxation,
+    Sampler,
+    Start,
+)
 from histogenesis.recipe.fitting import check_drawing, released
 from histogenesis.recipe.problems import Together
 
@@ -65,7 +71,7 @@ class Level(Section):
         if not isinstance(self.constraint, NullSpace) or self.constraint.relaxation.steps is None:
             return self
         sigma = released(self.constraint.relaxation.steps, self.sampler, self.start)
-        kept = replace(self.constraint, relaxation=Relaxation(sigma=sigma))
+        kept = type(self.constraint)(relaxation=Relaxation(sigma=sigma))
         return self.model_copy(update={"constraint": kept})
 
     @property
@@ -160,7 +166,7 @@ class GivenLevel(Section):
         None,
         description="y, x of the region's top left corner, from the slide's; default: the region lies about the slide's centre",
     )
-    model: None = Field(None, description="none: nothing is drawn")
+    model: ClassVar[None] = None
 
     @property
     def models(self) -> list[str]:

@@ -210,12 +210,12 @@ def draw_level(recipe: Recipe, w: Any) -> Told:
     }
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
-
-
 @step
 def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
+
+
+TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
 
 
 @step

@@ -13,7 +13,6 @@ Size = tuple[int, int]  # height, width in px
 class Constraint:
     """How a level agrees with the one above. Subclasses are frozen dataclasses: their fields are a recipe's keys."""
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
     kind: str
     conditions: ClassVar[tuple[str, ...]] = ()  # pictures of the level above that the model must be given
     doubles: ClassVar[bool] = False  # whether the level above has exactly half of the px

@@ -12,5 +12,5 @@ from histogenesis.canvas.constraints.base import Constraint
 class Context(Constraint):
     """The model is given a wider view of the level above about its tile: a model with the condition `context` (URCDM)."""
 
-    kind: Literal["context"]
+    kind: Literal["context"] = "context"
     conditions: ClassVar[tuple[str, ...]] = ("context",)

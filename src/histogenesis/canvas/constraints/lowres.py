@@ -12,7 +12,7 @@ from histogenesis.canvas.constraints.base import Constraint, Size
 class LowRes(Constraint):
     """The model is given the level above, enlarged: a model with the condition `lowres`."""
 
-    kind: Literal["lowres"]
+    kind: Literal["lowres"] = "lowres"
     conditions: ClassVar[tuple[str, ...]] = ("lowres",)
 
     def block_px(self, ratio: float) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from histogenesis.canvas.constraints.base import Constraint
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
 FACTOR = 2
 
@@ -20,7 +20,6 @@ class Relaxation:
     A level keeps the noise level alone: a number of steps means another one for every sampler.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
     sigma: float | None = field(
         default=None,
         metadata={
@@ -53,3 +52,11 @@ class NullSpace(Constraint):
 
     def block_px(self, ratio: float) -> int:
         return FACTOR
+
+    def projects(self, sigma: float) -> bool:
+        return sigma > self.relaxation.sigma
+
+    def apply(self, denoised_bchw: Tensor, y_bchw: Tensor) -> Tensor:
+        from histogenesis.canvas.averaging import project  # PyTorch, which a recipe is read without
+
+        return project(denoised_bchw, y_bchw, FACTOR)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Average(Joining):
     """Tiles overlap, and where they do their estimates are averaged at every step (MultiDiffusion, Bar-Tal et al. 2023)."""
 
-    kind: Literal["average"]
-    stride_px: int = field(metadata={"gt": 0, "description": "from one tile to the next: at least half a tile"})
+    kind: Literal["average"] = "average"
+    stride_px: int = field(
+        kw_only=True, metadata={"gt": 0, "description": "from one tile to the next: at least half a tile"}
+    )
     colours: ClassVar[int] = 4
 
     def tiles(self, layout: Layout, number: int) -> list[Tile]:

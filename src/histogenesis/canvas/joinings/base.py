@@ -34,15 +34,14 @@ class Joining:
     each tile is drawn to its end, wave by wave.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
     kind: str
     at_every_step: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = False  # whether tiles may be drawn to their end one by one
     holds: ClassVar[bool] = False  # whether a tile holds what its finished neighbours have drawn
     colours: ClassVar[int] = 0  # planes of estimates that lie beside the state, for joinings that merge them
-    resample: int = 1
-    jobs: int = 1
-    stride_px: int | None = None
+    resample: ClassVar[int] = 1
+    jobs: ClassVar[int] = 1
+    stride_px: ClassVar[int | None] = None
 
     def tiles(self, layout: Layout, number: int) -> list[Tile]:
         """Those of the `number`-th evaluation: their cores cover every pixel once, or more often where estimates are merged."""

@@ -14,8 +14,10 @@ from histogenesis.canvas.waves import check_stride, waves
 class Inpaint(Joining):
     """Each tile is drawn to its end; what it shares with finished ones is held meanwhile (URCDM; RePaint)."""
 
-    kind: Literal["inpaint"]
-    stride_px: int = field(metadata={"gt": 0, "description": "from one tile to the next: at least half a tile"})
+    kind: Literal["inpaint"] = "inpaint"
+    stride_px: int = field(
+        kw_only=True, metadata={"gt": 0, "description": "from one tile to the next: at least half a tile"}
+    )
     resample: int = field(
         default=1,
         metadata={
