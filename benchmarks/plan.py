@@ -67,7 +67,7 @@ def make_run(folder: Path, slides: int, synthetic: int) -> int:
     for line in re.findall(r"^    output: (.+)$", text, re.MULTILINE):
         for name in line.split(", "):
             path = folder / name
-            if "/features/" in name:
+            if not path.suffix:  # a folder
                 path.mkdir(parents=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
