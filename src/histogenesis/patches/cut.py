@@ -13,6 +13,7 @@ from tqdm import tqdm
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
+from histogenesis.patches.pixels import pack_store
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
 from histogenesis.patches.views import read_context, read_padded, white_share
@@ -56,6 +57,8 @@ def cut_slide(
             images = (read_padded(slide, *place, tissue.background) for place in shown_in(name, places))
             contexts = (read_context(slide, *place, options.context_ratio, tissue.background) for place in places)
             write_store(out, cut, images, contexts)
+            if options.jpeg_quality:
+                pack_store(out, options.jpeg_quality)
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
     except BadInput as error:
         cut = Cut(name, options.size_px, error=str(error), context_ratio=options.context_ratio)
