@@ -9,7 +9,10 @@ from scipy import stats
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
-from histogenesis.patches.pixels import PixelReader, raw_offsets
+from histogenesis.patches.dataset import PatchCollection
+from histogenesis.patches.pixels import PixelReader, pack_store, raw_offsets
+from histogenesis.patches.splits import write_splits
+from histogenesis.patches.store import Cut, write_store
 
 KEYS = torch.tensor([1, 2, -5, 2**40 + 1])
 
@@ -174,3 +177,24 @@ def test_the_units_are_those_of_all_mpps_alike():
     patches.images[:10] //= 2
     found = normalisation_of(patches, 0.5)
     assert found.mean == pytest.approx(patches.images.reshape(-1, 3).mean(axis=0), abs=1)
+
+
+def test_patches_kept_as_jpeg_are_smaller_and_nearly_the_same(tmp_path):
+    """The store that cutting writes, packed: read as before, whole and in windows, and known by its quality."""
+    y, x = np.mgrid[:64, :64]
+    waves = np.stack([140 + 60 * np.sin((x + 3 * n) / 9) * np.cos(y / 7) for n in range(5)])
+    pictures = np.stack([waves, 0.6 * waves, 255 - 0.5 * waves], axis=-1).round().astype(np.uint8)
+    cut = Cut("s", 64, 640, 64, 1.0)
+    cut.coords = np.stack([64 * np.arange(5), np.zeros(5)], axis=1).astype(np.int64)
+    cut.mpp, cut.tissue = np.ones(5), np.ones(5, np.float32)
+    write_store(tmp_path / "s.h5", cut, pictures)
+    splits = tmp_path / "splits.tsv"
+    write_splits(splits, [{"slide": "s", "patient": "p", "split": "train", "x_from": 0.0, "x_to": 1.0}])
+    raw, raw_bytes = PatchCollection(tmp_path, splits, "train"), (tmp_path / "s.h5").stat().st_size
+    assert (raw.read(range(5)) == pictures).all()
+    pack_store(tmp_path / "s.h5", 90)
+    packed = PatchCollection(tmp_path, splits, "train")
+    found = packed.read([4, 0, 2])
+    assert np.abs(found.astype(int) - pictures[[4, 0, 2]]).mean() < 2
+    assert (packed.read_windows([4], [(8, 16)], 32)[0] == found[0][8:40, 16:48]).all()
+    assert (tmp_path / "s.h5").stat().st_size < raw_bytes / 2 and packed.digest != raw.digest

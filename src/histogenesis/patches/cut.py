@@ -13,6 +13,7 @@ from tqdm import tqdm
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
+from histogenesis.patches.pixels import pack_store
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.quality import COLUMNS, contact_sheet, failed, quality_of
 from histogenesis.patches.store import Cut, write_coords, write_store
@@ -57,6 +58,8 @@ def cut_slide(
             before = cut.mpp.copy()
             images = Reading(slide, tissue.background, cut, options)
             write_store(out, cut, images, contexts(slide, tissue.background, cut, options))
+            if options.jpeg_quality:
+                pack_store(out, options.jpeg_quality)
             for mpp in sorted(set(before.tolist()) - set(cut.mpp.tolist())):
                 cut.skipped[mpp] = f"every place was left out ({', '.join(cut.left_out)})"
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))

@@ -14,6 +14,7 @@ from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
 from histogenesis.patches.cut import PICTURE_PX, places_of, show_places
+from histogenesis.patches.pixels import pack_store
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
 from histogenesis.slides.read import DamagedPlace, Slide
@@ -44,6 +45,8 @@ def cut_regions(
         with open_record(record, run_dir) as slide:
             cut = choose(name, slide, regions_of(geojson, options.classes), options, seed)
             write_store(out, cut, pictures(slide, cut))
+            if options.jpeg_quality:
+                pack_store(out, options.jpeg_quality)
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
     except BadInput as error:
         cut = Cut(name, options.size_px, error=str(error), texts={"label": []})

@@ -88,6 +88,11 @@ class SlidePatches(Section):
     mpps: list[Mpp] = Field(min_length=1, description="resolutions at which patches are cut, micrometres per pixel")
     per_slide: PositiveInt = Field(500, description="at most so many patches of a slide at each mpp")
     placement: Literal["grid", "random"] = Field("random", description="side by side, or at random places")
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] | None = Field(
+        None,
+        description="keep patches as JPEG of this quality (90: about a sixth of the bytes; not what CLAM reads); default: as"
+        " they are",
+    )
     on_finer_mpp: Literal["skip", "refuse"] = Field(
         "skip", description="an mpp finer than the slide's own: leave that mpp out (listed), or set the slide aside"
     )

@@ -205,7 +205,7 @@ def files(recipe: Recipe, slides: int) -> int:
     """Files that stay in the run's folder: results, logs and benchmarks."""
     sets = [p for p in recipe.patches.values() if p.from_slides]
     count = 8 * slides + sum(slides * (4 + 2 * len(p.mpps)) for p in sets)
-    count += 9 * len(recipe.trained_models) + 20
+    count += 9 * len(recipe.trained_models) + 20 + 30  # the run's own, and its evaluation and report
     if recipe.synthetic:
         count += recipe.synthetic.slides * (3 * len(recipe.synthetic.levels) + 8)
     return count
@@ -238,4 +238,5 @@ def measured_tflops(model: Model, px: int, device: str, clock: Callable[[], floa
             network(x, one, one, **beside)
         if device != "cpu":
             torch.cuda.synchronize()
-    return cost(model, px).flop * batch * runs / (clock() - begin) / 1e12
+    seconds = clock() - begin
+    return cost(model, px).flop * batch * runs / seconds / 1e12
