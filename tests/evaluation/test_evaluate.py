@@ -286,7 +286,16 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,"c2st_steps":3,"copy_views":false}'
+    options = json.dumps(
+        {
+            "repeats": 10,
+            "encoders": ["stain-statistics", "he-network"],
+            "sensitivity_images": 20,
+            "morphology_images": 20,
+            "c2st_steps": 3,
+            "copy_views": False,
+        }
+    )
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
     both = [*real, "--synthetic", run_dir / "synthetic"]
     out = run_dir / "evaluation"
