@@ -177,7 +177,9 @@ def test_an_encoder_that_cannot_speak_leaves_the_others_their_say(tmp_path):
     found = evaluate(sets(blobs(120, 2)), [Encoder("broken", "2", broken), *ENCODERS[:1]], OPTIONS, tmp_path)
     (row,) = [e for e in found["metrics"] if e["encoder"] == "broken"]
     assert row["value"] is None and row["note"] == "patches of 24 px are too small for it"
-    assert sum(e["encoder"] == "stain-statistics" for e in found["metrics"]) == 24
+    assert (
+        sum(e["encoder"] == "stain-statistics" for e in found["metrics"]) == 26
+    )  # of both mpps and pooled, and two means
     assert found["memorisation"]["encoders"]["broken"]["verdict"] == "not measured"
 
 
