@@ -104,6 +104,7 @@ def test_honest_model_is_near_the_floor_and_cleared(honest):
             assert entry["low"] < entry["floor_high"]
             assert entry["high"] > entry["floor_low"]
             assert "8 patients against 8 synthetic slides" in entry["interval"]
+    assert all(e["floor"] > 0 for e in found["metrics"] if e["name"] == "fid")  # two different halves
     warned = [e for e in found["metrics"] if e["name"] == "fid" and e["encoder"] == "thumbnail"]
     assert all("KID" in e["note"] for e in warned)  # 192 dimensions from 120 images
     assert Image.open(out / "closest_pairs.png").size[0] > 100

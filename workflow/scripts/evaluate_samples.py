@@ -11,6 +11,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_samples import evaluate_samples
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.labelled_sets import collect
+from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.evaluation.treatment import treated
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
@@ -34,7 +35,8 @@ def main() -> None:
         encoders = load_encoders(options)
         sets = collect(args.patches, args.splits, args.samples, options.images, options.train_images, args.seed)
         sets = treated(sets, options)
-        found = evaluate_samples(sets, encoders, options, args.out, args.seed)
+        training = OnDisk(args.patches, args.splits, sorted(set(sets.train.label) - {""}) or None)
+        found = evaluate_samples(sets, encoders, options, args.out, args.seed, training)
     except BadInput as error:
         sys.exit(f"error: {error}")
     print(found["memorisation"]["sentence"])

@@ -219,7 +219,7 @@ def evaluate(
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits)
+    draw_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 

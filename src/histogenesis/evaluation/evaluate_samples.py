@@ -84,7 +84,7 @@ def evaluate_samples(
     audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits)
+    draw_pairs(out / "closest_pairs.png", sets, audits, training)
     show(out, sets, *shown_by, options.shown)
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})

@@ -90,7 +90,7 @@ def infinity_warning(n: int, m: int, dimensions: int) -> str:
     """What is left of FID's bias after the extrapolation, in words for the report; empty when it is next to nothing."""
     if min(n, m) >= LITTLE_PER_DIMENSION * dimensions:
         return ""
-    return f"extrapolated from {min(n, m)} images in {dimensions} dimensions: up to 5 % of the difference to FID may be left"
+    return f"extrapolated from {min(n, m)} images in {dimensions} dimensions: up to 5 % of its difference to FID may be left"
 
 
 def _gaussian(features):
