@@ -164,14 +164,15 @@ def test_efficientnet_knows_a_cat_from_a_coffee(picture, kind):
 
 
 def test_the_he_network_finds_glass_and_answers_as_its_file_does(cmu_slide):
-    """Left is glass, the middle dense tissue; the added output changes none of the others."""
+    """Glass is lumen to it and tissue is not; the output that is added changes none of the others."""
     with open_slide(cmu_slide) as slide:
-        glass, tissue = slide.read(600, 700, 128, 1.0), slide.read(1300, 900, 128, 1.0)
-    pictures = stain_pictures(np.stack([glass, tissue]))
+        image = slide.read(600, 600, 256, 1.0)
+    pictures = stain_pictures(image[None])
     assert pictures.min() >= 0 and pictures.max() <= 1
     found, features = HeNetwork().run(pictures)
-    assert features.shape == (2, 128)
-    assert found[0, 0].mean() > 0.9 > 0.5 > found[1, 0].mean()
+    assert features.shape == (1, 128)
+    glass = image.min(axis=-1) > 220
+    assert found[0, 0][glass].mean() > 0.8 and found[0, 0][~glass].mean() < 0.4
     session = onnxruntime.InferenceSession(str(weights_file()), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(1 / (1 + np.exp(-session.run(None, {"input": pictures})[0])), found, atol=1e-5)
 
