@@ -287,7 +287,9 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
+    options = (
+        '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
+    )
     options += '"c2st_steps":3,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
     both = [*real, "--synthetic", run_dir / "synthetic"]
