@@ -1,4 +1,4 @@
-"""A denoiser that knows its training patches by heart tells them by its loss; losses do not depend on how patches are batched."""
+"""A denoiser that knows its patches by heart tells them by its loss; losses do not depend on how patches are batched."""
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from histogenesis.models.normalisation import Normalisation
 
 class Patches:
     def __init__(self, images):
+        self.patch_px = 8
         self.images, self.mpp, self.label = images, np.full(len(images), 1.0), np.full(len(images), "")
 
     def read(self, indices):
@@ -20,7 +21,7 @@ class Patches:
 class ByHeart:
     """The optimal denoiser of a finite training set, in closed form: the posterior mean over its patches."""
 
-    classes = ()
+    classes = conditions = ()
 
     def __init__(self, images):
         self.normalisation = Normalisation.measure(images, 0.5)
@@ -36,18 +37,18 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3), dtype=np.uint8
 
 
 def test_what_was_learned_from_has_the_smaller_loss():
-    losses = losses_of(ByHeart(IMAGES[:20]), Patches(IMAGES), np.arange(60), 1, "cpu")
+    losses = losses_of(ByHeart(IMAGES[:20]), 8, Patches(IMAGES), np.arange(60), 1, "cpu")
     assert losses.shape == (60, len(SIGMAS))
     assert auc(-losses[:20].mean(axis=1), -losses[20:].mean(axis=1)) > 0.95
-    strangers = losses_of(ByHeart(IMAGES[40:]), Patches(IMAGES), np.arange(40), 1, "cpu")
+    strangers = losses_of(ByHeart(IMAGES[40:]), 8, Patches(IMAGES), np.arange(40), 1, "cpu")
     assert 0.3 < auc(-strangers[:20].mean(axis=1), -strangers[20:].mean(axis=1)) < 0.7
 
 
 def test_losses_do_not_depend_on_the_batch(monkeypatch):
     model, rows = ByHeart(IMAGES[:20]), np.array([3, 20, 40])
-    all_at_once = losses_of(model, Patches(IMAGES), rows, 1, "cpu")
+    all_at_once = losses_of(model, 8, Patches(IMAGES), rows, 1, "cpu")
     monkeypatch.setattr(module, "BATCH", 1)
-    one_by_one = losses_of(model, Patches(IMAGES), rows, 1, "cpu")
+    one_by_one = losses_of(model, 8, Patches(IMAGES), rows, 1, "cpu")
     np.testing.assert_allclose(one_by_one, all_at_once, rtol=1e-3, atol=1e-9)
-    other = losses_of(model, Patches(IMAGES), rows, 2, "cpu")
+    other = losses_of(model, 8, Patches(IMAGES), rows, 2, "cpu")
     assert not np.allclose(other[1:], one_by_one[1:])  # another seed, other noise

@@ -114,7 +114,10 @@ CHANGES = {
     "a docstring in a module": (module("metrics/distances/kernel.py", replace('"""', '"""In other words: ')), {}),
     "a comment in a script": (source("workflow/scripts/draw_level.py", append("# a remark")), {}),
     "modules that only the command line uses": (module("__main__.py"), {}),
-    "module canvas/constraints": (module("canvas/constraints.py"), jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1)),
+    "module canvas/constraints": (
+        module("canvas/constraints/null_space.py"),
+        jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1),
+    ),
     "module models/networks": (module("models/networks/ddpmpp.py"), jobs(COARSE, REPORT, train_model=1)),
     "module models/training": (module("models/training.py"), jobs(COARSE, REPORT, train_model=1)),
     "module tissue/fesi": (module("tissue/fesi.py"), jobs(PATCHES, REPORT, segment_tissue=3, cut_patches=6)),

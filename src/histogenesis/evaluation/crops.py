@@ -40,20 +40,21 @@ class Source(Protocol):
 
 
 class SlideSource:
-    """A real slide (slides.read.Slide), or the part of it from x_from to x_to (fractions of its width)."""
+    """A real slide (slides.read.Slide), or a part of it: x_from to x_to of its width, y_from to y_to of its height."""
 
-    def __init__(self, slide, name: str, patient: str, x_from: float = 0.0, x_to: float = 1.0):
+    def __init__(self, slide, name, patient, x_from=0.0, x_to=1.0, y_from=0.0, y_to=1.0):
         self.slide, self.name, self.patient = slide, name, patient
         self.left_um = x_from * slide.width_px * slide.mpp
         self.width_um = (x_to - x_from) * slide.width_px * slide.mpp
-        self.height_um = slide.height_px * slide.mpp
+        self.top_um = y_from * slide.height_px * slide.mpp
+        self.height_um = (y_to - y_from) * slide.height_px * slide.mpp
         self.finest_mpp = slide.mpp
 
     def read(self, x_um, y_um, size_px, mpp):
-        side_px = size_px * served_mpp(mpp, self.slide.mpp) / self.slide.mpp  # up to 3 % more than was asked for
-        x_px = min(self.left_um + x_um, self.left_um + self.width_um - side_px * self.slide.mpp) / self.slide.mpp
-        y_px = min(y_um / self.slide.mpp, self.slide.height_px - side_px)
-        return self.slide.read(max(x_px, 0.0), max(y_px, 0.0), size_px, mpp)
+        side_um = size_px * served_mpp(mpp, self.slide.mpp)  # up to 3 % more than was asked for
+        x_um = self.left_um + max(0.0, min(x_um, self.width_um - side_um))
+        y_um = self.top_um + max(0.0, min(y_um, self.height_um - side_um))
+        return self.slide.read(x_um / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp, fill=True)
 
 
 class CanvasSource:
@@ -62,6 +63,9 @@ class CanvasSource:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.files = sorted(open_levels(self.folder), key=lambda file: -float(file.attrs["mpp"]))
+        self.drawn = [
+            file for file in self.files if file.attrs.get("synthetic", True)
+        ]  # and not given, of a real slide
         self.name = self.patient = str(self.files[0].attrs["slide"])
         finest = self.files[-1]
         self.finest_mpp = float(finest.attrs["mpp"])
@@ -69,10 +73,10 @@ class CanvasSource:
 
     def level(self, mpp: float):
         """The file of the level that has this mpp, or None."""
-        return next((f for f in self.files if same_mpp(mpp, float(f.attrs["mpp"]))), None)
+        return next((f for f in self.drawn if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.files if not is_finer(mpp, float(f.attrs["mpp"]))]
+        fit = [f for f in self.drawn if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"
@@ -82,7 +86,7 @@ class CanvasSource:
         if same_mpp(mpp, own):
             y, x = (min(round(start / own), n - size_px) for start, n in zip((y_um, x_um), image.shape[:2]))
             return image[y : y + size_px, x : x + size_px]
-        from histogenesis.slides.read import area_average
+        from histogenesis.slides.average import area_average
 
         edges = []
         for start, n in zip((y_um, x_um), image.shape[:2]):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.noise import generator
+from histogenesis.core.noise import normal
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.memorisation.membership import membership
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditions import pictures_of
+from histogenesis.models.batches import Batches
 from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection
 
@@ -31,11 +32,14 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
     model = load_model(Path(model_dir), device)
     if not hasattr(model, "objective") or model.channels != 3:
         raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
-    if pictures_of(model.conditions):
-        raise BadInput(f"{model_dir}: it sees other pictures beside what it draws, whose loss would tell of them too")
+    if "lowres" in model.conditions and _options(model)["lowres_factor"] is None:
+        raise BadInput(
+            f"{model_dir}: its file does not say how coarse a picture it is shown, so that its loss cannot be asked for"
+        )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
     rows = _alike(sides, seed)
-    losses = [losses_of(model, side, r, seed, device) for side, r in zip(sides, rows)]
+    px = json.loads((Path(model_dir) / "model.json").read_text())["patch_px"]
+    losses = [losses_of(model, px, side, r, seed, device) for side, r in zip(sides, rows)]
     sets = [
         ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r])
         for s, r in zip(sides, rows)
@@ -45,26 +49,38 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
 
 
 @torch.no_grad()
-def losses_of(model, patches: PatchCollection, rows: np.ndarray, seed: int, device: str) -> np.ndarray:
-    """(n, sigmas): each patch's loss; the noise of a patch is the same at every sigma and depends on seed and patch alone."""
-    known = {label: k for k, label in enumerate(model.classes)}
+def losses_of(model, px: int, patches: PatchCollection, rows: np.ndarray, seed: int, device: str) -> np.ndarray:
+    """(n, sigmas): each patch's loss; the noise of a patch is the same at every sigma and depends on seed and patch alone.
+
+    px: side of what the model has learnt; of larger patches, from which it learnt crops, the middle is taken.
+    """
+    batches = Batches(patches, model.normalisation, None, seed, False, model.conditions, **_options(model))
     out = np.empty((len(rows), len(SIGMAS)))
     for start in range(0, len(rows), BATCH):
-        chosen = rows[start : start + BATCH]
-        pixels = torch.from_numpy(np.ascontiguousarray(patches.read(chosen).transpose(0, 3, 1, 2)))
-        image = model.normalisation.encode(pixels)
-        noise = torch.from_numpy(np.stack([noise_of(("membership", seed, int(i)), image.shape[1:]) for i in chosen]))
-        mpp = torch.from_numpy(np.asarray(patches.mpp[chosen], np.float32))
-        label = torch.tensor([known.get(str(name), -1) for name in patches.label[chosen]]) if known else None
-        keys = torch.zeros(len(chosen), dtype=torch.int64)
+        chosen = [int(i) for i in rows[start : start + BATCH]]
+        image = batches.encoded(patches.read(chosen))
+        seen = batches.beside(image, chosen)
+        image, *seen = [middle(pictures, px) for pictures in (image, *seen)]
+        shape = tuple(image.shape[1:])
+        noise = torch.from_numpy(np.stack([normal(shape, "membership", seed, i) for i in chosen]))
+        mpp = torch.from_numpy(patches.mpp[chosen]).float()
+        label = torch.from_numpy(batches.labels[chosen]) if batches.labels is not None else None
+        level = torch.zeros(len(chosen)) if "lowres" in batches.pictures else None
+        keys = torch.zeros(len(chosen), dtype=torch.int32)
         for k, sigma in enumerate(SIGMAS):
-            batch = Batch(image, noise, torch.full((len(chosen),), sigma), mpp, keys, label=label)
+            sigmas = torch.full((len(chosen),), sigma)
+            batch = Batch(image, noise, sigmas, mpp, keys, torch.cat(seen, dim=1) if seen else None, level, label)
             out[start : start + BATCH, k] = model.sample_loss(batch.to(device), dropout=False).cpu().numpy()
     return out
 
 
-def noise_of(key: tuple, shape) -> np.ndarray:
-    return generator(*key).standard_normal(tuple(shape), dtype=np.float32)
+def middle(pictures_bchw: torch.Tensor, px: int) -> torch.Tensor:
+    start = (pictures_bchw.shape[-1] - px) // 2
+    return pictures_bchw[..., start : start + px, start : start + px]
+
+
+def _options(model) -> dict:
+    return {"lowres_factor": getattr(model, "lowres_factor", None), "classes": model.classes}
 
 
 def _alike(sides: list[PatchCollection], seed: int) -> list[np.ndarray]:
