@@ -1,8 +1,8 @@
 """How long Snakemake takes to see that nothing is to be done: the paper's recipe with 2,000 slides and 20 synthetic ones.
 
-The results are made up, all else is real: 2,000 small files stand for the slides (their fingerprints are remembered, as they
-would be), every output that a dry run names is there (empty, and as large as a real one), and Snakemake itself notes them as
-made (`--touch`, without its pause of 0.1 s a job). Then the dry run is timed, against one of the recipe with 4 slides.
+The results are made up, and all else is real: 2,000 small files stand for the slides (their fingerprints are remembered, as
+they would be), every output that a dry run names is there (empty, and as large as a real one), and Snakemake itself notes
+them as made (`--touch`, without its pause of 0.1 s a job). Then the dry run is timed, against one of the recipe with 4 slides.
 """
 
 import argparse

@@ -42,9 +42,7 @@ def refused(tell):
         if words and not ended.is_set():
             if job_info.job not in told_of_refusal:
                 told_of_refusal.add(job_info.job)
-                self.logger.info(
-                    f"SLURM takes no job of rule {job_info.job.name} for now ({words[0]}): it is asked again"
-                )
+                self.logger.info(f"SLURM takes no job of {job_info.job.name} for now ({words[0]}): it is asked again")
             if not ended.wait(PAUSE_S):
                 self._job_submission_executor.submit(self.run_job, job_info.job)
                 return

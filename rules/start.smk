@@ -167,5 +167,5 @@ def describe_plan(path):
         write_json(path, {"jobs": jobs, "total": total, "recipe": RECIPE.model_dump(mode="json"), "run_dir": RUN})
 
 
-if workflow.is_main_process and os.environ.get("HISTOGENESIS_PLAN"):
-    atexit.register(describe_plan, Path(os.environ["HISTOGENESIS_PLAN"]))
+if workflow.is_main_process and (described := os.environ.get("HISTOGENESIS_PLAN")):
+    atexit.register(describe_plan, Path(described))

@@ -86,7 +86,9 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
 
     for phantom in recipe.slides.phantoms:
         add("make_phantom", slide=phantom.name)
+    add("register_slide")
     add("segment_tissue")
+    add("check_data")
     add("split_patients")
     for name, patches in recipe.patches.items():
         rule = {"slides": "cut_patches", "regions": "cut_regions"}.get(patches.kind, "read_labelled")

@@ -23,7 +23,7 @@ from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.recipe import Model, Recipe
-from histogenesis.recipe.data import Phantom
+from histogenesis.recipe.data import LabelledPatches, Phantom
 from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
@@ -107,7 +107,7 @@ def patch_sets(recipe: Recipe, sizes: dict[str, tuple[float, float, float]]) -> 
     """Each set that is cut from slides: `per_slide` patches at each mpp at which one fits on the slide."""
     found = []
     for name, patches in recipe.patches.items():
-        if not patches.from_slides:
+        if isinstance(patches, LabelledPatches):
             continue
         count = 0
         for width, height, mpp in sizes.values():
@@ -147,7 +147,7 @@ def trainings(recipe: Recipe) -> list[Part]:
 
 def drawings(recipe: Recipe, tissue: float) -> list[Part]:
     """Each level of all synthetic slides: the tiles of every evaluation of its plan, but for the share without tissue."""
-    found = []
+    found: list[Part] = []
     if not recipe.synthetic:
         return found
     slides = recipe.synthetic.slides
