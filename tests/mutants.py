@@ -265,8 +265,8 @@ MUTANTS = [
     Mutant(
         "sampler: heun's half",
         "sampling/solvers.py",
-        "memory + (s_next - s) / 2 / s_next",
-        "memory + (s_next - s) / s_next",
+        "alpha=(s_next - s) / 2 / s_next",
+        "alpha=(s_next - s) / s_next",
         "sampling/test_samplers.py -k order",
     ),
     Mutant(

@@ -32,6 +32,10 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
     model = load_model(Path(model_dir), device)
     if not hasattr(model, "objective") or model.channels != 3:
         raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
+    if "lowres" in model.conditions and _options(model)["lowres_factor"] is None:
+        raise BadInput(
+            f"{model_dir}: its file does not say how coarse a picture it is shown, so that its loss cannot be asked for"
+        )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
     rows = _alike(sides, seed)
     px = json.loads((Path(model_dir) / "model.json").read_text())["patch_px"]
