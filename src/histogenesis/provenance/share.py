@@ -157,7 +157,7 @@ def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     ):  # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
     mixed = r"report\.html|evaluation/reconstruction/.+\.png"
-    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|[^/]+/contact\.png)"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|c2st/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 
