@@ -16,7 +16,7 @@ rule work:
     output: "{{n}}.done"
     log: "{{n}}.log"
     resources: runtime=5, mem_mb=lambda w, attempt: 400 * attempt, gpu={gpu}
-    shell: "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES > {{output}} 2> {{log}}"
+    shell: "echo $SLURMD_NODENAME ${{{{CUDA_VISIBLE_DEVICES:-}}}} > {{output}} 2> {{log}}"
 
 
 include: "{root}/rules/retries.smk"
