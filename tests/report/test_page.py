@@ -116,7 +116,7 @@ def column(page, table, k):
 def test_tables_sort_by_number_by_click_and_by_key(browser, report):
     page = opened(browser, report, "desktop")
     titles = page.evaluate("[...document.querySelectorAll('.sortable')].map((t) => t.tHead.textContent)")
-    table = next(i for i, title in enumerate(titles) if "against real" in title and "note" in title)
+    table = next(i for i, title in enumerate(titles) if "against real" in title and "notes" in title)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     head = page.locator(".sortable").nth(table).locator("thead th", has_text=re.compile("^value"))
     head.click()

@@ -159,7 +159,7 @@ def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
     if name.startswith("synthetic/") and given_from_a_slide(run_dir):
         return True
     mixed = r"report\.html|evaluation/reconstruction/.+\.png"
-    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|[^/]+/contact\.png)"
+    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|c2st/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
 
 

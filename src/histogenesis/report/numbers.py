@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from histogenesis.report.blocks import Cell, Figure, Figures, Prose, Section, Table, number_text
+from histogenesis.report.blocks import Cell, Figure, Figures, Section, Table, number_text
 from histogenesis.report.gather import Run
 from histogenesis.report.pictures import file_url
 from histogenesis.report.plots import plot_measure
@@ -29,11 +29,7 @@ def numbers(run: Run) -> Section | None:
     rows = [(row, degree(row)) for row in run.metrics]
     pictures = evidence(run)
     known = {figure.id for figure in pictures}
-    blocks: list[Any] = [*_glance(rows, known), *_plots(run, [row for row, _ in rows]), _every(run, rows, known)]
-    notes = list(
-        dict.fromkeys(str(row["interval"]) for row, _ in rows if str(row.get("interval", "")).startswith("no "))
-    )
-    blocks += [Prose(f"{note[:1].upper()}{note[1:]}.") for note in notes[:3]]
+    blocks: list[Any] = [*_glance(rows, known), *_plots(run, [row for row, _ in rows]), *_every(run, rows, known)]
     if pictures:
         title = f"The patches behind the numbers ({len(pictures)} pictures)"
         blocks.append(Figures(pictures, "wide", pixelated=True, folded=title))
@@ -85,7 +81,9 @@ def _plots(run: Run, rows: list[dict]) -> list[Figures]:
     return [*blocks, *([Figures(folded, "plots", folded=f"{len(folded)} more plots")] if folded else [])]
 
 
-def _every(run: Run, rows: list[tuple[dict, Degree]], known: set[str]) -> Table:
+def _every(run: Run, rows: list[tuple[dict, Degree]], known: set[str]) -> list[Table]:
+    """Every number, and what is noted of them, by the notes' numbers: many rows share a long note."""
+    said = {text: k for k, text in enumerate(dict.fromkeys(text for row, _ in rows for text in _notes(row)), start=1)}
     table = [
         [
             Cell(str(row.get("name", "")), _run_file(run, row.get("file"))),
@@ -100,18 +98,27 @@ def _every(run: Run, rows: list[tuple[dict, Degree]], known: set[str]) -> Table:
             (row.get("ceilings") or {}).get("bicubic"),
             _percent(found.share),
             row.get("n_generated", row.get("n")),
-            row.get("interval") or row.get("note") or "",
+            ", ".join(str(said[text]) for text in _notes(row)),
         ]
         for row, found in rows
     ]
     columns = ["measure", "seen by", "µm/px", "against real", "value", "95 % interval", "floor", "patients"]
-    columns += ["structureless", "blurred", "% of the way", "n", "note"]
+    columns += ["structureless", "blurred", "% of the way", "n", "notes"]
     csv = run.metrics_file.with_suffix(".csv") if run.metrics_file else None
     caption = (
         "Every number. Patients: real training patients against real held-out ones. % of the way: from the floor (0) to"
         " tissue without structure (100)."
     )
-    return Table(columns, table, caption, csv if csv and csv.exists() else run.metrics_file, fold_over=0)
+    every = Table(columns, table, caption, csv if csv and csv.exists() else run.metrics_file, fold_over=0)
+    notes = Table(["note", "what it says"], [[k, text] for text, k in said.items()], "The notes.", fold_over=0)
+    return [every, notes] if said else [every]
+
+
+def _notes(row: dict) -> list[str]:
+    """What is said of a number, in parts that other numbers share."""
+    return list(
+        dict.fromkeys(part for name in ("interval", "note") for part in str(row.get(name) or "").split("; ") if part)
+    )
 
 
 def evidence(run: Run) -> list[Figure]:
