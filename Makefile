@@ -68,8 +68,10 @@ test-slurm: $(VENV)/ready ## the tests on a real SLURM alone: kills, time limits
 test-conda: $(VENV)/ready ## the tiny recipe in environments made from envs/*.yaml (gigabytes, many minutes)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long
 
-lint: $(VENV)/ready ## ruff, snakefmt, snakemake --lint
+lint: $(VENV)/ready ## ruff, snakefmt, types (mypy), who may import whom (import-linter), snakemake --lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(VENV)/bin/snakefmt --check Snakefile workflow/Snakefile rules
+	$(VENV)/bin/mypy
+	PYTHONPATH=src $(VENV)/bin/lint-imports
 	$(SNAKEMAKE) --lint

@@ -83,7 +83,8 @@ def what_is_away(names):
     """`slide b (archive/b.svs), ...` for a sentence."""
     files = user_files()
     some = [
-        f"{name.replace('/', ' ')} ({files[name][0] if files.get(name) else 'its folder'})" for name in sorted(names)
+        f"{' '.join(Path(name).parts)} ({files[name][0] if files.get(name) else 'its folder'})"
+        for name in sorted(names)
     ]
     return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
 

@@ -59,6 +59,9 @@ except (RecipeError, BadInput) as error:
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
 JUDGED = SYNTHETIC if RECIPE.compared_patches else []  # those that are compared with patches: a recipe may only draw
+GIVEN = {"level0": "given: a region of a real slide"} if LEVELS and LEVELS[0].kind == "given" else {}
+if GIVEN and LEVELS[0].slide not in SLIDES:
+    raise WorkflowError(f"synthetic.levels[0]: no slide {LEVELS[0].slide!r}; there are {', '.join(SLIDES)}")
 TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
@@ -165,6 +168,13 @@ def levels_of(wildcards):
 def finest_patch_set():
     """The patch set that synthetic slides are compared with."""
     return RECIPE.compared_patches
+
+
+def models_that_drew():
+    """The files of the model that drew the finest level and learned from the patches that slides are compared with, if any."""
+    names = LEVELS[-1].models if LEVELS else []
+    names = [name for name in names if getattr(RECIPE.models[name], "patches", "") == finest_patch_set()]
+    return [f"{RUN}/models/{names[-1]}/{file}" for file in ("model.safetensors", "model.json")] if names else []
 
 
 def one_of(names):

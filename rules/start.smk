@@ -145,7 +145,7 @@ def seconds_before(job):
 def describe_plan(path):
     """The jobs that would run, with Snakemake's reasons, for `histogenesis plan`."""
     dag, jobs = getattr(workflow, "dag", None), []
-    for job in dag.needrun_jobs() if dag else []:
+    for job in dag.needrun_jobs(exclude_finished=False) if dag is not None else []:  # a dry run "finishes" them
         reason = dag.reason(job)
         if job.output:
             jobs.append(
@@ -160,10 +160,12 @@ def describe_plan(path):
                     "gpu": job.resources.get("gpu", 0),
                 }
             )
-    if dag:
+    order = [one.name for one in workflow.rules]
+    jobs.sort(key=lambda job: (order.index(job["rule"]), str(job["wildcards"])))
+    if dag is not None:
         total = sum(1 for job in dag.jobs if job.output)
         write_json(path, {"jobs": jobs, "total": total, "recipe": RECIPE.model_dump(mode="json"), "run_dir": RUN})
 
 
-if workflow.is_main_process and os.environ.get("HISTOGENESIS_PLAN"):
-    atexit.register(describe_plan, Path(os.environ["HISTOGENESIS_PLAN"]))
+if workflow.is_main_process and (described := os.environ.get("HISTOGENESIS_PLAN")):
+    atexit.register(describe_plan, Path(described))

@@ -76,9 +76,9 @@ def test_a_folder_of_slides_becomes_a_table_and_a_recipe_that_check_accepts(fold
     table = [line.split("\t") for line in (tmp_path / "slides.tsv").read_text().splitlines()]
     assert table == [
         ["slide", "path", "patient", "mpp"],
-        ["TCGA-A1-0001-one", "TCGA-A1-0001/one.tif", "TCGA-A1-0001", ""],
-        ["TCGA-A1-0002-one", "TCGA-A1-0002/one.tif", "TCGA-A1-0002", ""],
-        ["two-slides", "TCGA-A1-0002/two slides.tif", "TCGA-A1-0002", ""],
+        ["slide-001", "TCGA-A1-0001/one.tif", "TCGA-A1-0001", ""],
+        ["slide-002", "TCGA-A1-0002/one.tif", "TCGA-A1-0002", ""],
+        ["slide-003", "TCGA-A1-0002/two slides.tif", "TCGA-A1-0002", ""],
     ]
     recipe = load_recipe(tmp_path / "recipe.yaml")
     assert recipe.run == "mine" and [level.mpp for level in recipe.synthetic.levels] == [128, 64, 32, 16]
@@ -87,6 +87,13 @@ def test_a_folder_of_slides_becomes_a_table_and_a_recipe_that_check_accepts(fold
     assert "recipe.yaml: valid. 1 synthetic slide(s) of 1024 x 768 px" in capsys.readouterr().out
     own = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     assert set(own) == {"extends", "run", "slides", "patches", "synthetic"}, "only what differs"
+
+
+def test_names_of_files_are_taken_where_that_is_asked_for(folder, tmp_path, monkeypatch):
+    typed(monkeypatch, "init", folder, "--names", "file", "--yes")
+    rows = [line.split("\t") for line in (tmp_path / "slides.tsv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["TCGA-A1-0001-one", "TCGA-A1-0002-one", "two-slides"]
+    assert [row[2] for row in rows] == [row[0] for row in rows], "each slide is a patient of its own"
 
 
 def test_what_is_there_is_not_written_over(folder, tmp_path, monkeypatch):

@@ -3,12 +3,24 @@
 import argparse
 import json
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.provenance.versions import package_version
 
-COMMANDS = ("init", "scan", "doctor", "check", "plan", "site", "run", "draw", "view")  # a file each, in commands/
+COMMANDS = (
+    "init",
+    "scan",
+    "doctor",
+    "check",
+    "estimate",
+    "plan",
+    "site",
+    "run",
+    "draw",
+    "view",
+)  # a file each, in commands/
 EXAMPLES = {
     "schema": "  histogenesis schema --out config/recipe.schema.json --reference docs/reference.md",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",
@@ -17,20 +29,6 @@ EXAMPLES = {
     "share": "  histogenesis share results/demo\n  histogenesis share results/demo --out demo.crate.zip --with-real-tissue",
     "verify": "  histogenesis verify demo.crate.zip\n  histogenesis verify unpacked/",
 }
-
-
-def version() -> str:
-    """The package's version, and the commit of the clone that it runs from."""
-    from histogenesis.core.home import PACKAGE
-    from histogenesis.provenance.versions import git_state
-
-    try:
-        number = metadata.version("histogenesis")
-    except metadata.PackageNotFoundError:
-        number = "(not installed)"
-    state = git_state(PACKAGE.parents[1])
-    commit = state["commit"] and f" ({state['commit'][:12]}{'' if state['clean'] else '+'})"
-    return number + (commit or "")
 
 
 def schema(args: argparse.Namespace) -> None:
@@ -90,7 +88,9 @@ def judge(args: argparse.Namespace) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="histogenesis", description=__doc__)
-    parser.add_argument("--version", action="version", version=version() if "--version" in sys.argv[1:2] else "")
+    parser.add_argument(
+        "--version", action="version", version=package_version() if "--version" in sys.argv[1:2] else ""
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name in COMMANDS:
         module = import_module(f"histogenesis.commands.{name}")

@@ -2,7 +2,7 @@
 
 import torch
 
-from histogenesis.canvas.constraints import downsample, project, upsample
+from histogenesis.canvas.averaging import downsample, project, upsample
 
 
 def test_downsampling_undoes_upsampling_exactly():

@@ -31,6 +31,20 @@ def test_every_recipe_that_we_ship_is_valid(root):
         load_recipe(path)
 
 
+def test_every_recipe_names_the_schema_for_editors(root):
+    recipes = [*(root / "config").glob("**/*.yaml"), root / "docs/tutorial.yaml"]
+    for path in recipes:
+        first = path.read_text().splitlines()[0]
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / named).resolve() == root / "config/recipe.schema.json", f"{path}: {first}"
+
+
+def test_the_tutorials_recipe_is_one_and_small(root):
+    recipe = load_recipe(root / "docs/tutorial.yaml")
+    assert recipe.models["shared"].training.steps <= 500 and not recipe.slides.table, "ten minutes, and no data"
+    assert 'docs/tutorial.yaml"' in (root / "docs/tutorial.md").read_text(), "the page shows the file itself"
+
+
 def test_the_schema_is_up_to_date(root):
     shipped = json.loads((root / "config/recipe.schema.json").read_text())
     assert shipped == recipe_schema(), "run `histogenesis schema` and commit config/recipe.schema.json"
@@ -47,8 +61,8 @@ def test_the_full_recipe_is_the_papers(root):
     first, *finer = recipe.synthetic.levels
     assert first.size_px == (512, 512) and first.tile_px == 512 and first.mpp in recipe.patches["main"].whole_mpps
     assert recipe.synthetic.size_px(7) == (65536, 65536)
-    in_letter = Relaxation.model_validate({"steps": 28})
-    hundred = finer[0].sampler.model_copy(update={"kind": "heun", "steps": 100})
+    in_letter = Relaxation(steps=28)
+    hundred = first.sampler.model_copy(update={"steps": 100})
     meant = Level.model_validate(
         finer[0].model_dump() | {"sampler": hundred, "start": None, "constraint": NullSpace(relaxation=in_letter)}
     )

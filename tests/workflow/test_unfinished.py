@@ -19,7 +19,7 @@ BROKEN = "raise RuntimeError('this version is broken')"
 KINDS = {
     "tissue/fesi.py": ("segment_tissue", "tissue/*/mask.png", {"cut_patches", "train_model", "draw_level"}),
     "models/training.py": ("train_model", "models/coarse/model.safetensors", {"draw_level", "stitch_slide"}),
-    "canvas/draw.py": ("draw_level", "synthetic/synthetic_001/level0.h5", {"stitch_slide", "evaluate_patches"}),
+    "canvas/engine.py": ("draw_level", "synthetic/synthetic_001/level0.h5", {"stitch_slide", "evaluate_patches"}),
     "scripts/stitch_slide.py": ("stitch_slide", "synthetic/synthetic_001.tif", set()),
     "metrics/distances/kernel.py": ("evaluate_patches", "evaluation/metrics.json", set()),
 }

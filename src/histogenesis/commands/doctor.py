@@ -28,9 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from histogenesis.cli import version
+    from histogenesis.provenance.versions import package_version
 
-    print(f"histogenesis {version()}, Python {sys.version.split()[0]}")
+    print(f"histogenesis {package_version()}, Python {sys.version.split()[0]}")
     found = [*packages(), *hardware(), *room(args.results), *cluster()]
     for good, what, says in found:
         print(f"  {'ok' if good else '--' if good is None else '!!':3} {what:12} {says}")

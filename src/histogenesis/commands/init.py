@@ -29,6 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--finest", type=float, metavar="MPP", help="of the last level (overview, harb): 8, 4, 2, 1, 0.5, ..."
     )
     parser.add_argument("--patient", choices=PATIENTS, help="each slide its own; by its folder; by its TCGA barcode")
+    parser.add_argument(
+        "--names", choices=("number", "file"), default="number", help="of slides: they stand in reports and crates"
+    )
     parser.add_argument("--run", default=None, dest="name", help="results are written to results/{RUN}/")
     parser.add_argument("--table", type=Path, default=Path("slides.tsv"))
     parser.add_argument("--recipe", type=Path, default=Path("recipe.yaml"))
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     ask = not args.yes and sys.stdin.isatty()
     patient = args.patient or proposed("How are slides of one patient known?", PATIENTS, patient_of(files), ask)
     method = args.method or proposed("Which recipe?", tuple(METHODS), "overview", ask)
-    write_table(args.table, args.slides, files, rows, patient)
+    write_table(args.table, args.slides, files, patient, args.names)
     text = recipe_text(args, method, patients(files, patient), rows)
     args.recipe.write_text(text)
     for row in rows:
@@ -99,14 +102,17 @@ def patients(files: list[Path], how: str) -> set[str]:
     return {patient(path, how) for path in files}
 
 
-def write_table(table: Path, folder: Path, files: list[Path], rows: list[dict], how: str) -> None:
-    """slides.tsv, with paths relative to the folder; names that two files share have their folder's before them."""
+def write_table(table: Path, folder: Path, files: list[Path], how: str, names: str) -> None:
+    """slides.tsv, with paths relative to the folder; of two files with one name, each has its folder's before its own."""
     stems = [path.stem for path in files]
     lines = ["slide\tpath\tpatient\tmpp"]
-    for path in files:
+    for k, path in enumerate(files, start=1):
         inside = path.relative_to(folder)
-        name = named(path.stem if stems.count(path.stem) == 1 else "-".join(inside.with_suffix("").parts))
-        lines.append(f"{name}\t{inside.as_posix()}\t{patient(path, how)}\t")
+        alone = stems.count(path.stem) == 1
+        name = named(path.stem if alone else "-".join(inside.with_suffix("").parts))
+        name = name if names == "file" else f"slide-{k:03d}"
+        who = name if how == "slide" else patient(path, how)
+        lines.append(f"{name}\t{inside.as_posix()}\t{who}\t")
     table.write_text("\n".join(lines) + "\n")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 EXAMPLES = """\
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     os.execv(words[0], words)
 
 
-def command(recipe: Path, target: str = "all", cores: str | None = None, more: list[str] = ()) -> list[str]:
+def command(recipe: Path, target: str = "all", cores: str | None = None, more: Sequence[str] = ()) -> list[str]:
     """Snakemake's words for a recipe. Raises BadInput where there is no workflow, or no Snakemake."""
     from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""A plane of Gaussian noise, made where it is used: a function of (key, step, draw, channel, y, x), not of a window or a batch.
+"""Gaussian noise over a plane, made where it is used: a function of (key, step, draw, channel, y, x), never of a window.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a pixel's place into four
 words of 32 random bits, and the transform of Box and Muller these into four normal numbers, one a channel. It is tensor
@@ -81,9 +81,9 @@ class NoiseField:
             return self._at(y, x, step, draw).movedim(0, 1)
         out = torch.empty(self.channels, len(corner), height, width)
         rows = max(1, POINTS // width)
-        for b in range(len(corner)):
+        for n in range(len(corner)):
             for top in range(0, height, rows):
-                out[:, b, top : top + rows] = self._at(y[b, top : top + rows], x[b], step, draw)
+                out[:, n, top : top + rows] = self._at(y[n, top : top + rows], x[n], step, draw)
         return out.movedim(0, 1)
 
     def _at(self, y: Tensor, x: Tensor, step: int, draw: int) -> Tensor:

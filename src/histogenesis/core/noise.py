@@ -63,4 +63,4 @@ def _asked(where: np.ndarray, y0: int, x0: int, rows: int, columns: int) -> np.n
     """Which blocks hold something of a window that lies at (y0, x0) in them: bool (rows, columns)."""
     whole = np.zeros((rows * BLOCK_PX, columns * BLOCK_PX), bool)
     whole[y0 : y0 + where.shape[0], x0 : x0 + where.shape[1]] = where
-    return whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).any(axis=(1, 3))
+    return np.asarray(whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).any(axis=(1, 3)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.crops import CanvasSource, SlideSource, tissue_crops
+from histogenesis.evaluation.crops import CanvasSource, SlideSource, tissue_places
 from histogenesis.metrics.checks import check_apart
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection, by_mpp
@@ -62,7 +62,8 @@ def real_set(patches: str | Path, splits_tsv: str | Path, split: str, images: in
     rows = np.concatenate(chosen)
     patient = np.asarray(collection.patient).astype(str)[rows]
     name = "train" if split == "train" else "held_out"
-    return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection))
+    coords = np.asarray(collection.coords, np.float64)[rows]
+    return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection), xy=coords)
 
 
 def synthetic_folders(synthetic: str | Path) -> list[Path]:
@@ -77,21 +78,24 @@ def generated_set(
     synthetic: str | Path, mpps: list[float], size_px: int, images: int, min_tissue: float, seed: int
 ) -> ImageSet:
     """At most `images` crops at each of the mpps, shared between the synthetic slides, on planned tissue."""
-    crops, mpp, slide = [], [], []
+    crops, xy, mpp, slide = [np.zeros((0, size_px, size_px, 3), np.uint8)], [np.zeros((0, 2))], [], []
     folders = synthetic_folders(synthetic)
     for i, folder in enumerate(folders):
         source = CanvasSource(folder)
         for value in mpps:
             each = len(range(i, images, len(folders)))
-            found = (
-                tissue_crops(source, folder / "plan.png", value, size_px, each, min_tissue, seed + i) if each else []
-            )
-            crops += list(found)
-            mpp += [value] * len(found)
-            slide += [source.name] * len(found)
+            if not each:
+                continue
+            places = tissue_places(source, folder / "plan.png", value, size_px, each, min_tissue, seed + i)
+            if len(places):
+                image = source.level(value)["image"]
+                crops.append(np.stack([image[y : y + size_px, x : x + size_px] for y, x in places]))
+            xy.append(places[:, ::-1] * value)
+            mpp += [value] * len(places)
+            slide += [source.name] * len(places)
         source.close()
-    pixels = np.stack(crops) if crops else np.zeros((0, size_px, size_px, 3), np.uint8)
-    return ImageSet("generated", pixels, np.array(mpp, np.float64), np.array(slide, str), np.array(slide, str))
+    mpp, slide = np.array(mpp, np.float64), np.array(slide, str)
+    return ImageSet("generated", np.concatenate(crops), mpp, slide, slide, xy=np.concatenate(xy))
 
 
 def real_sources(records: str | Path, run_dir: str | Path, rows: list[dict], split: str) -> list[SlideSource]:

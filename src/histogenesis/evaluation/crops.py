@@ -63,6 +63,9 @@ class CanvasSource:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.files = sorted(open_levels(self.folder), key=lambda file: -float(file.attrs["mpp"]))
+        self.drawn = [
+            file for file in self.files if file.attrs.get("synthetic", True)
+        ]  # and not given, of a real slide
         self.name = self.patient = str(self.files[0].attrs["slide"])
         finest = self.files[-1]
         self.finest_mpp = float(finest.attrs["mpp"])
@@ -70,10 +73,10 @@ class CanvasSource:
 
     def level(self, mpp: float):
         """The file of the level that has this mpp, or None."""
-        return next((f for f in self.files if same_mpp(mpp, float(f.attrs["mpp"]))), None)
+        return next((f for f in self.drawn if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.files if not is_finer(mpp, float(f.attrs["mpp"]))]
+        fit = [f for f in self.drawn if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"
@@ -128,30 +131,42 @@ def read_places(sources: list[Source], places: list[Place], size_px: int) -> tup
 def tissue_crops(
     source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
 ):
-    """Up to n crops of the level that has `mpp`, at random places of which the plan says that they hold tissue.
+    """Up to n crops of the level that has `mpp`, at the places of `tissue_places`: uint8 (k, size_px, size_px, 3)."""
+    places = tissue_places(source, plan_png, mpp, size_px, n, min_tissue, seed)
+    if not len(places):
+        return np.zeros((0, size_px, size_px, 3), np.uint8)
+    image = source.level(mpp)["image"]
+    return np.stack([image[y : y + size_px, x : x + size_px] for y, x in places])
 
-    uint8 (k, size_px, size_px, 3), k <= n: no more than four times what fits side by side, since more would say nothing
-    new. k = 0 where there is no such level, or it is smaller than a crop, or it has no tissue.
+
+def tissue_places(
+    source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
+) -> np.ndarray:
+    """Top left corners (k, 2: y, x; px of the level that has `mpp`) of random windows of which the plan says that they hold
+    tissue.
+
+    k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there is no such
+    level, or it is smaller than a crop, or it has no tissue.
     """
     file = source.level(mpp)
-    none = np.zeros((0, size_px, size_px, 3), np.uint8)
+    none = np.zeros((0, 2), np.int64)
     if file is None:
         return none
-    image, plan = file["image"], read_plan(plan_png)
-    height, width = image.shape[:2]
+    plan = read_plan(plan_png)
+    height, width = file["image"].shape[:2]
     if min(height, width) < size_px:
         return none
     ratio_y, ratio_x = height / plan.shape[0], width / plan.shape[1]
     n = min(n, max(1, int(4 * plan.sum() * ratio_y * ratio_x / size_px**2)))
     table = np.pad(plan.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     rng = np.random.default_rng([seed, round(mpp * 1e6)])
-    crops = []
+    places = []
     for y, x in rng.integers(0, (height - size_px + 1, width - size_px + 1), (50 * n, 2)):
         top, bottom = int(y / ratio_y), math.ceil((y + size_px) / ratio_y - NEARLY)
         left, right = int(x / ratio_x), math.ceil((x + size_px) / ratio_x - NEARLY)
         inside = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
         if inside >= max(min_tissue, 1e-9) * (bottom - top) * (right - left):
-            crops.append(image[y : y + size_px, x : x + size_px])
-        if len(crops) == n:
+            places.append((y, x))
+        if len(places) == n:
             break
-    return np.stack(crops) if crops else none
+    return np.array(places, np.int64).reshape(-1, 2)

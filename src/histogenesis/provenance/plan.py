@@ -19,6 +19,7 @@ import yaml
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.home import workflow_home
+from histogenesis.recipe.base import is_section, keys_of
 from histogenesis.recipe.identity import IDENTITY, bears_on_bytes
 from histogenesis.recipe.recipe import Recipe
 from histogenesis.recipe.told import recipe_of_text
@@ -89,6 +90,9 @@ def written(planned: dict[str, Any]) -> list[str]:
             lines += [f"  {cause}", f"      {counted(own, going_on(own, changed, run_dir))}"]
     if len(causes) > LINES:
         lines.append(f"  ... and {len(causes) - LINES} more reasons")
+    said = "\n".join(causes)
+    if others := [f"{key} {words}" for key, words in changed.items() if f"{key} {words}" not in said]:
+        lines += ["", "  changed too, of what runs anyway:", *(f"      {one}" for one in others[:LINES])]
     followers = [job for job in jobs if not causes_of(job, changed)]
     if followers:
         lines += ["", f"  then: {counted(followers)}"]
@@ -136,8 +140,8 @@ def bears(recipe: Recipe, key: str) -> bool:
     """Whether bytes depend on a key, as its section says."""
     value: Any = recipe
     for part in key.split("."):
-        if hasattr(type(value), "model_fields"):
-            if part in type(value).model_fields and not bears_on_bytes(type(value), part):
+        if is_section(type(value)):
+            if part in keys_of(type(value)) and not bears_on_bytes(type(value), part):
                 return False
             value = getattr(value, part, None)
         elif isinstance(value, list | tuple):

@@ -43,6 +43,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def package_version() -> str:
+    """The package's version, and the commit of the clone that it runs from."""
+    try:
+        number = metadata.version("histogenesis")
+    except metadata.PackageNotFoundError:
+        number = "(not installed)"
+    state = git_state(Path(__file__).resolve().parents[3])
+    commit = state["commit"] and f" ({str(state['commit'])[:12]}{'' if state['clean'] else '+'})"
+    return number + (commit or "")
+
+
 def git_state(root: str | Path) -> dict[str, str | bool | None]:
     """{"commit": full id, "clean": bool}; both None outside a repository, before the first commit, without git.
 

@@ -121,7 +121,7 @@ class PatchSet(SlidePatches):
 
     kind: Literal["slides"] = "slides"
     min_tissue: Fraction = Field(0.1, description="patches with a smaller share of tissue are left out")
-    placement: Literal["grid", "random", "whole"] = Field(
+    placement: Literal["grid", "random", "whole"] = Field(  # type: ignore[assignment]  # one choice more
         "random", description="`whole`: one patch about the slide's centre, padded with background where the slide ends"
     )
     whole_mpps: list[Mpp] = Field(

@@ -50,7 +50,7 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
                 for key, value in axis.options[option].items():
                     set_value(own, key, value)
             variant = Variants(own, list(zip(axes, choice)), seed if seeds != 1 else None)
-            cell = {"samples": {}, "models": {}, "names": {}}
+            cell: dict[str, Any] = {"samples": {}, "models": {}, "names": {}}
             for name in sorted(varied):
                 cell["samples"][name] = variant.add(flat, "samples", name)
                 cell["names"][name] = "_".join(variant.parts("samples", name)) or "all"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
 from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
-from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
+from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
@@ -52,9 +52,9 @@ class Recipe(Section):
         for name, model in self.trained_models.items():
             with found:
                 self._check_model(f"models.{name}", model)
-        for name, model in self.winner_models.items():
+        for name, winner in self.winner_models.items():
             with found:
-                self._check_winner(name, model)
+                self._check_winner(name, winner)
         for name, samples in self.samples.items():
             with found:
                 self._check_samples(f"samples.{name}", samples)
@@ -116,7 +116,7 @@ class Recipe(Section):
         if (model.classes or "label" in model.conditions) and not patches.has_labels:
             raise ValueError(f"{where}: it needs labels, and patch set {model.patches!r} has none")
 
-    def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
+    def _check_models(self, where: str, k: int, level: AnyLevel) -> None:
         for name in level.models:
             if name not in self.models:
                 raise ValueError(f"{where}: {absent('model', name, self.models)}")
@@ -124,7 +124,7 @@ class Recipe(Section):
             if model and model.denoises == (level.kind == "upscale"):
                 wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
                 raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
-        if level.kind == "upscale":
+        if level.kind != "draw":
             return
         told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
         if (level.label or level.guidance) and not told:
@@ -249,6 +249,7 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
     recipe, problems = problems_of(Recipe, expand(values))
     if problems:
         raise RecipeError(f"{source} is not a valid recipe:\n" + "\n".join(f"  {problem}" for problem in problems))
+    assert isinstance(recipe, Recipe)
     return recipe
 
 

@@ -17,7 +17,15 @@ from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
-OF_SAMPLES = SAMPLED | {"neighbours", "repeats", "splits", "copy_percentile", "copy_views", "shown"}
+OF_SAMPLES = SAMPLED | {
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+    "sensitivity_images",
+}
 
 Told = dict[str, str]
 TOLD: dict[str, Callable[[Recipe, Any], Told]] = {}
@@ -203,6 +211,11 @@ def draw_level(recipe: Recipe, w: Any) -> Told:
 
 
 TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+
+
+@step
+def give_level(recipe: Recipe, w: Any) -> Told:
+    return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
 @step

@@ -84,6 +84,8 @@ def _recipe_level(k: int, level: dict) -> list:
     steps = f"{sampler.get('kind', '')}, {sampler['steps']} steps" if sampler.get("steps") else _kind(sampler or None)
     if level.get("kind") == "upscale":
         drawn = [f"upscaled: {_kind(level.get('method'))}", "–"]
+    if level.get("kind") == "given":
+        return [k, level.get("mpp"), f"given: {level.get('slide')}", "–", "–", "–", "–"]
     smaller = level.get("cascade") or []
     models = " → ".join([*(str(one.get("model")) for one in smaller), str(level.get("model"))])
     sizes = " → ".join([*(str(one.get("tile_px")) for one in smaller), str(level.get("tile_px"))])

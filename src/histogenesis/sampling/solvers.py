@@ -4,13 +4,16 @@ A stage says at which noise level the denoiser is asked, and how the answer chan
 neighbouring pixel, so one and the same sampler runs on a batch of patches in memory and on a canvas that is larger than
 memory, tile by tile; and a drawing can stop and go on between any two tiles.
 
+The steps are written as one pass over memory each where they can be: a.lerp(b, w) is a + w (b - a), which on a large canvas
+is what a step costs.
+
 x is always image + sigma * noise. A model of the variance-preserving form (eps, v, x0) is such a denoiser too, so the steps of
 DDPM and DDIM are written in sigma: x = x_t / sqrt(alpha_bar_t), alpha_bar_t = 1 / (1 + sigma^2).
 """
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -73,29 +76,85 @@ def noise_levels(
     return spaced(learned, steps)
 
 
+class Take(NamedTuple):
+    """One evaluation of a drawing: the `number`-th stage, taken for the `draw`-th time (0: the first).
+
+    Before it, noise of standard deviation `back` leads back to where the step began (RePaint); `begins`: a sampler step begins.
+    `sigma`: the noise level of x afterwards.
+    """
+
+    number: int
+    stage: Stage
+    draw: int
+    back: float
+    begins: bool
+    sigma: float
+
+
+def takes(stage_list: list[Stage], resample: int = 1) -> list[Take]:
+    """All evaluations, in order. resample: r of RePaint (Lugmayr et al. 2022, algorithm 1), how often each step is taken.
+
+    At the last step the pictures are clean, and there is nothing to add to: it is taken once.
+    """
+    reached, found = [*(stage.sigma for stage in stage_list[1:]), 0.0], []
+    for _, group in groupby(enumerate(stage_list), key=lambda one: one[1].step):
+        numbered = list(group)
+        begin, end = numbered[0][1].sigma, reached[numbered[-1][0]]
+        for draw in range(resample if end > 0 else 1):
+            for place, (n, stage) in enumerate(numbered):
+                back = math.sqrt(begin**2 - end**2) if draw and not place else 0.0
+                found.append(Take(n, stage, draw, back, not place, reached[n]))
+    return found
+
+
+def solve(
+    x: Tensor,
+    evaluations: list[Take],
+    estimate: Callable[[Tensor, Stage], Tensor],
+    noise: Callable[[str, int, int], Tensor],
+    memory: Tensor | None = None,
+    after: Callable[[Tensor, Take], Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The one loop of all solvers: x through some evaluations, with the memory that they need of those before.
+
+    estimate(x, stage): the clean image. noise(purpose, step, draw): standard normal, of x's shape: `fresh` is what a
+    stochastic sampler adds, keyed by the evaluation's number from 1; `back` leads back. after(x, take): what becomes of x.
+    """
+    remembered = memory
+    for take in evaluations:
+        stage = take.stage
+        if take.back:
+            x, memory = x + take.back * noise("back", stage.step + 1, take.draw), remembered
+        elif take.begins:
+            remembered = memory
+        x, memory = stage.update(x, estimate(x, stage), memory)
+        if stage.fresh:
+            x = x + stage.fresh * noise("fresh", take.number + 1, take.draw)
+        if after:
+            x = after(x, take)
+    return x, memory
+
+
 def sample(
     denoise: Callable[[Tensor, float], Tensor],
     noise_bchw: Tensor,
     stage_list: list[Stage],
     fresh_noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """Draw images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
+    """Images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
 
     `fresh_noise(n)`: standard normal, for the n-th stage (1, 2, ...) of a sampler that adds some.
     """
-    x, memory = noise_bchw * stage_list[0].sigma, None
-    for n, stage in enumerate(stage_list, start=1):
-        x, memory = stage.update(x, denoise(x, stage.sigma), memory)
-        if stage.fresh:
-            x = x + stage.fresh * fresh_noise(n)
-    return x
+    x = noise_bchw * stage_list[0].sigma
+    noise = (lambda purpose, step, draw: fresh_noise(step)) if fresh_noise else None
+    return solve(x, takes(stage_list), lambda x, stage: denoise(x, stage.sigma), noise)[0]
 
 
 def euler(sigmas: list[float]) -> list[Stage]:
     """First order: x' = x + (s' - s) (x - D) / s."""
 
     def step(s, s_next):
-        return lambda x, denoised, memory: (x + (s_next - s) / s * (x - denoised), None)
+        return lambda x, denoised, memory: (x.lerp(denoised, 1 - s_next / s), None)
 
     return [Stage(i, s, False, step(s, s_next)) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
@@ -108,13 +167,12 @@ def heun(sigmas: list[float]) -> list[Stage]:
 
     def predict(s, s_next):
         def update(x, denoised, memory):
-            slope = (x - denoised) / s
-            return x + (s_next - s) * slope, x + (s_next - s) / 2 * slope
+            return x.lerp(denoised, 1 - s_next / s), x.lerp(denoised, (1 - s_next / s) / 2)
 
         return update
 
     def correct(s, s_next):
-        return lambda x, denoised, memory: (memory + (s_next - s) / 2 / s_next * (x - denoised), None)
+        return lambda x, denoised, memory: (memory.add(x - denoised, alpha=(s_next - s) / 2 / s_next), None)
 
     result = []
     for i, (s, s_next) in enumerate(pairwise(sigmas)):
@@ -138,8 +196,8 @@ def dpmpp_2m(sigmas: list[float]) -> list[Stage]:
         share = 0.0 if s_before is None else h / (2 * math.log(s_before / s))
 
         def update(x, denoised, memory):
-            estimate = denoised if memory is None else denoised + share * (denoised - memory)
-            return s_next / s * x - math.expm1(-h) * estimate, denoised
+            estimate = denoised if memory is None else memory.lerp(denoised, 1 + share)
+            return (x * (s_next / s)).add_(estimate, alpha=-math.expm1(-h)), denoised
 
         return update
 
@@ -156,7 +214,7 @@ def ddim(sigmas: list[float], eta: float) -> list[Stage]:
     def stage(i, s, s_next):
         fresh = eta * s_next * math.sqrt(1 - (s_next / s) ** 2)
         kept = math.sqrt(s_next**2 - fresh**2) / s
-        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised.lerp(x, kept), None), fresh)
 
     return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
@@ -172,7 +230,7 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
         beta = (s**2 - s_next**2) * (1 + s_next**2) / (1 + s**2)  # beta_t / alpha_bar_{t-1}
         fresh = math.sqrt({"posterior": posterior, "beta": beta}[variance]) if s_next else 0.0
         kept = (s_next / s) ** 2
-        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised.lerp(x, kept), None), fresh)
 
     return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
@@ -180,11 +238,6 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
 # Steps that are even in t are wide in ln sigma towards the end: ancestral steps can do with that, second-order ones cannot.
 ON_SCHEDULE = ("ddim", "ddpm")
 SAMPLERS = {"euler": euler, "heun": heun, "dpmpp-2m": dpmpp_2m, "ddim": ddim, "ddpm": ddpm}
-
-
-def evaluations(kind: str, steps: int) -> int:
-    """Network evaluations per pixel (NFE)."""
-    return 2 * steps - 1 if kind == "heun" else steps
 
 
 def step_levels(stage_list: list[Stage]) -> list[float]:

@@ -207,10 +207,11 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
     for k, level in enumerate(recipe.synthetic.levels if recipe.synthetic else []):
         for network in getattr(level, "networks", []):
             model = recipe.trained_models.get(network.model)
-            if model and "label" in model.conditions and level.label:
-                asked.append((f"synthetic.levels[{k}].label", model.patches, [level.label]))
-    for where, patches, classes in asked:
-        known = there.get(patches)
+            label = getattr(level, "label", None)
+            if model and "label" in model.conditions and label:
+                asked.append((f"synthetic.levels[{k}].label", model.patches, [label]))
+    for where, name, classes in asked:
+        known = there.get(name)
         yield from (Finding(where, absent("class", one, known)) for one in classes or [] if known and one not in known)
 
 
@@ -256,9 +257,9 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
     """Models of other runs, and what trainings start from: there, whole, and fit for the levels that name them."""
     from histogenesis.models.shipped import folder_of
 
-    for name, model in recipe.taken_models.items():
+    for name, taken in recipe.taken_models.items():
         try:
-            yield from check_taken(recipe, name, folder_of(model.source))
+            yield from check_taken(recipe, name, folder_of(taken.source))
         except BadInput as error:
             yield Finding(f"models.{name}", str(error))
     for name, model in recipe.trained_models.items():

@@ -1,4 +1,4 @@
-"""Constraints: how a level agrees with the one above."""
+"""Average pooling and its pseudoinverse: how a picture and the one of a lower resolution belong together."""
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -15,8 +15,10 @@ def upsample(y: Tensor, factor: int) -> Tensor:
 
 
 def project(u: Tensor, y: Tensor, factor: int) -> Tensor:
-    """The nearest image to u whose average pooling is y: (I - A+ A) u + A+ y (supplement eq. 21).
+    """The nearest image to u whose average pooling is y: (I - A+ A) u + A+ y (Harb et al. 2024, supplement eq. 21).
 
     `u` (B, C, f h, f w), `y` (B, C, h, w). Windows must start at multiples of `factor`.
     """
-    return u + upsample(y - downsample(u, factor), factor)
+    change = y - downsample(u, factor)
+    b, c, h, w = change.shape
+    return u + change[:, :, :, None, :, None].expand(b, c, h, factor, w, factor).reshape(u.shape)
