@@ -24,7 +24,6 @@ def read_padded(
     side = size_px * mpp / slide.mpp
     if x_px >= 0 and y_px >= 0 and x_px + side <= slide.width_px and y_px + side <= slide.height_px:
         return picture
-    picture = np.array(picture)
     centre = (np.arange(size_px) + 0.5) * mpp / slide.mpp
     outside_y = (y_px + centre < 0) | (y_px + centre > slide.height_px)
     outside_x = (x_px + centre < 0) | (x_px + centre > slide.width_px)

@@ -115,18 +115,16 @@ class Slide:
     ) -> np.ndarray:
         """The region whose top left corner is level 0 pixel (x_px, y_px), `size_px` = (h, w) or one number, at `mpp`.
 
-        Returns (h, w, 3) uint8: each pixel is the mean over its own area; within 3 % of the slide's own mpp its own pixels are
-        given as they are (`served_mpp`). Outside the slide is white, and transparent pixels are laid on white. fill: what
-        cannot be decoded is white too, and noted in `damaged`. Raises BadInput for an mpp finer than that (nothing is upsampled
-        silently), DamagedPlace where the file is damaged, and OSError where reading fails.
+        Returns (h, w, 3) uint8, the caller's own: each pixel is the mean over its own area; within 3 % of the slide's own mpp
+        its own pixels are given as they are (`served_mpp`). Outside the slide is white, and transparent pixels are laid on
+        white. fill: what cannot be decoded is white too, and noted in `damaged`. Raises BadInput for an mpp finer than that
+        (nothing is upsampled silently), DamagedPlace where the file is damaged, and OSError where reading fails.
         """
         height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
         ratio = self._ratio(mpp)
         x_px, y_px = x_px + self.origin_px[0], y_px + self.origin_px[1]
         columns = min(width, max(1, int(2 * math.sqrt(BLOCK_PX) / ratio)))
         rows = min(height, max(1, int(BLOCK_PX / (columns * ratio * ratio))))
-        if (rows, columns) == (height, width):
-            return self._read_block(x_px, y_px, (height, width), ratio, fill)
         out = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, rows):
             for left in range(0, width, columns):
