@@ -64,6 +64,7 @@ localrules:
     slides,
     evaluation,
     study,
+    viewer,
     report,
 
 
@@ -106,6 +107,12 @@ rule study:
     """The table of the study: every combination of its grid, with intervals over seeds."""
     input:
         [f"{RUN}/study/table.json"] if RECIPE.study else [],
+
+
+rule viewer:
+    """A folder for any file server: deep zoom into the synthetic slides and their levels."""
+    input:
+        f"{RUN}/viewer" if SYNTHETIC else [],
 
 
 rule report:

@@ -59,6 +59,9 @@ except (RecipeError, BadInput) as error:
 SYNTHETIC = RECIPE.synthetic.names if RECIPE.synthetic else []
 LEVELS = RECIPE.synthetic.levels if RECIPE.synthetic else []
 JUDGED = SYNTHETIC if RECIPE.compared_patches else []  # those that are compared with patches: a recipe may only draw
+GIVEN = {"level0": "given: a region of a real slide"} if LEVELS and LEVELS[0].kind == "given" else {}
+if GIVEN and LEVELS[0].slide not in SLIDES:
+    raise WorkflowError(f"synthetic.levels[0]: no slide {LEVELS[0].slide!r}; there are {', '.join(SLIDES)}")
 TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
@@ -77,7 +80,7 @@ os.environ.update(
     SLIDE_TABLE=slides.table or "",
     LADDER=json.dumps(RECIPE.synthetic.drawn_mpps if RECIPE.synthetic else {}),
 )
-shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY"; ')
+shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
 
 

@@ -1,8 +1,8 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
-Level 0 is drawn from its resolution alone. The tissue plan is found on it, and says which tiles the finer levels draw. For
-comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by tile may deal each of its waves
-out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
+Level 0 is drawn from its resolution alone, or given: a region of a real slide. The tissue plan is found on it, and says which
+tiles the finer levels draw. For comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by
+tile may deal each of its waves out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
 """
 
 
@@ -33,7 +33,7 @@ rule draw_level:
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -67,7 +67,7 @@ rule draw_wave:
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --key {params.code}+{params.env}'
+        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
         " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -102,6 +102,31 @@ rule upscale_level:
         'python "$SCRIPTS/upscale_level.py" --slide {wildcards.slide} --k {wildcards.k} --options $RECIPE#{params.options:q}'
         " {params.size_px} {params.seed} {params.model} --above {input.above} --plan {input.plan}"
         " {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+
+
+rule give_level:
+    input:
+        record=lambda w: f"{RUN}/slides/{LEVELS[int(w.k)].slide}.json",
+        tissue=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/mask.png",
+        qc=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/qc.json",
+    output:
+        f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
+    log:
+        f"{RUN}/logs/give_level/{{slide}}/level{{k}}.log",
+    wildcard_constraints:
+        k=levels_of_kind("given"),
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=30,
+    params:
+        options=told("give_level"),
+        code=code("give_level.py"),
+        env=environment("slides"),
+    shell:
+        'python "$SCRIPTS/give_level.py" --record {input.record} --run-dir $RUN_DIR --tissue $(dirname {input.tissue})'
+        " --options $RECIPE#{params.options:q} --slide {wildcards.slide} --out {output} 2>&1 | tee {log}"
 
 
 rule plan_tissue:
@@ -143,7 +168,7 @@ rule stitch_slide:
         runtime=canvas_minutes(5),
     params:
         options=told("stitch_slide"),
-        provenance=lambda w: json.dumps({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed}),
+        provenance=lambda w: json.dumps({"run": RECIPE.run, "slide": w.slide, "seed": RECIPE.seed} | GIVEN),
         code=code("stitch_slide.py"),
         env=environment("slides"),
     shell:

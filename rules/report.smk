@@ -45,3 +45,26 @@ rule write_report:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/write_report.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'
+
+
+rule write_viewer:
+    input:
+        levels=expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS))),
+        plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
+        synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
+        coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED),
+        evidence=f"{RUN}/evaluation/evidence.json" if JUDGED else [],
+    output:
+        directory(f"{RUN}/viewer"),
+    log:
+        f"{RUN}/logs/write_viewer.log",
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=canvas_minutes(20),
+    params:
+        code=code("write_viewer.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/write_viewer.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'

@@ -7,7 +7,10 @@ Without a cluster only `threads` counts.
 import functools
 import json
 
+from histogenesis.canvas.plan import state_bytes
+
 TORCH_MB = 4000  # PyTorch and CUDA, before they hold anything
+STATE_IN_MEMORY_MB = 64000  # more than that of a canvas lies in files
 DRAW_AND_TRAIN_MINUTES = 240  # what most partitions allow; it bounds how long a piece is, not the whole
 
 
@@ -68,7 +71,7 @@ def training_gpus(wildcards):
 
 def launched_on(gpus):
     """What starts one process for each GPU of a node."""
-    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+    return "python" if gpus <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
 
 
 def training_mb(wildcards):
@@ -90,14 +93,20 @@ def model_mb(model):
 
 
 def drawing_mb(wildcards):
-    """The state of a level lies in files: 4 bytes a pixel of it are kept in memory, so that the disk is not all that works.
-    A level in a latent space has as many times fewer, and a row of tiles that are decoded (its sum and what is made of it).
-    Of a level that is drawn tile by tile only one batch is held, some 20 times."""
+    """The state of a level: in memory, where that is not more than most nodes have; of a larger one, which then lies in files,
+    4 bytes a pixel, so that the disk is not all that works. A level in a latent space has as many times fewer, and a row of
+    tiles that are decoded (its sum and what is made of it). Of a level that is drawn tile by tile one batch is held, 20 times.
+    """
     k = int(wildcards.k)
     level, latent_px = LEVELS[k], RECIPE.latent_px(LEVELS[k].model)
-    held = 60 * level.batch * level.tile_px**2 if level.tile_by_tile else canvas_pixels(k) / latent_px**2
-    decoded = 8 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
-    return TORCH_MB + 4e-6 * (held + decoded)
+    height, width = (n // latent_px for n in RECIPE.synthetic.size_px(k))
+    held = 2 * state_bytes(level, height, width) + canvas_pixels(k)  # some of it stays free; and the level above
+    if held > STATE_IN_MEMORY_MB * 1e6:
+        held = 4 * height * width
+    if level.tile_by_tile:
+        held = 240 * level.batch * level.tile_px**2
+    decoded = 32 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
+    return TORCH_MB + 1e-6 * (held + decoded)
 
 
 def evaluation_mb():

@@ -4,6 +4,8 @@ Snakemake deletes the outputs of a job before it runs and after it fails, and ta
 So results/{run}/unfinished.json names what a run set out to make, and until that is there the next run has it among its targets.
 """
 
+import ast
+import atexit
 import itertools
 
 import yaml
@@ -100,8 +102,16 @@ onstart:
     set_out()
 
 
+def say_bottom_line():
+    """What the report says first, where this run wrote one."""
+    log = Path(RUN, "logs/write_report.log")
+    if log.is_file() and (lines := log.read_text().split("\n")[:-1]):
+        print(f"{RUN}/report.html: {lines[-1]}")
+
+
 onsuccess:
     forget(Path(RUN))
+    say_bottom_line()
 
 
 def also(moment, action):
@@ -119,3 +129,41 @@ def also(moment, action):
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
     also("onsuccess", lambda: forget(Path(RUN)))
+
+
+# ---------------------------------------------------------------------------------------------------- histogenesis plan
+
+
+def seconds_before(job):
+    """What a job took the last time, of its benchmark file."""
+    try:
+        return float(Path(str(job.benchmark)).read_text().splitlines()[1].split("\t")[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def describe_plan(path):
+    """The jobs that would run, with Snakemake's reasons, for `histogenesis plan`."""
+    dag, jobs = getattr(workflow, "dag", None), []
+    for job in dag.needrun_jobs() if dag else []:
+        reason = dag.reason(job)
+        if job.output:
+            jobs.append(
+                {
+                    "rule": job.rule.name,
+                    "wildcards": dict(job.wildcards),
+                    "new": sorted(str(ast.literal_eval(one)) for one in getattr(reason.params_changed, "only_new", ())),
+                    "missing": ", ".join(sorted(map(str, reason.missing_output))[:1]) if reason.missing_output else "",
+                    "changed_code": bool(reason.code_changed),
+                    "changed_input": bool(reason.input_changed),
+                    "seconds": seconds_before(job),
+                    "gpu": job.resources.get("gpu", 0),
+                }
+            )
+    if dag:
+        total = sum(1 for job in dag.jobs if job.output)
+        write_json(path, {"jobs": jobs, "total": total, "recipe": RECIPE.model_dump(mode="json"), "run_dir": RUN})
+
+
+if workflow.is_main_process and os.environ.get("HISTOGENESIS_PLAN"):
+    atexit.register(describe_plan, Path(os.environ["HISTOGENESIS_PLAN"]))

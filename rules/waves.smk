@@ -2,14 +2,13 @@
 
 import functools
 
-from histogenesis.canvas.waves import waves
+from histogenesis.canvas.plan import plan_of
 
 
 @functools.cache
 def wave_sizes(k):
     """How many tiles each wave of a level has, drawn or white."""
-    order = LEVELS[k].joining.order
-    return [len(wave) for wave in waves(*RECIPE.synthetic.size_px(k), LEVELS[k].tile_px, LEVELS[k].stride_px, order)]
+    return [len(wave) for wave in plan_of(LEVELS[k], RECIPE.synthetic.size_px(k)).waves]
 
 
 def jobs_of_wave(k, wave):

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from test_draw import Shuffled
 
+from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.constraints import downsample
-from histogenesis.canvas.draw import Drawing
+from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.core.field import NoiseField
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.model import Normalisation
 from histogenesis.recipe import Level
@@ -48,12 +50,14 @@ def above(tmp_path):
 
 
 def drawing(section, above=None, **kwargs):
-    values = {"denoise": windowed, "plan": None, "seed": 1, "slide": "s", "k": 1, **kwargs}
-    return Drawing(section, (40, 52), normalisation=NORMALISATION, above=above, **values)
+    values = {"plan": None, "seed": 1, "slide": "s", "k": 1, **kwargs}
+    known = {"conditions": values.pop("conditions", ())}
+    bundle = Bundle(values.pop("denoise", windowed), NORMALISATION, **known)
+    return Drawing(section, (40, 52), bundles=[bundle], above=above, **values)
 
 
 def pixels(d, folder, **kwargs):
-    return d.run(folder, "digest", **kwargs).before("x").copy()
+    return d.run(folder, "digest", **kwargs).before("x").numpy().copy()
 
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp-2m", "ddpm"])
@@ -61,16 +65,17 @@ def test_it_is_the_average_of_the_estimates_at_every_step(tmp_path, sampler):
     """MultiDiffusion (Bar-Tal et al. 2023, eq. 5), done here on a whole canvas in memory."""
     d = drawing(level(sampler=sampler))
     found = pixels(d, tmp_path)
-    x, memory = torch.from_numpy(d.noise.window(0, 0, 40, 52))[None] * d.stages[0].sigma, None
-    for n, stage in enumerate(d.stages):
+    noise = NoiseField(1, "s", "m", 1)
+    x, memory = noise.window(0, 0, 40, 52)[None] * d.stages[0][0].sigma, None
+    for n, stage in enumerate(d.stages[0]):
         total, count = torch.zeros_like(x), torch.zeros_like(x)
-        for tile in d.tiles(n):
+        for tile in d.schedule[n].tiles.values():
             window = (..., *tile.window)
             total[window] += windowed(x[window], torch.tensor([stage.sigma]), None)
             count[window] += 1
         x, memory = stage.update(x, total / count, memory)
         if stage.fresh:
-            x = x + stage.fresh * torch.from_numpy(d.noise.window(0, 0, 40, 52, step=n + 1))
+            x = x + stage.fresh * noise.window(0, 0, 40, 52, step=n + 1)
     assert float(count.max()) == 4 and float(count.min()) == 1
     assert np.abs(found - x[0].numpy()).max() < 1e-4
 
@@ -78,8 +83,7 @@ def test_it_is_the_average_of_the_estimates_at_every_step(tmp_path, sampler):
 def test_order_and_interruption_change_nothing(tmp_path):
     first = pixels(drawing(level(sampler="dpmpp-2m")), tmp_path / "a")
     shuffled = drawing(level(sampler="dpmpp-2m"))
-    rng, in_order = np.random.default_rng(3), shuffled.tiles
-    shuffled.tiles = lambda stage: [in_order(stage)[i] for i in rng.permutation(len(in_order(stage)))]
+    shuffled.schedule = Shuffled(shuffled.schedule)
     assert np.array_equal(first, pixels(shuffled, tmp_path / "b"))
 
     class After:

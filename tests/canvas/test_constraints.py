@@ -2,7 +2,8 @@
 
 import torch
 
-from histogenesis.canvas.constraints import downsample, project, upsample
+from histogenesis.canvas.averaging import downsample, upsample
+from histogenesis.canvas.constraints import project
 
 
 def test_downsampling_undoes_upsampling_exactly():

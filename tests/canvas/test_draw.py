@@ -1,14 +1,17 @@
-"""Drawing a level: the constraint holds, order and interruption change nothing, a perfect denoiser leaves no seam."""
+"""Drawing step by step: the constraint holds, order and interruption change nothing, a perfect denoiser leaves no seam."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.constraints import downsample
-from histogenesis.canvas.draw import Drawing
+from histogenesis.canvas.engine import Bundle, Drawing
 from histogenesis.core.errors import BadInput
+from histogenesis.core.field import NoiseField
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.model import Denoiser, Normalisation
 from histogenesis.recipe import Level, NoConstraint, NullSpace, Relaxation, Sampler
@@ -35,7 +38,7 @@ def level(steps=6, kind="heun", r=0, joining="grid-shift", batch=3, null_space=T
             "model": "m",
             "tile_px": 16,
             "batch": batch,
-            "constraint": (NullSpace(relaxation=Relaxation(steps=r)) if null_space else NoConstraint()).model_dump(),
+            "constraint": NullSpace(relaxation=Relaxation(steps=r)) if null_space else NoConstraint(),
             "joining": {"kind": joining},
             "sampler": Sampler(kind=kind, steps=steps).model_dump(),
         }
@@ -50,19 +53,36 @@ def above(tmp_path):
 
 
 def drawing(section, above=None, **kwargs):
-    values = {"denoise": windowed, "plan": None, "seed": 1, "slide": "s", "k": 1, **kwargs}
-    return Drawing(section, (64, 96), normalisation=NORMALISATION, above=above, **values)
+    values = {"plan": None, "seed": 1, "slide": "s", "k": 1, **kwargs}
+    known = {"conditions": values.pop("conditions", ())}
+    bundle = Bundle(values.pop("denoise", windowed), NORMALISATION, **known)
+    return Drawing(section, (64, 96), bundles=[bundle], above=above, **values)
+
+
+class Shuffled:
+    """A plan whose tiles come in another order, the same one whenever a round is asked for."""
+
+    def __init__(self, plan):
+        self.plan, self.whole = plan, plan.whole
+
+    def __len__(self):
+        return len(self.plan)
+
+    def __getitem__(self, number):
+        one = self.plan[number]
+        tiles = list(one.tiles.items())
+        return replace(one, tiles=dict(tiles[i] for i in np.random.default_rng([3, number]).permutation(len(tiles))))
 
 
 def pixels(d, folder, **kwargs):
-    return d.run(folder, "digest", **kwargs).before("x").copy()
+    return d.run(folder, "digest", **kwargs).before("x").float().numpy().copy()
 
 
 @pytest.mark.parametrize("kind", ["heun", "dpmpp-2m", "euler"])
 def test_without_relaxation_the_level_averages_back_to_the_one_above(tmp_path, above, kind):
     d = drawing(level(kind=kind), above)
     planes = d.run(tmp_path / "state", "digest")
-    x = torch.from_numpy(planes.before("x").copy())
+    x = planes.before("x")
     back = downsample(NORMALISATION.decode(x)[None], 2)[0].permute(1, 2, 0).numpy()
     assert np.abs(back - above.image[:]).max() < 1e-3, "before rounding and clipping"
     d.finish(planes, tmp_path / "level1.h5")
@@ -84,8 +104,7 @@ def test_the_order_of_tiles_and_their_place_in_a_batch_change_nothing(tmp_path, 
     network = tiny_network()
     first = pixels(drawing(level(), above, denoise=network), tmp_path / "a")
     shuffled = drawing(level(), above, denoise=network)
-    rng, in_order = np.random.default_rng(3), shuffled.tiles
-    shuffled.tiles = lambda stage: [in_order(stage)[i] for i in rng.permutation(len(in_order(stage)))]
+    shuffled.schedule = Shuffled(shuffled.schedule)
     assert np.array_equal(first, pixels(shuffled, tmp_path / "b"))
 
 
@@ -118,13 +137,13 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
     if joining == "average":
         section = Level.model_validate(section.model_dump() | {"joining": {"kind": "average", "stride_px": 8}})
     d = drawing(section, above, denoise=spy, plan=plan, background=(240, 238, 241))
-    d.run(tmp_path / "a", "digest")
+    easel = d.run(tmp_path / "a", "digest")
     assert d.sigmas[0] == pytest.approx(2) and len(d.sigmas) == 6
     enlarged = NORMALISATION.encode(torch.from_numpy(above.image[:].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
-    ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, torch.from_numpy(d.background_x))
-    canvas = ground + 2 * torch.from_numpy(d.noise.window(0, 0, 64, 96).copy())
+    ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, easel.background)
+    canvas = ground + 2 * NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)
     first = [x for sigma, x in asked if sigma > 1.99]
-    for tile, x in zip(d.tiles(0), first, strict=True):
+    for tile, x in zip([t for t in d.schedule[0].tiles.values() if d.drawn.any(t.core)], first, strict=True):
         assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
 
 
@@ -155,7 +174,7 @@ def test_a_stopped_drawing_goes_on_within_the_level_to_the_same_pixels(tmp_path,
             break
         except Stopped:
             continue
-    assert np.array_equal(whole, planes.before("x"))
+    assert np.array_equal(whole, planes.before("x").numpy())
 
 
 def test_a_killed_drawing_goes_on_from_its_journal_even_if_later_tiles_were_half_written(tmp_path, above):
@@ -167,12 +186,12 @@ def test_a_killed_drawing_goes_on_from_its_journal_even_if_later_tiles_were_half
     d = drawing(level(), above)
     draw_batch, left = d.draw_batch, [50]
 
-    def dies(stage, planes, tiles):
+    def dies(easel, one, places):
         left[0] -= 1
         if left[0] == 0:
-            planes.after("x")[:] = np.nan  # whatever had been written after the last journal entry is lost
+            easel.state.after("x")[:] = np.nan  # whatever had been written after the last journal entry is lost
             raise Killed
-        draw_batch(stage, planes, tiles)
+        draw_batch(easel, one, places)
 
     d.draw_batch = dies
     with pytest.raises(Killed):
@@ -184,10 +203,9 @@ def test_a_perfect_denoiser_leaves_no_seam(tmp_path):
     """With a denoiser that knows the answer at every pixel, tiles must not show at all."""
     d = drawing(level(null_space=False), None, denoise=wiener)
     x = pixels(d, tmp_path / "a")
-    noise = d.noise.window(0, 0, 64, 96)
-    alone = torch.from_numpy(noise)[None] * d.stages[0].sigma
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)[None] * d.stages[0][0].sigma
     memory = None
-    for stage in d.stages:
+    for stage in d.stages[0]:
         alone, memory = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), memory)
     assert np.abs(x - alone[0].numpy()).max() < 1e-5
 
@@ -225,7 +243,7 @@ def test_background_is_filled_and_only_tissue_is_drawn(tmp_path, above):
     drawn = np.repeat(np.repeat(plan, 2, 0), 2, 1)
     assert np.all(image[~drawn] == (240, 238, 241))
     assert image[drawn].std() > 5
-    everywhere = len(d.stages) * 4 * 6
+    everywhere = len(d.stages[0]) * 4 * 6
     assert sum(asked) < 0.6 * everywhere, "tiles without tissue are not evaluated"
 
 
@@ -257,7 +275,7 @@ def test_a_full_disk_is_named_before_drawing_starts(tmp_path, above, monkeypatch
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(BadInput, match=r"No space left on device; drawing this level needs 0\.00 GB"):
-        drawing(level(), above).run(tmp_path / "state", "digest")
+        drawing(level(), above).run(tmp_path / "state", "digest", place="files")
     assert not list((tmp_path / "state").glob("x.*"))
 
 

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.canvas.inpaint import sample_held
+from histogenesis.canvas.tilewise import holding
 from histogenesis.models.schedules import schedule_sigmas
-from histogenesis.sampling.solvers import stages
+from histogenesis.sampling.solvers import solve, stages, takes
 
 SIGMAS = schedule_sigmas("cosine", 200)
+
+
+def sample_held(denoise, stage_list, known, mask, noise, resample=1):
+    """As a tile is drawn to its end."""
+    hold, sigma = holding(known, mask, noise), stage_list[0].sigma
+    x = hold(noise("fresh", 0, 0) * sigma, None, sigma)
+    return solve(x, takes(stage_list, resample), denoise, noise, after=hold)[0]
 
 
 def noises(shape, seed=0):

@@ -1,15 +1,18 @@
 """Levels in a latent space: drawn as others are, and decoded window by window without a seam."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import yaml
+from test_draw import Shuffled
 from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.draw import Drawing
-from histogenesis.canvas.space import Latents, space_of
+from histogenesis.canvas.codec import Latents, codec_of
+from histogenesis.canvas.engine import Bundle, Drawing
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
@@ -60,8 +63,8 @@ def level(joining="grid-shift", constraint="none", batch=3, tile_px=32, kind="dp
 
 
 def drawing(model, section, size=(80, 104), **more):
-    told = {"conditions": model.conditions, "learned": model.objective.sigmas, "background": BACKGROUND}
-    return Drawing(section, size, 1, 1, "s", model, model.normalisation, **told, space=space_of(model), **more)
+    bundle = Bundle(model, model.normalisation, model.conditions, model.objective.sigmas, codec_of(model))
+    return Drawing(section, size, 1, 1, "s", [bundle], background=BACKGROUND, **more)
 
 
 def picture(d, folder, **kwargs):
@@ -93,7 +96,7 @@ def test_a_level_is_drawn_in_latents_whatever_order_or_interruption(tmp_path, jo
     model = latent_model()
     whole = drawing(model, level(joining, kind=kind))
     planes = whole.run(tmp_path / "whole", "digest")
-    assert planes.before("x").shape == (2, 20, 26) and whole.side == 8
+    assert planes.before("x").shape == (2, 20, 26) and whole.layout.tile == 8
     first = np.concatenate([rows for _, rows in whole.bands(planes)])
     assert first.shape == (80, 104, 3) and first.std() > 1
 
@@ -105,11 +108,7 @@ def test_a_level_is_drawn_in_latents_whatever_order_or_interruption(tmp_path, jo
             return self.left < 0
 
     shuffled, pieces = drawing(model, level(joining, kind=kind)), 0
-    in_order, rng = shuffled.tiles, np.random.default_rng(3)
-    orders = {}
-    shuffled.tiles = lambda stage: [
-        in_order(stage)[i] for i in orders.setdefault(stage, rng.permutation(len(in_order(stage))))
-    ]
+    shuffled.schedule = Shuffled(shuffled.schedule)
     while True:
         try:
             again = shuffled.run(tmp_path / "pieces", "digest", After())
@@ -122,19 +121,19 @@ def test_a_level_is_drawn_in_latents_whatever_order_or_interruption(tmp_path, jo
 
 def test_the_batch_of_tiles_changes_only_rounding(tmp_path):
     model = latent_model()
-    a, b = (drawing(model, level(batch=n)).run(tmp_path / str(n), "d").before("x").copy() for n in (2, 5))
+    a, b = (drawing(model, level(batch=n)).run(tmp_path / str(n), "d").before("x").numpy().copy() for n in (2, 5))
     assert np.abs(a - b).max() < 1e-4
 
 
 def test_what_is_not_drawn_is_background_and_latents_about_its_border_are_drawn(tmp_path, above, plan):
     model, evaluated = latent_model(), []
     d = drawing(model, level(), above=above, plan=plan)
-    denoise = d.denoise
-    d.denoise = lambda x, *more, **seen: evaluated.append(len(x)) or denoise(x, *more, **seen)
+    denoise = d.bundles[0].denoise
+    d.bundles[0].denoise = lambda x, *more, **seen: evaluated.append(len(x)) or denoise(x, *more, **seen)
     image = picture(d, tmp_path / "state")
     drawn = Drawn(plan, 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.all(image[~drawn] == BACKGROUND) and image[drawn].std() > 1
-    assert sum(evaluated) < 0.8 * len(d.stages) * 3 * 4, "tiles without tissue are not evaluated"
+    assert sum(evaluated) < 0.8 * len(d.stages[0]) * 3 * 4, "tiles without tissue are not evaluated"
     blocks = drawn.reshape(20, 4, 26, 4).any(axis=(1, 3))
     assert np.array_equal(d.drawn[slice(0, 20), slice(0, 26)], blocks)
     odd = Drawn(np.eye(7, dtype=bool), 80, 104, 4)
@@ -147,20 +146,20 @@ def test_the_background_in_the_state_is_that_colour_encoded(tmp_path, plan):
     model = latent_model()
     d = drawing(model, level(tile_px=64), plan=plan)
     colour = UNIT.encode(torch.tensor(BACKGROUND).reshape(1, 3, 1, 1)).expand(1, 3, 64, 64)
-    assert d.background_x.shape == (2, 1, 1)
-    assert np.array_equal(d.background_x[:, 0, 0], model.to_latent(colour)[0, :, 8, 8].numpy())
     decoded, to_uint8 = [], model.to_uint8
     model.to_uint8 = lambda z: decoded.append(z) or to_uint8(z)
-    planes = d.run(tmp_path / "state", "digest")
-    list(d.bands(planes))
+    easel = d.run(tmp_path / "state", "digest")
+    assert easel.background.shape == (2, 1, 1)
+    assert torch.equal(easel.background[:, 0, 0], model.to_latent(colour)[0, :, 8, 8])
+    list(d.bands(easel))
     nothing_drawn = decoded[0][0, :, 12:, :3].numpy()
-    assert np.array_equal(nothing_drawn, np.broadcast_to(d.background_x, nothing_drawn.shape)), (
+    assert np.array_equal(nothing_drawn, np.broadcast_to(easel.background, nothing_drawn.shape)), (
         "beside what is decoded too"
     )
-    corner = d.state(0, planes, (slice(18, 20), slice(24, 26))) - d.stages[0].sigma * d.noise_in(
-        (slice(18, 20), slice(24, 26))
-    )
-    assert np.allclose(corner, d.background_x, atol=1e-3)
+    corner = slice(18, 20), slice(24, 26)
+    x, _, noise, _ = easel.started(d.schedule[0], [corner], None)
+    clean = x - d.stages[0][0].sigma * noise("fresh", 0, 0)
+    assert torch.allclose(clean[0], easel.background.expand(2, 2, 2), atol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------ decoding
@@ -181,7 +180,9 @@ def tilted(z):
 def whole_and_tiled(model, z, side):
     height, width = z.shape[1:]
     space = Latents(model)
-    bands = list(space.bands(lambda w: z[(slice(None), *w)], lambda w: True, (height, width), side, 3, "cpu"))
+    bands = list(
+        space.bands(lambda w: torch.from_numpy(z)[(slice(None), *w)], lambda w: True, (height, width), side, 3)
+    )
     assert max(len(rows) for _, rows in bands) <= 4 * side and [y for y, _ in bands] == sorted({y for y, _ in bands})
     tiled = np.concatenate([rows for _, rows in bands]).astype(int)
     return model.to_uint8(torch.from_numpy(z)[None])[0].permute(1, 2, 0).numpy().astype(int), tiled
@@ -223,8 +224,8 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
     model = latent_model("mpp", "lowres", "context")
     section = level(constraint="lowres").model_copy(update={"lowres_noise": 0.0})
     d = drawing(model, section, above=above)
-    tiles = d.tiles(0)[-2:]
-    seen = d.seen(tiles)["seen_bchw"]
+    tiles = list(d.schedule[0].tiles.values())[-2:]
+    seen = d.cond(section.networks[0], d.bundles[0], tiles, None)["seen_bchw"]
     assert seen.shape == (2, 4, 8, 8)
 
     class Patches:
@@ -269,7 +270,9 @@ def test_no_tile_splits_a_pixel_of_the_level_above(tmp_path, ratio, align):
     write_level(tmp_path / "above.h5", [(0, np.zeros((48, 48, 3), np.uint8))], 48, 48, {"mpp": 8.0})
     section = level(constraint="lowres", tile_px=48)
     d = drawing(latent_model("lowres"), section, (48 * ratio, 48 * ratio), above=LevelFile(tmp_path / "above.h5"))
-    starts = {part.start for stage in range(20) for tile in d.tiles(stage) for part in tile.core}
+    starts = {
+        part.start for stage in range(20) for tile in section.joining.tiles(d.layout, stage) for part in tile.core
+    }
     assert {start % align for start in starts} == {0} and any(start % (2 * align) for start in starts)
     assert all(4 * start % ratio == 0 for start in starts)
 
@@ -345,8 +348,10 @@ def test_a_latent_model_learns_from_whole_patches(root):
 def test_its_evaluations_are_counted_as_they_are_drawn(tmp_path, root):
     recipe = load_recipe(root / "config/test/latent.yaml")
     first = recipe.synthetic.levels[0]
-    d = drawing(latent_model(), first, recipe.synthetic.size_px(0))
-    d.k, d.seed, d.slide = 0, recipe.seed, "synthetic_001"
+    d, asked = drawing(latent_model(), first.model_copy(update={"batch": 1}), recipe.synthetic.size_px(0)), []
+    d = replace(d, k=0, seed=recipe.seed, slide="synthetic_001")
+    d.bundles[0].denoise = lambda x, *told: asked.append(x.shape[-1]) or 0 * x
+    d.run(tmp_path)
     found = list(cost.tiles_of(recipe, 0, "synthetic_001", np.ones((8, 8), bool)))
-    assert found == [(first.tile_px, 1)] * sum(len(d.tiles(stage)) for stage in range(len(d.stages)))
-    assert recipe.latent_px(first.model) * d.side == first.tile_px and recipe.latent_px("pixels") == 1
+    assert found == [(first.tile_px, 1)] * len(asked)
+    assert recipe.latent_px(first.model) * asked[0] == first.tile_px and recipe.latent_px("pixels") == 1

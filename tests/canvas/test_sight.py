@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from histogenesis.canvas.canvas import Level, write_level
 from histogenesis.canvas.sight import Sight, seen_pictures
 from histogenesis.canvas.tiling import Tile
-from histogenesis.core.noise import NoiseField
+from histogenesis.core.field import NoiseField
 from histogenesis.models.model import Normalisation
 
 RNG = np.random.default_rng(0)

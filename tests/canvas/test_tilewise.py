@@ -8,8 +8,9 @@ import torch
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
+from histogenesis.canvas.engine import Bundle, Drawing
 from histogenesis.canvas.sight import Sight
-from histogenesis.canvas.tilewise import Painter, TileDrawing
+from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.model import Normalisation
@@ -39,12 +40,18 @@ def level(order="raster", resample=1, batch=3, sampler="ddpm", **values):
 
 
 def painter(denoise=windowed, conditions=(), normalisation=NORMALISATION):
-    return Painter(denoise, normalisation, list(conditions), LEARNED)
+    return Bundle(denoise, normalisation, list(conditions), LEARNED)
 
 
 def drawing(section, size=(40, 40), above=None, painters=None, **kwargs):
-    values = {"seed": 1, "slide": "s", "k": 1, "painters": painters or [painter()], "above": above, **kwargs}
-    return TileDrawing(section, size, **values)
+    values = {"seed": 1, "slide": "s", "k": 1, "bundles": painters or [painter()], "above": above, **kwargs}
+    return Drawing(section, size, **values)
+
+
+def draw_places(d, folder, places):
+    """One batch, as a round of the drawing would draw it."""
+    easel = TileFiles(d, folder)
+    d.draw_batch(easel, d.schedule[easel.wave_of[places[0]]], places)
 
 
 def pixels(d, folder):
@@ -63,9 +70,9 @@ def test_a_perfect_denoiser_leaves_no_seam(tmp_path, order):
     """White noise has nothing to agree on, so the canvas is as if it were drawn at once, pixel by pixel."""
     d = drawing(level(order, sampler="ddim"), painters=[painter(wiener)])
     found = pixels(d, tmp_path / "a")
-    from histogenesis.core.noise import NoiseField
+    from histogenesis.core.field import NoiseField
 
-    alone = torch.from_numpy(NoiseField(1, "s", "m", 1).window(0, 0, 40, 40))[None] * d.stages[0][0].sigma
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 40, 40)[None] * d.stages[0][0].sigma
     for stage in d.stages[0]:
         alone, _ = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), None)
     whole = NORMALISATION.to_uint8(alone)[0].numpy().transpose(1, 2, 0)
@@ -80,11 +87,11 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
     for number, places in enumerate(itertools.permutations(itertools.product(range(2), range(2)))):
         d = drawing(level(order), (28, 28))
         folder = tmp_path / str(number)
-        folder.mkdir()
-        allowed = [d.wave_of[place] for place in places] == sorted(d.wave_of[place] for place in places)
+        wave_of = TileFiles(d, folder).wave_of
+        allowed = [wave_of[place] for place in places] == sorted(wave_of[place] for place in places)
         try:
             for place in places:
-                d.draw_batch(folder, [place])
+                draw_places(d, folder, [place])
         except LookupError as error:
             assert "not finished" in str(error) and not allowed
             continue
@@ -95,8 +102,8 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
     rng = np.random.default_rng(1)
     for number in range(6):
         d = drawing(level(order))
-        for wave in range(len(d.waves)):
-            d.waves[wave] = dict(sorted(d.waves[wave].items(), key=lambda _: rng.random()))
+        for wave in range(len(d.schedule)):
+            d.schedule.waves[wave] = dict(sorted(d.schedule.waves[wave].items(), key=lambda _: rng.random()))
         assert np.array_equal(whole, pixels(d, tmp_path / f"shuffled{number}"))
 
 
@@ -104,7 +111,7 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
 def test_several_jobs_draw_the_same_pixels(tmp_path, order):
     one = pixels(drawing(level(order, resample=2), (64, 64)), tmp_path / "one")
     d = drawing(level(order, resample=2), (64, 64))
-    for wave in range(len(d.waves)):
+    for wave in range(len(d.schedule)):
         for job in (2, 0, 1):
             drawing(level(order, resample=2), (64, 64)).run(tmp_path / "three", wave=wave, job=job, jobs=3)
     asked = []
@@ -115,21 +122,20 @@ def test_several_jobs_draw_the_same_pixels(tmp_path, order):
         drawing(level(order), (64, 64)).run(tmp_path / "early", wave=1)
 
 
-def test_a_killed_or_stopped_drawing_draws_only_its_unfinished_tiles(tmp_path):
+def test_a_killed_or_stopped_drawing_draws_only_its_unfinished_tiles(tmp_path, monkeypatch):
     whole = pixels(drawing(level(batch=2)), tmp_path / "whole")
-    d = drawing(level(batch=2))
-    save, count = d.save, []
+    save, count = TileFiles.save, []
 
-    def dies(folder, tile, core):
+    def dies(easel, tile, core):
         if len(count) == 4:
-            (folder / "000000-000000.part99").write_bytes(b"half")
+            (easel.folder / "000000-000000.part99").write_bytes(b"half")
             raise KeyboardInterrupt
         count.append(tile)
-        save(folder, tile, core)
+        save(easel, tile, core)
 
-    d.save = dies
-    with pytest.raises(KeyboardInterrupt):
-        d.run(tmp_path / "pieces")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(TileFiles, "save", dies)
+        drawing(level(batch=2)).run(tmp_path / "pieces")
     rounds = 0
     while True:
         d, rounds = drawing(level(batch=2)), rounds + 1
@@ -151,10 +157,10 @@ def test_another_batch_shape_or_place_changes_nothing(tmp_path):
 
 def test_a_broken_tile_is_named(tmp_path):
     d = drawing(level())
-    d.run(tmp_path)
+    easel = d.run(tmp_path)
     (tmp_path / "000012-000012.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(BadInput, match=r"000012-000012.npy: broken tile; delete it"):
-        list(d.bands(tmp_path))
+        list(d.bands(easel))
 
 
 def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_held(tmp_path, above):
@@ -186,7 +192,7 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
     d = drawing(section, above=above, painters=painters)
     d.run(tmp_path / "a")
     assert [(asked[n]["mpp"], asked[n]["px"]) for n in "snm"] == [(16, 4), (8, 8), (4, 16)]
-    tile = d.waves[0][0, 0]
+    tile = d.schedule[0].tiles[0, 0]
     wide = d.sight.wider(tile)
     for name, normalisation in (("s", NORMALISATION), ("n", Normalisation.unit()), ("m", NORMALISATION)):
         seen = asked[name]["seen"]["seen_bchw"][0]
@@ -196,10 +202,8 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
         assert np.allclose(normalisation.decode(seen[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
     asked.clear()
     (tmp_path / "a/000000-000012.npy").unlink()
-    d.draw_batch(
-        tmp_path / "a", [(0, 1)]
-    )  # to its left it shares 4 px with the first tile: 1 px and 2 px of the smaller
-    known, mask = d.held(tmp_path / "a", (0, 1))
+    draw_places(d, tmp_path / "a", [(0, 1)])  # it shares 4 px with the first tile: 1 px and 2 px of the smaller
+    known, mask = TileFiles(d, tmp_path / "a").held((0, 1))
     assert mask[:, :4].all() and not mask[:, 4:].any()
     sigma, x = asked["s"]["x"][-1]
     block = NORMALISATION.encode(torch.from_numpy(known[:4, :4].mean(axis=(0, 1))).reshape(3, 1, 1)).flatten()
@@ -231,8 +235,10 @@ def test_a_drawn_tile_holds_its_white_neighbours_even_of_later_waves(tmp_path):
     rows[7:13, 7:13] = 100  # the middle tile alone is not white
     write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
     d = drawing(level(white={"share": 0.5, "above": 220}), above=LevelFile(tmp_path / "above.h5"))
-    known, mask = d.held(tmp_path, (1, 1))
-    assert [place for place in d.wave_of if d.filled(d.waves[d.wave_of[place]][place]) is None] == [(1, 1)]
+    easel = TileFiles(d, tmp_path)
+    known, mask = easel.held((1, 1))
+    tiles = {place: tile for one in d.schedule for place, tile in one.tiles.items()}
+    assert [place for place, tile in tiles.items() if easel.filled(tile) is None] == [(1, 1)]
     assert mask[:4].all() and mask[:, :4].all() and not mask[4:, 4:].any(), "its core is its own"
     found = pixels(d, tmp_path / "a")
     assert np.array_equal(found[12:28, 12:28][mask], known[mask])
@@ -278,11 +284,11 @@ def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, abov
     section = level(batch=1, sampler="dpmpp-2m", start={"sigma": 1.5})
     d = drawing(section, above=above, painters=[painter(spy)])
     d.run(tmp_path)
-    from histogenesis.core.noise import NoiseField
+    from histogenesis.core.field import NoiseField
 
     first = asked[0]
     y = NORMALISATION.encode(torch.from_numpy(above.image[:8, :8].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
-    noise = torch.from_numpy(NoiseField(1, "s", "m", 1).window(0, 0, 16, 16))
+    noise = NoiseField(1, "s", "m", 1).window(0, 0, 16, 16)
     assert first[0] == pytest.approx(max(sigma for sigma in LEARNED if sigma <= 1.5)), (
         "the model's own, at most as high"
     )
@@ -292,13 +298,14 @@ def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, abov
 def test_a_cascade_in_independent_tiles(tmp_path):
     section = level(cascade=[{"model": "s", "tile_px": 4, "sampler": {"steps": 3}}], joining={"kind": "independent"})
     d = drawing(section, (20, 36), painters=[painter(), painter(conditions=["lowres"])])
-    assert len(d.waves) == 1 and len(d.waves[0]) == 6
+    assert len(d.schedule) == 1 and len(d.schedule[0].tiles) == 6
     assert pixels(d, tmp_path).shape == (20, 36, 3)
 
 
 def test_the_level_is_written_as_any_other(tmp_path):
     d = drawing(level())
-    d.finish(d.run(tmp_path / "tiles"), tmp_path / "level1.h5", note="n")
+    easel = d.run(tmp_path / "tiles")
+    d.finish(easel, tmp_path / "level1.h5", note="n")
     with LevelFile(tmp_path / "level1.h5") as written:
-        assert np.array_equal(written.image[:], np.concatenate([rows for _, rows in d.bands(tmp_path / "tiles")]))
+        assert np.array_equal(written.image[:], np.concatenate([rows for _, rows in d.bands(easel)]))
         assert written.mpp == 4 and written.facts["model"] == "m" and bool(written.facts["synthetic"])

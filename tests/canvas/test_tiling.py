@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from histogenesis.canvas.tiling import Drawn, grid_shift, shifted_grid
+from histogenesis.canvas.joinings import GridShift, Layout
+from histogenesis.canvas.tiling import Drawn, shifted_grid
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 48), (40, 56), (34, 100)])
@@ -22,13 +23,13 @@ def test_cores_cover_the_canvas_once_for_every_shift(size):
 
 
 def test_shifts_are_aligned_to_the_factor_and_differ_between_stages():
-    starts = set()
+    starts, layout = set(), Layout(64, 64, 16, 16, 2, (1, "slide", 1))
     for stage in range(40):
-        tiles = grid_shift(64, 64, 16, 2, 1, "slide", 1, stage)
+        tiles = GridShift().tiles(layout, stage)
         assert all(t.y % 2 == 0 and t.x % 2 == 0 and t.core[0].start % 2 == 0 for t in tiles)
         starts.add((min(t.core[0].stop for t in tiles), min(t.core[1].stop for t in tiles)))
     assert len(starts) > 15, "the grid moves"
-    assert grid_shift(64, 64, 16, 2, 1, "slide", 1, 3) == grid_shift(64, 64, 16, 2, 1, "slide", 1, 3)
+    assert GridShift().tiles(layout, 3) == GridShift().tiles(layout, 3)
 
 
 def test_the_plan_is_looked_up_at_any_ratio():
@@ -39,4 +40,9 @@ def test_the_plan_is_looked_up_at_any_ratio():
         cell = [int(n / (side / 4)) for n in range(side)]
         expected = np.array([[plan[i, j] for j in cell] for i in cell])
         assert np.array_equal(drawn, expected)
+        everywhere = [(y, x) for y in range(side) for x in range(side)]
+        for (a, b), (c, e) in zip(everywhere[::7], everywhere[3::5]):
+            window = slice(min(a, c), max(a, c) + 1), slice(min(b, e), max(b, e) + 1)
+            of_it, drawn_of = Drawn(plan, side, side), expected[window]
+            assert (of_it.any(window), of_it.all(window)) == (drawn_of.any(), drawn_of.all())
         assert np.array_equal(Drawn(plan, side, side)[slice(2, 5), slice(3, 8)], expected[2:5, 3:8])

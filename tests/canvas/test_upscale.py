@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from histogenesis.canvas import upscalers
+from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level, write_level
-from histogenesis.canvas.constraints import downsample
 from histogenesis.canvas.upscale import Upscaling
 from histogenesis.canvas.upscalers import divergence, gradient, make_upscaler, tv_l1, tv_l1_energy
 from histogenesis.models.model import Normalisation, build_model, save_model

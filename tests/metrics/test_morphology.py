@@ -1,10 +1,15 @@
 """Nuclei, stains, tissue and fragments against what was planted: the cells of a made-up slide, given vectors, drawn shapes."""
 
+import json
+
+import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from histogenesis.evaluation.evaluate_fragments import fragment_metrics
 from histogenesis.evaluation.evaluate_morphology import w1
 from histogenesis.metrics.encoders.he_network import HeNetwork
 from histogenesis.metrics.morphology.fragments import fragments
@@ -148,3 +153,32 @@ def test_w1_is_scipys():
     a, b = [rng.normal(0, 1, 5) for _ in range(6)], [rng.normal(1, 1, 3) for _ in range(8)]
     assert w1(a, b) == wasserstein_distance(np.concatenate(a), np.concatenate(b))
     assert w1(a, [np.zeros(0)] * 3) is None
+
+
+def test_fragments_of_slides_are_compared_at_the_resolution_of_level_0(tmp_path):
+    """A real slide with one piece of 1.6 x 1.6 mm, a synthetic one with four of a quarter of its area."""
+    tissue = tmp_path / "tissue" / "b"
+    tissue.mkdir(parents=True)
+    mask = np.zeros((256, 256), np.uint8)
+    mask[20:180, 20:180] = 255
+    Image.fromarray(mask).save(tissue / "mask.png")
+    qc = {"mpp": 10.0, "background": [240, 240, 240], "area_mm2": 2.56, "warnings": [], "error": None}
+    (tissue / "qc.json").write_text(json.dumps(qc))
+    folder = tmp_path / "synthetic" / "s"
+    folder.mkdir(parents=True)
+    with h5py.File(folder / "level0.h5", "w") as file:
+        file["image"] = np.zeros((64, 64, 3), np.uint8)
+        file.attrs.update({"mpp": 40.0, "level": 0, "slide": "s"})
+    plan = np.zeros((64, 64), np.uint8)
+    for y in (5, 35):
+        for x in (5, 35):
+            plan[y : y + 20, x : x + 20] = 255
+    Image.fromarray(plan).save(folder / "plan.png")
+    both = [
+        {"slide": s, "patient": s, "split": p, "x_from": 0, "x_to": 1} for s, p in (("a", "train"), ("b", "validation"))
+    ]
+    found = {row["name"]: row for row in fragment_metrics(tmp_path / "synthetic", tmp_path / "tissue", both)}
+    assert found["fragment_count"]["value"] == 3
+    assert found["fragment_area"]["value"] == pytest.approx(2.56 - 0.64)
+    assert found["fragment_area"]["mpp"] == 40
+    assert found["fragment_solidity"]["value"] == pytest.approx(0, abs=0.02)

@@ -61,8 +61,8 @@ def test_the_full_recipe_is_the_papers(root):
     first, *finer = recipe.synthetic.levels
     assert first.size_px == (512, 512) and first.tile_px == 512 and first.mpp in recipe.patches["main"].whole_mpps
     assert recipe.synthetic.size_px(7) == (65536, 65536)
-    in_letter = Relaxation.model_validate({"steps": 28})
-    hundred = finer[0].sampler.model_copy(update={"kind": "heun", "steps": 100})
+    in_letter = Relaxation(steps=28)
+    hundred = first.sampler.model_copy(update={"steps": 100})
     meant = Level.model_validate(
         finer[0].model_dump() | {"sampler": hundred, "start": None, "constraint": NullSpace(relaxation=in_letter)}
     )

@@ -4,6 +4,7 @@ import argparse
 import json
 import types
 import typing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from histogenesis.recipe import Recipe, load_recipe, parse_recipe
-from histogenesis.recipe.base import NO_BYTES, Section
+from histogenesis.recipe.base import NO_BYTES, Section, is_section, keys_of
 from histogenesis.recipe.identity import bearing, bears_on_bytes, identity, section_text
 from histogenesis.recipe.told import TOLD, recipe_of_text, recipe_text, told
 
@@ -53,6 +54,12 @@ evaluation:
   utility: {}
   codec: {quality: 80}
 """
+GIVEN = """
+synthetic:
+  levels:
+    - {mpp: 16, size_px: [64, 64], kind: given, slide: p}
+    - {mpp: 8, model: pixels, tile_px: 64}
+"""
 # Keys that bear on bytes by other ways than a step's words, each with the way.
 OTHERWISE = {
     ("Recipe", "run"): "the folder of all results",
@@ -65,7 +72,8 @@ OTHERWISE = {
 
 def made_up(root) -> list[Recipe]:
     everything = parse_recipe(yaml.safe_load(EVERYTHING.replace("SHA", "a" * 64)))
-    return [*(load_recipe(root / f"config/{name}.yaml") for name in RECIPES), everything]
+    given = yaml.safe_load(EVERYTHING.replace("SHA", "a" * 64)) | yaml.safe_load(GIVEN)
+    return [*(load_recipe(root / f"config/{name}.yaml") for name in RECIPES), everything, parse_recipe(given)]
 
 
 def jobs(recipe: Recipe) -> dict[tuple, object]:
@@ -99,7 +107,8 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
     if recipe.synthetic:
         for slide in recipe.synthetic.names:
             for k, level in enumerate(recipe.synthetic.levels):
-                add("draw_level" if level.kind == "draw" else "upscale_level", slide=slide, k=str(k))
+                rule = {"draw": "draw_level", "given": "give_level"}.get(level.kind, "upscale_level")
+                add(rule, slide=slide, k=str(k))
             for rule in ("plan_tissue", "stitch_slide", "measure_coherence", "draw_contact_sheet"):
                 add(rule, slide=slide)
         for encoder in recipe.evaluation.encoders:
@@ -110,9 +119,9 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
 
 def sections(value, path=()):
     """(path, section) of every section in a recipe."""
-    if isinstance(value, BaseModel):
+    if is_section(type(value)):
         yield path, value
-        for name in type(value).model_fields:
+        for name in keys_of(type(value)):
             yield from sections(getattr(value, name), (*path, name))
     elif isinstance(value, dict):
         for key, part in value.items():
@@ -125,8 +134,9 @@ def sections(value, path=()):
 def with_value(value, path, new):
     """A copy of the recipe with another value at `path`; nothing is checked."""
     key, *rest = path
-    if isinstance(value, BaseModel):
-        return value.model_copy(update={key: with_value(getattr(value, key), rest, new) if rest else new})
+    if is_section(type(value)):
+        changed = {key: with_value(getattr(value, key), rest, new) if rest else new}
+        return value.model_copy(update=changed) if isinstance(value, BaseModel) else replace(value, **changed)
     inner = with_value(value[key], rest, new) if rest else new
     if isinstance(value, dict):
         return value | {key: inner}
@@ -165,7 +175,7 @@ def another(value, annotation):
         return value[:-1] if len(value) > 1 else [*value, *value] if value else ["other"]
     if isinstance(value, dict):
         return value | {"other": 1} if not value else dict(list(value.items())[:-1])
-    if isinstance(value, BaseModel):
+    if is_section(type(value)):
         return None
     for part in parts_of(annotation):
         if part in (int, float, str):
@@ -186,12 +196,12 @@ def all_sections(kind, found=None):
 
     def look(annotation):
         for part in [*parts_of(annotation), *typing.get_args(annotation)]:
-            if is_kind(part):
+            if is_section(part):
                 all_sections(part, found)
             elif part is not annotation and typing.get_origin(part):
                 look(part)
 
-    for field in kind.model_fields.values():
+    for field in keys_of(kind).values():
         look(field.annotation)
     return found
 
@@ -203,21 +213,26 @@ def test_every_key_has_the_effect_that_it_declares(root):
         before = jobs(recipe)
         for path, section in sections(recipe):
             kind = type(section)
-            for name, field in kind.model_fields.items():
+            for name, field in keys_of(kind).items():
                 value = getattr(section, name)
-                if isinstance(value, BaseModel) or (
-                    isinstance(value, list | dict) and any(map(is_section, listed(value)))
+                if is_section(type(value)) or (
+                    isinstance(value, list | dict) and any(is_section(type(one)) for one in listed(value))
                 ):
                     checked.add((kind.__name__, name))  # its own keys are looked at one by one
                     continue
                 if value in ([], {}) and holds_sections(field.annotation):
                     continue
                 checked.add((kind.__name__, name))
-                none = value is None and any(map(is_kind, parts_of(field.annotation)))
+                if field.annotation in (None, type(None)):  # it has no other value
+                    continue
+                none = value is None and any(map(is_section, parts_of(field.annotation)))
                 key = (*path[:1], kind, name)
                 if none or (kind.__name__, name) in OTHERWISE or effects.get(key):
                     continue
-                other = with_value(recipe, (*path, name), another(value, field.annotation))
+                try:
+                    other = with_value(recipe, (*path, name), another(value, field.annotation))
+                except ValueError:  # a value that only goes with another key's: that key is looked at
+                    continue
                 try:
                     after = jobs(other)
                 except (KeyError, ValueError):  # a name that refers to nothing, keys that do not go together
@@ -227,21 +242,13 @@ def test_every_key_has_the_effect_that_it_declares(root):
     wrong = {key: changed for key, changed in effects.items() if bool(changed) != bears_on_bytes(*key[-2:])}
     assert not wrong, "these run again"
     assert sum(not bears_on_bytes(*key[-2:]) for key in effects) >= 15
-    keys = {(kind.__name__, name) for kind in all_sections(Recipe) for name in kind.model_fields}
+    keys = {(kind.__name__, name) for kind in all_sections(Recipe) for name in keys_of(kind)}
     assert not keys - checked, "no recipe of this test has them"
 
 
 def holds_sections(annotation):
     inside = [part for one in parts_of(annotation) for part in typing.get_args(one)]
-    return any(is_kind(part) for one in inside for part in parts_of(one))
-
-
-def is_kind(part):
-    return isinstance(part, type) and issubclass(part, Section)
-
-
-def is_section(value):
-    return isinstance(value, BaseModel)
+    return any(is_section(part) for one in inside for part in parts_of(one))
 
 
 def listed(value):

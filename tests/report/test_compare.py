@@ -99,14 +99,16 @@ def test_the_page_opens_alone_and_says_the_same(runs, tmp_path):
     assert Image.open(tmp_path / "out/scales.png").width > 3 * 200
 
 
-def test_network_evaluations_are_those_of_the_drawing(runs):
+def test_network_evaluations_are_those_of_the_drawing(runs, tmp_path):
     """Level 0: heun, 3 steps, 5 passes; levels 1, 2: 8 passes over the tiles of a fixed grid that hold tissue."""
     plan, recipe = read_plan(runs[0] / "synthetic/synthetic_001/plan.png"), load_recipe(runs[0] / "recipe.yaml")
-    from histogenesis.canvas.draw import Drawing
+    from histogenesis.canvas.engine import Bundle, Drawing
+    from histogenesis.models.model import Normalisation
 
-    levels = recipe.synthetic.levels
-    shifted = [Drawing(levels[0], (40, 56), 0, 1, "synthetic_001", None, cost.ANY).tiles(stage) for stage in range(5)]
-    count = sum(len(tiles) for tiles in shifted)
+    asked, first = [], recipe.synthetic.levels[0].model_copy(update={"batch": 1})
+    bundle = Bundle(lambda x, *told: asked.append(1) or 0 * x, Normalisation.unit())
+    Drawing(first, (40, 56), 0, 1, "synthetic_001", [bundle]).run(tmp_path)
+    count = len(asked)
     for scale in (2, 4):
         mask = plan.repeat(scale, 0).repeat(scale, 1)
         corners = [(y, x) for y in range(0, mask.shape[0], 32) for x in range(0, mask.shape[1], 32)]
@@ -114,7 +116,7 @@ def test_network_evaluations_are_those_of_the_drawing(runs):
     found = cost.evaluations(recipe, {"synthetic_001": plan})
     assert found["evaluations_per_megapixel"] == pytest.approx(count * 1e6 / (160 * 224))
     assert found["evaluations_per_pixel"] == pytest.approx(count * 32**2 / (160 * 224))
-    of_level_0 = sum(len(tiles) for tiles in shifted) * 1e6 / (160 * 224)
+    of_level_0 = len(asked) * 1e6 / (160 * 224)
     bicubic = cost.evaluations(load_recipe(runs[1] / "recipe.yaml"), {"synthetic_001": plan})
     assert bicubic["evaluations_per_megapixel"] == pytest.approx(of_level_0), "interpolation asks no network"
 

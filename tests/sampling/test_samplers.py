@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.core.sigmas import karras_sigmas, release_sigma
-from histogenesis.sampling.solvers import SAMPLERS, evaluations, sample, stages
+from histogenesis.core.sigmas import evaluations, karras_sigmas, release_sigma
+from histogenesis.sampling.solvers import SAMPLERS, sample, stages
 
 MEAN, STD = 0.7, 0.5
 

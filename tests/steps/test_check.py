@@ -73,7 +73,7 @@ def planted(lab, folder):
     lab["models"]["more"]["training"] |= {"start": "results/none"}
     (folder / "encoders").mkdir()
     (folder / "encoders/uni.pt").write_text("")
-    lab["evaluation"]["encoders"] = ["learned", {"name": "unii", "file": "encoders/uni2.pt"}]
+    lab["evaluation"]["encoders"] = ["efficientnet-lite0", {"name": "unii", "file": "encoders/uni2.pt"}]
     return {
         "slides.tsv, slide a, tissue": "outline.geojson: there is no such file: correct it; did you mean outlines.geojson?",
         "slides.tsv, slide b, path": "bb.tif: there is no such file: correct it; did you mean b.tif?",

@@ -108,7 +108,7 @@ def test_another_recipe_keeps_nothing_of_the_demo(root, tmp_path):
 
 
 def test_the_papers_recipe_plans_at_full_size(root, tmp_path):
-    """65,536 px, 20 slides, 7 levels each."""
+    """65,536 px, 20 slides, 8 levels each."""
     planned = Run(root, tmp_path).planned("config/harb.yaml")
     assert planned["draw_level"] == 160 and planned["stitch_slide"] == 20
 

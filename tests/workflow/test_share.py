@@ -205,7 +205,7 @@ def test_each_file_says_how_it_was_made(finished_lab, crates, tmp_path):
         SLIDE,
         "results/lab/recipe.yaml",
         "code/envs/torch.yaml",
-        "code/src/histogenesis/canvas/draw.py",
+        "code/src/histogenesis/canvas/engine.py",
     ):
         assert len(crate.get(name)["sha256"]) == 64
     entities = {e["@id"]: e for e in json.loads((folder / METADATA_FILE).read_text())["@graph"]}

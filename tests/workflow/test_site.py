@@ -8,12 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from .test_studies import kaggle, tiles
+
 pytestmark = pytest.mark.workflow
 
 
 @pytest.mark.parametrize("name", ["harb", "urcdm", "son", "diffusion4path", "latent"])
 def test_every_step_goes_where_its_gpu_is(name, finished_nothing, root):
     """The literal profile, and a partition that grants two hours."""
+    kaggle(finished_nothing.folder / "pcam")
+    tiles(finished_nothing.folder / "tiles")
     limits = ["slurm_partition='cpu'", "gpu_partition='gpu'", "max_runtime=90", "gpu_max_runtime=120", "runtime=60"]
     done = finished_nothing.run(
         f"config/test/{name}.yaml",

@@ -19,8 +19,8 @@ BROKEN = "raise RuntimeError('this version is broken')"
 KINDS = {
     "tissue/fesi.py": ("segment_tissue", "tissue/*/mask.png", {"cut_patches", "train_model", "draw_level"}),
     "models/training.py": ("train_model", "models/coarse/model.safetensors", {"draw_level", "stitch_slide"}),
-    "canvas/draw.py": ("draw_level", "synthetic/synthetic_001/level0.h5", {"stitch_slide", "evaluate_patches"}),
-    "slides/write.py": ("stitch_slide", "synthetic/synthetic_001.tif", set()),
+    "canvas/engine.py": ("draw_level", "synthetic/synthetic_001/level0.h5", {"stitch_slide", "evaluate_patches"}),
+    "scripts/stitch_slide.py": ("stitch_slide", "synthetic/synthetic_001.tif", set()),
     "metrics/distances/kernel.py": ("evaluate_patches", "evaluation/metrics.json", set()),
 }
 
@@ -32,7 +32,7 @@ def run(lab: Lab, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("name", KINDS)
 def test_what_a_failed_rerun_has_deleted_is_planned_by_the_next(name, lab):
     rule, output, followers = KINDS[name]
-    code = lab.code / "src/histogenesis" / name
+    code = lab.code / ("workflow" if name.startswith("scripts") else "src/histogenesis") / name
     before = code.read_text()
     code.write_text(f"{before}\n{BROKEN}\n")
     files = sorted(lab.results.glob(output))

@@ -16,10 +16,9 @@ import torch
 from PIL import Image
 
 from histogenesis.canvas.canvas import Level
-from histogenesis.canvas.draw import Drawing
-from histogenesis.canvas.space import space_of
-from histogenesis.canvas.tilewise import Painter, TileDrawing
-from histogenesis.core.device import computed_on
+from histogenesis.canvas.codec import codec_of
+from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.core.device import check_precision, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
 from histogenesis.models.model import load_model
@@ -52,6 +51,8 @@ def arguments() -> argparse.Namespace:
         help="JSON: model -> [level, mpp], ...: all that the recipe draws, checked before anything is",
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of the recipe, as it rounds")
+    parser.add_argument("--memory-mb", type=int, help="what the job may use; default: what is free")
+    parser.add_argument("--beside-mb", type=int, default=4000, help="of that, for PyTorch and the network")
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--wave", type=int, help="draw this wave only")
     parser.add_argument("--job", type=int, default=0, help="which of the wave's jobs this is: 0, 1, ...")
@@ -111,38 +112,44 @@ def main() -> None:
         "background": background,
         "device": device,
     }
+    check_precision(device, section.precision)
     models = [load_model(args.models / name, device, section.precision) for name in section.models]
-    painters = [
-        Painter(
+    bundles = [
+        Bundle(
             guided(model, section.label if model.classes else None, section.guidance),
             model.normalisation,
-            list(model.conditions),
+            model.conditions,
             model.objective.sigmas,
+            codec_of(model),
         )
         for model in models
     ]
     state = args.state / digest[:12]
+    others = [path.name for path in args.state.glob("*") if path.name != state.name]
+    if others:
+        print(
+            f"{args.state}: {', '.join(sorted(others))} is of another drawing or another version; drawn anew",
+            flush=True,
+        )
+    drawing = Drawing(bundles=bundles, **common)
+    memory = None if args.memory_mb is None else (args.memory_mb - args.beside_mb) << 20
     try:
-        if section.tile_by_tile:
-            drawing = TileDrawing(painters=painters, **common)
-            drawn = drawing.run(state / "tiles", StopRequest(), args.wave, args.job, args.jobs)
-        else:
-            one = painters[0]
-            drawing = Drawing(
-                denoise=one.denoise,
-                normalisation=one.normalisation,
-                learned=one.learned,
-                conditions=one.conditions,
-                space=space_of(models[0]),
-                **common,
-            )
-            drawn = drawing.run(state, digest, StopRequest(), args.save_every)
+        easel = drawing.run(
+            state / "tiles" if section.tile_by_tile else state,
+            digest,
+            StopRequest(),
+            args.save_every,
+            args.wave,
+            args.job,
+            args.jobs,
+            memory=memory,
+        )
     except Stopped as stopped:
         end_stopped(stopped)
     if args.wave is not None:
         args.out.touch()
         return
-    drawing.finish(drawn, args.out, model_sha256=",".join(weights), drawing=digest, **computed_on(device))
+    drawing.finish(easel, args.out, model_sha256=",".join(weights), drawing=digest, **computed_on(device))
     shutil.rmtree(args.state)
 
 

@@ -11,6 +11,7 @@ from histogenesis.evaluation.collect import checked_splits, held_out_split, real
 from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
+from histogenesis.evaluation.evaluate_fragments import fragment_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
 from histogenesis.evaluation.evidence import write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
@@ -60,8 +61,9 @@ def main() -> None:
         found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
         evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders])
         write_json(arguments.out / "evidence.json", evidence)
+        rows = checked_splits(arguments.splits)
+        found["metrics"] += fragment_metrics(arguments.synthetic, tissue, rows)
         if arguments.records:
-            rows = checked_splits(arguments.splits)
             real = [
                 real_sources(arguments.records, arguments.run_dir or arguments.records.parent, rows, split)
                 for split in ("train", held_out_split(rows))
@@ -74,7 +76,7 @@ def main() -> None:
                 mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
                 crop_px = options.pfid_px or patch_px
                 found["metrics"] += pfid_metrics(encoders, *real, canvases, mpps, crop_px, options, seed)
-            write_metrics(arguments.out, found["metrics"])
+        write_metrics(arguments.out, found["metrics"])
     except BadInput as error:
         sys.exit(f"error: {error}")
     print(found["memorisation"]["sentence"])

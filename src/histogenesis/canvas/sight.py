@@ -1,6 +1,9 @@
 """What a tile is seen with of the level above: its own view at lower resolution, and a wider view about its centre."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,9 +12,11 @@ from torch.nn.functional import avg_pool2d
 
 from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.tiling import Tile
-from histogenesis.core.noise import NoiseField
+from histogenesis.core.field import NoiseField
 from histogenesis.models.conditions import enlarge, noised
-from histogenesis.models.model import Normalisation
+
+if TYPE_CHECKING:
+    from histogenesis.models.model import Normalisation
 
 
 @dataclass
@@ -76,6 +81,10 @@ class Sight:
         (y, height), (x, width) = parts
         return self.above.window(y, x, height, width)
 
+    def is_white(self, tile: Tile, share: float, above: int) -> bool:
+        """Whether more than `share` of what lies under a tile is white: all three colours brighter than `above`."""
+        return float((self.under(tile).min(axis=-1) > above).mean()) > share
+
     def padded(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """A window that may leave the canvas: uint8 (height, width, 3)."""
         out = np.empty((height, width, 3), np.uint8)
@@ -112,13 +121,13 @@ def seen_pictures(
     for name in sees:
         if name == "context":
             wide = tensor([sight.wider(tile) for tile in tiles], normalisation)
-            pictures.append(avg_pool2d(wide, wide.shape[-1] // px))
+            pictures.append(avg_pool2d(wide.to(noise.device), wide.shape[-1] // px))
         else:
             small = tensor([sight.same(tile) for tile in tiles], normalisation) if smaller is None else smaller
             scale = tiles[0].size // px
-            grain = [noise.window(tile.y // scale, tile.x // scale, px, px) for tile in tiles]
-            level = torch.full((len(tiles),), lowres_noise)
-            pictures.append(noised(enlarge(small, px), level, torch.from_numpy(np.stack(grain))))
+            grain = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
+            level = torch.full((len(tiles),), lowres_noise, device=grain.device)
+            pictures.append(noised(enlarge(small.to(grain.device), px), level, grain))
             told["seen_noise_b"] = level
     if pictures:
         told["seen_bchw"] = torch.cat(pictures, dim=1)

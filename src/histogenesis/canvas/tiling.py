@@ -1,10 +1,10 @@
-"""Tiles: windows of a canvas that the network sees at once, and how neighbouring tiles are made to agree (joinings)."""
+"""Tiles: windows of a canvas that the network sees at once; and which pixels of a canvas are drawn."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from histogenesis.core.noise import generator
+Place = tuple[int, int]  # row and column of a tile in its grid, or any other name of it
 
 
 class Tile(NamedTuple):
@@ -45,16 +45,6 @@ def shifted_grid(height: int, width: int, tile_px: int, shift_y: int, shift_x: i
     return tiles
 
 
-def grid_shift(height: int, width: int, tile_px: int, align: int, *key: int | str) -> list[Tile]:
-    """A grid whose offset is drawn from `key` (seed, slide, level, stage): Harb et al. 2024.
-
-    Offsets are multiples of `align`, the factor between this level and the one above, so that no tile splits a block that
-    the null-space constraint averages.
-    """
-    shift_y, shift_x = generator("grid-shift", *key).integers(0, tile_px // align, size=2) * align
-    return shifted_grid(height, width, tile_px, int(shift_y), int(shift_x))
-
-
 class Drawn:
     """Which pixels of a level are drawn: the tissue plan of level 0, looked up at this level's scale.
 
@@ -87,6 +77,16 @@ class Drawn:
             axis[[f * part.start, f * part.stop - 1]] for axis, part in zip((self.rows, self.columns), window)
         )
         return bool(self.plan[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].any())
+
+    def all(self, window: tuple[slice, slice]) -> bool:
+        """Whether all of a window is drawn, without looking at each of its pixels."""
+        if self.plan is None:
+            return True
+        f = self.factor
+        rows, columns = (
+            axis[[f * part.start, f * part.stop - 1]] for axis, part in zip((self.rows, self.columns), window)
+        )
+        return bool(self.plan[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].all())
 
     @property
     def share(self) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from histogenesis.canvas.constraints import downsample, upsample
+from histogenesis.canvas.averaging import downsample, upsample
 from histogenesis.models.model import Upscaler as Model
 from histogenesis.models.model import load_model
 from histogenesis.recipe import TVL1, Bicubic, Learned

@@ -7,9 +7,7 @@ nothing that another of them sees, so they can be drawn at the same time, anywhe
 
 from collections.abc import Callable
 
-from histogenesis.canvas.tiling import Tile
-
-Place = tuple[int, int]  # row and column of a tile in its grid
+from histogenesis.canvas.tiling import Place, Tile
 
 
 def starts(side_px: int, tile_px: int, stride_px: int) -> range:
@@ -69,3 +67,24 @@ def neighbours(place: Place) -> list[Place]:
     """The eight places around a tile: no other tile can overlap it."""
     i, j = place
     return [(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
+
+
+def check_stride(where: str, size_px: tuple[int, int], tile_px: int, stride_px: int, blocks_px: list[int]) -> None:
+    """Raises ValueError where tiles do not overlap (two at most), do not end where the canvas does, or split a block."""
+    if not tile_px / 2 <= stride_px < tile_px:
+        raise ValueError(
+            f"{where}: stride_px {stride_px} must be at least half of tile_px {tile_px}, and less than it: tiles overlap with"
+            " their next neighbours only"
+        )
+    for name, side in zip(("height", "width"), size_px):
+        over = (side - tile_px) % stride_px
+        if over:
+            raise ValueError(
+                f"{where}: tiles of {tile_px} px every {stride_px} px do not end at a {name} of {side} px; make it"
+                f" {side - over} or {side - over + stride_px}"
+            )
+    for block in blocks_px:
+        if stride_px % block or (tile_px - stride_px) % block:
+            raise ValueError(
+                f"{where}: stride_px {stride_px} is not a multiple of {block}, so tiles would split a coarser pixel"
+            )

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from histogenesis.core.errors import BadInput
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Raise BadInput where a GPU does not compute in bf16 itself."""
+    if torch.device(device).type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(False):
+        name = torch.cuda.get_device_name(device)
+        raise BadInput(f"{name} has no bf16: set `precision: fp32`, or take a GPU of 2020 or later (Ampere)")
+
 
 def computed_on(device: str | torch.device) -> dict[str, str | int | bool]:
     """The GPU's model or "cpu", and what else rounds: PyTorch's version, CPU instructions and threads, cuDNN's choice."""

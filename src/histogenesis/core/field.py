@@ -1,4 +1,4 @@
-"""A plane of Gaussian noise, made where it is used: a function of (key, step, draw, channel, y, x), not of a window or a batch.
+"""Gaussian noise over a plane, made where it is used: a function of (key, step, draw, channel, y, x), never of a window.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a pixel's place into four
 words of 32 random bits, and the transform of Box and Muller these into four normal numbers, one a channel. It is tensor

@@ -11,6 +11,12 @@ def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) ->
     return [(high + i / (steps - 1) * (low - high)) ** rho for i in range(steps)] + [0.0]
 
 
+def evaluations(kind: str, steps: int, resample: int = 1) -> int:
+    """Network evaluations per pixel (NFE). resample: how often every step but the last is taken (RePaint)."""
+    once = 2 * steps - 1 if kind == "heun" else steps
+    return resample * (once - 1) + 1
+
+
 def release_sigma(sigmas: list[float], last_steps: int) -> float:
     """The noise level at and below which steps run free, for "the last r steps run free". sigmas: of each step, then 0.
 

@@ -62,6 +62,9 @@ class CanvasSource:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.files = sorted(open_levels(self.folder), key=lambda file: -float(file.attrs["mpp"]))
+        self.drawn = [
+            file for file in self.files if file.attrs.get("synthetic", True)
+        ]  # and not given, of a real slide
         self.name = self.patient = str(self.files[0].attrs["slide"])
         finest = self.files[-1]
         self.finest_mpp = float(finest.attrs["mpp"])
@@ -69,10 +72,10 @@ class CanvasSource:
 
     def level(self, mpp: float):
         """The file of the level that has this mpp, or None."""
-        return next((f for f in self.files if same_mpp(mpp, float(f.attrs["mpp"]))), None)
+        return next((f for f in self.drawn if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.files if not is_finer(mpp, float(f.attrs["mpp"]))]
+        fit = [f for f in self.drawn if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"

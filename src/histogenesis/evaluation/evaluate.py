@@ -18,7 +18,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_c2st import c2st_metrics
 from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
-from histogenesis.evaluation.references import halves, reference_sets, row_of_references, values
+from histogenesis.evaluation.references import COMPRESSION, halves, reference_sets, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
 from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning
@@ -120,9 +120,41 @@ def encoder_metrics(
                     "note": _notes(note, sets.note, _interval_note(groups[1:])),
                 }
             )
+    entries += _means(entries)
     for mpp, why in left_out.items():
         entries.append(_missing("fid", encoder.name, mpp, f"{folder}/generated.h5", why))
     return entries, found
+
+
+def _means(entries: list[dict]) -> list[dict]:
+    """Precision and recall of each mpp, averaged, as URCDM reports them; from two mpps on."""
+    means = []
+    for name in ("precision", "recall"):
+        rows = [e for e in entries if e["name"] == name and e["mpp"] is not None]
+        if len(rows) < 2:
+            continue
+        values, floors, others = ([row[key] for row in rows] for key in ("value", "floor", "patients"))
+        bad = {key: [row["ceilings"][key] for row in rows] for key in rows[0]["ceilings"]}
+        bad[COMPRESSION] = [row[COMPRESSION] for row in rows]
+        value, floor, other = (_mean(v) for v in (values, floors, others))
+        about = {
+            "name": f"{name}_mean",
+            "encoder": rows[0]["encoder"],
+            "mpp": None,
+            "value": value,
+            "low": None,
+            "high": None,
+        }
+        about |= row_of_references(
+            value, (floor, None, None), (other, None, None), {k: _mean(v) for k, v in bad.items()}
+        )
+        note = f"mean of {', '.join(format(row['mpp'], 'g') for row in rows)} mpp"
+        means.append(rows[0] | about | {"speaks": all(row["speaks"] for row in rows), "note": note})
+    return means
+
+
+def _mean(values) -> float | None:
+    return None if any(v is None for v in values) else float(np.mean(values))
 
 
 def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:

@@ -38,9 +38,9 @@ def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation,
     """Rows of kind `morphology` for each mpp of `rows`: W1 between generated and held-out patches (stain_vectors: the angle),
     with both sides' means. What cannot be measured at an mpp has no row there; what fails has one, with the reason."""
     entries = []
-    for mpp, found in rows.items() if options.morphology_images else ():
-        n = min(options.morphology_images, len(found[0]))
-        parts = [r[np.linspace(0, len(r) - 1, n).round().astype(int)] for r in found]
+    for mpp, every in rows.items() if options.morphology_images else ():
+        n = min(options.morphology_images, len(every[0]))
+        parts = [r[np.linspace(0, len(r) - 1, n).round().astype(int)] for r in every]
         if not mpp:
             continue
         shown = {s.name: s.take(r) for s, r in zip(sets, parts)}

@@ -31,6 +31,7 @@ def write_evidence(out: Path, sets: Sets, encoders: list[str]) -> dict:
 
     A resolution without patches of both kinds, and an encoder without features, has no picture.
     """
+    (out / "evidence").mkdir(parents=True, exist_ok=True)  # also where there is nothing to show: the folder is promised
     found: dict = {"size_px": int(sets.generated.images.shape[1]), "encoders": {}}
     for name in encoders:
         try:

@@ -46,7 +46,8 @@ def _table(path):
     return list(zip([path.parent / file for file in table["file"]], table["class"], groups))
 
 
-def read_image(file):
+def read_image(file) -> np.ndarray:
+    """The pixels of an image file, with as many channels as it has. Raises BadInput where it is missing or no image."""
     try:
         with Image.open(file) as image:
             return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB"))

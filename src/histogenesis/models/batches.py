@@ -111,8 +111,11 @@ class Batches:
         turns = [int(s.integers(8)) if self.augment else 0 for s in streams]
         last = self.patches.patch_px - self.crop_px + 1 if self.crop_px else 1
         corners = [tuple(s.integers(last, size=2).tolist()) if self.crop_px else (0, 0) for s in streams]
+        normal = torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32)
+        key = torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams])
+        level = torch.tensor([s.random() for s in streams], dtype=torch.float32)
         label = None
-        if self.labels is not None:
+        if self.labels is not None:  # last, so that what a model is told changes nothing else that it sees
             kept = np.array([s.random() >= self.label_dropout for s in streams])
             label = torch.from_numpy(np.where(kept, self.labels[chosen], -1))
         return Picked(
@@ -120,10 +123,10 @@ class Batches:
             chosen=torch.tensor(chosen),
             corners=corners,
             turn=torch.tensor(turns),
-            normal=torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32),
-            key=torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams]),
+            normal=normal,
+            key=key,
             mpp=torch.from_numpy(self.patches.mpp[chosen]).float(),
-            level=torch.tensor([s.random() for s in streams], dtype=torch.float32),
+            level=level,
             label=label,
         )
 

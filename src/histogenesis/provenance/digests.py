@@ -89,8 +89,13 @@ def _imports(path: Path, root: Path) -> set[str]:
     package: list[str] = []
     if path.is_relative_to(root / "src"):
         package = list(path.relative_to(root / "src").parent.parts)
+    sections = path.is_relative_to(root / RECIPE_CLASSES)
     names = set()
     for level, name in _source(path).imports:
+        if sections and name.startswith(
+            f"{PROJECT}.canvas"
+        ):  # keys that lie beside what draws: values, like the others
+            continue
         if level:
             names.add(".".join([*package[: len(package) - level + 1], *([name] if name else [])]))
         else:

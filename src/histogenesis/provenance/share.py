@@ -156,9 +156,17 @@ def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
         r"models/[^/]+/samples\.png", name
     ):  # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
+    if name.startswith("synthetic/") and given_from_a_slide(run_dir):
+        return True
     mixed = r"report\.html|evaluation/reconstruction/.+\.png"
     mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|[^/]+/contact\.png)"
     return re.fullmatch(mixed, name) is not None
+
+
+def given_from_a_slide(run_dir: Path) -> bool:
+    """Whether level 0 is a region of a real slide, so that the levels below show that slide's layout."""
+    synthetic = yaml.safe_load((run_dir / "recipe.yaml").read_text()).get("synthetic") or {}
+    return any(level.get("kind") == "given" for level in synthetic.get("levels", []))
 
 
 def tidy(record: Path) -> bytes:

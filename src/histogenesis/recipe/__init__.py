@@ -4,22 +4,10 @@ One class a section. Unknown keys are refused, so that a misspelt key never sile
 in config/recipe.schema.json is generated from these classes (`histogenesis schema`), and a test shows when it drifts.
 """
 
+from histogenesis.canvas.constraints import Context, LowRes, NoConstraint, NullSpace, Relaxation
+from histogenesis.canvas.joinings import Average, GridShift, Independent, Inpaint
 from histogenesis.recipe.base import NAME, Fraction, Mpp, Name, RecipeError, Section, White
-from histogenesis.recipe.composing import (
-    Average,
-    Context,
-    EpsilonScaling,
-    GridShift,
-    Independent,
-    Inpaint,
-    LowRes,
-    NoConstraint,
-    NullSpace,
-    Relaxation,
-    Sampler,
-    Start,
-    Threshold,
-)
+from histogenesis.recipe.composing import EpsilonScaling, Sampler, Start, Threshold
 from histogenesis.recipe.data import (
     AnyPatches,
     LabelledPatches,
@@ -34,6 +22,7 @@ from histogenesis.recipe.drawing import (
     TVL1,
     AnyLevel,
     Bicubic,
+    GivenLevel,
     Learned,
     Level,
     SlideFile,
@@ -91,6 +80,7 @@ __all__ = [
     "EpsilonScaling",
     "Evaluation",
     "Fraction",
+    "GivenLevel",
     "GridShift",
     "GuidedUNet",
     "Independent",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic.fields import FieldInfo
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -16,6 +19,20 @@ NO_BYTES = Field(json_schema_extra={"bears_on_bytes": False})
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a class is a section of a recipe: a model, or a dataclass of the canvas, which knows no pydantic."""
+    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
+
+
+@cache
+def keys_of(section: type) -> dict[str, FieldInfo]:
+    """The keys of a section, each with its type, default and description."""
+    if issubclass(section, BaseModel):
+        return section.model_fields
+    types = get_type_hints(section, include_extras=True)
+    return {one.name: FieldInfo.from_annotated_attribute(types[one.name], one) for one in fields(section)}
 
 
 class White(Section):

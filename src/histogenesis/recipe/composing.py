@@ -1,13 +1,18 @@
-"""What a level is composed of: sampler, constraint and joining. Independent choices; a paper is one combination of them."""
+"""What a level is composed of: sampler, constraint and joining. Independent choices; a paper is one combination of them.
+
+Constraints and joinings have their keys beside what they do: histogenesis/canvas/constraints and histogenesis/canvas/joinings.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from histogenesis.canvas.constraints import CONSTRAINTS
+from histogenesis.canvas.joinings import JOININGS
 from histogenesis.core.sigmas import karras_sigmas
-from histogenesis.recipe.base import NO_BYTES, Fraction, Section
+from histogenesis.recipe.base import Fraction, Section
 
 
 class Threshold(Section):
@@ -71,29 +76,6 @@ class Sampler(Section):
         return self
 
 
-class Relaxation(Section):
-    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two.
-
-    A level keeps the noise level alone: a number of steps means another one for every sampler.
-    """
-
-    sigma: float | None = Field(
-        None, ge=0, description="steps at or below this noise level run free: 0 is DDNM, 0.2 to 0.3 adds detail"
-    )
-    steps: int | None = Field(
-        None,
-        ge=0,
-        description="the last r sampler steps run free, as the paper counts; it becomes the noise level that it means, and is"
-        " refused where that is above 1, as the level above would then show no more",
-    )
-
-    @model_validator(mode="after")
-    def one(self):
-        if (self.steps is None) == (self.sigma is None):
-            raise ValueError("relaxation: give either `steps` or `sigma`")
-        return self
-
-
 class Start(Section):
     """A level begins from the level above, enlarged and noised, and not from noise alone: fewer evaluations are enough."""
 
@@ -103,65 +85,5 @@ class Start(Section):
     )
 
 
-class NoConstraint(Section):
-    """The level is drawn as if nothing lay above it."""
-
-    kind: Literal["none"] = "none"
-
-
-class NullSpace(Section):
-    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
-
-    kind: Literal["null-space"] = "null-space"
-    relaxation: Relaxation = Relaxation(sigma=0)
-
-
-class LowRes(Section):
-    """The model sees the level above, enlarged: a model with the condition `lowres`."""
-
-    kind: Literal["lowres"]
-
-
-class Context(Section):
-    """The model sees a wider view of the level above about its tile: a model with the condition `context` (URCDM)."""
-
-    kind: Literal["context"]
-
-
-class GridShift(Section):
-    """The tile grid moves at every sampler step, so that no border stays in one place (Harb et al.)."""
-
-    kind: Literal["grid-shift"] = "grid-shift"
-
-
-class Independent(Section):
-    """Tiles that do not see each other: the baseline that shows what a joining is for."""
-
-    kind: Literal["independent"] = "independent"
-
-
-class Average(Section):
-    """Tiles overlap, and where they do their estimates are averaged at every step (MultiDiffusion, Bar-Tal et al. 2023)."""
-
-    kind: Literal["average"]
-    stride_px: PositiveInt = Field(description="from one tile to the next: at least half a tile")
-
-
-class Inpaint(Section):
-    """Each tile is drawn to its end; what it shares with finished ones is held meanwhile (URCDM; RePaint)."""
-
-    kind: Literal["inpaint"]
-    stride_px: PositiveInt = Field(description="from one tile to the next: at least half a tile")
-    resample: PositiveInt = Field(
-        1, description="r of RePaint (Lugmayr et al. 2022): every step is taken so often, with noise added in between"
-    )
-    order: Literal["raster", "checkerboard"] = Field(
-        "raster", description="diagonal by diagonal from the top left, as the paper; or four colours, each all at once"
-    )
-    jobs: Annotated[PositiveInt, NO_BYTES] = Field(
-        1, description="a wave's tiles are dealt out to so many jobs; the pixels are the same"
-    )
-
-
-Constraint = Annotated[NoConstraint | NullSpace | LowRes | Context, Field(discriminator="kind")]
-Joining = Annotated[GridShift | Independent | Average | Inpaint, Field(discriminator="kind")]
+Constraint = Annotated[Union[CONSTRAINTS], Field(discriminator="kind")]  # noqa: UP007, as there are as many as in the registry
+Joining = Annotated[Union[JOININGS], Field(discriminator="kind")]  # noqa: UP007

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
+from histogenesis.canvas.constraints import NoConstraint, Relaxation
+from histogenesis.canvas.joinings import GridShift
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
-from histogenesis.recipe.composing import Constraint, GridShift, Joining, NoConstraint, Relaxation, Sampler, Start
+from histogenesis.recipe.composing import Constraint, Joining, Sampler, Start
 from histogenesis.recipe.fitting import check_drawing, released
 from histogenesis.recipe.problems import Together
 
@@ -45,6 +48,9 @@ class Level(Section):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the network's arithmetic: `bf16` is faster on a GPU; part of the recipe, as it rounds"
     )
+    state: Literal["fp32", "bf16"] = Field(
+        "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
+    )
     cascade: list[Smaller] = Field(
         [],
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
@@ -60,7 +66,7 @@ class Level(Section):
         if relaxation is None or relaxation.steps is None:
             return self
         sigma = released(relaxation.steps, self.sampler, self.start)
-        kept = self.constraint.model_copy(update={"relaxation": Relaxation(sigma=sigma)})
+        kept = replace(self.constraint, relaxation=Relaxation(sigma=sigma))
         return self.model_copy(update={"constraint": kept})
 
     @property
@@ -75,20 +81,19 @@ class Level(Section):
     @property
     def tile_by_tile(self) -> bool:
         """Whether each tile is drawn to its end before its neighbours, and not all of them step by step."""
-        return self.joining.kind == "inpaint" or bool(self.cascade) or self.white is not None
+        return not self.joining.at_every_step or bool(self.cascade) or self.white is not None
 
     @property
     def stride_px(self) -> int:
         """From one tile to the next."""
-        return getattr(self.joining, "stride_px", self.tile_px)
+        return self.joining.stride_px or self.tile_px
 
     @property
     def tiling(self) -> dict:
         """What the measures of coherence must know."""
         return {
             "tile_px": self.tile_px,
-            "joining": self.joining.model_dump(mode="json", exclude={"jobs"}),
-            "constraint": self.constraint.model_dump(mode="json"),
+            **self.model_dump(mode="json", include={"joining", "constraint"}, exclude={"joining": {"jobs"}}),
         }
 
 
@@ -142,8 +147,35 @@ class UpscaledLevel(Section):
         return {"tile_px": self.tile_px, "joining": {"kind": "margin"}, "constraint": {"kind": self.method.kind}}
 
 
+class GivenLevel(Section):
+    """A level 0 that is no drawing: a region of a real slide. What is drawn below it can be judged by itself, and redraws the
+    cells of that slide under its own layout. Take a slide that is held out: a model knows those that it has learned from."""
+
+    kind: Literal["given"]
+    slide: Name = Field(description="of the slide table, or a phantom")
+    mpp: Mpp = Field(description="not finer than the slide's own")
+    size_px: tuple[PositiveInt, PositiveInt] = Field(
+        description="height, width at this mpp; where it leaves the slide, background: so a whole slide fits in any size"
+    )
+    corner_um: tuple[float, float] | None = Field(
+        None,
+        description="y, x of the region's top left corner, from the slide's; default: the region lies about the slide's centre",
+    )
+    model: None = Field(None, description="none: nothing is drawn")
+
+    @property
+    def models(self) -> list[str]:
+        return []
+
+    @property
+    def tiling(self) -> dict:
+        """What the measures of coherence must know: there are no lines between tiles."""
+        return {"tile_px": max(self.size_px), "joining": {"kind": "given"}, "constraint": {"kind": "none"}}
+
+
 AnyLevel = Annotated[
-    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")], by_kind("draw", "upscale")
+    Annotated[Level, Tag("draw")] | Annotated[UpscaledLevel, Tag("upscale")] | Annotated[GivenLevel, Tag("given")],
+    by_kind("draw", "upscale", "given"),
 ]
 
 
@@ -195,7 +227,7 @@ class Synthetic(Section):
             raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
         if self.levels[0].size_px is None:
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
-        if self.levels[0].constraint.kind != "none":
+        if self.levels[0].kind == "draw" and self.levels[0].constraint.kind != "none":
             raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
         found = Together()
         for k, level in enumerate(self.levels):
@@ -204,9 +236,11 @@ class Synthetic(Section):
         found.end()
         return self
 
-    def _check_level(self, k: int, level: Level | UpscaledLevel) -> None:
+    def _check_level(self, k: int, level: AnyLevel) -> None:
         where = f"levels[{k}]"
-        doubling = "upscale" if level.kind == "upscale" else level.constraint.kind
+        if k and level.kind == "given":
+            raise ValueError(f"{where}: only level 0 can be given; nothing of the levels above it would be left")
+        doubling = level.constraint.kind if level.kind == "draw" else level.kind
         if k and level.mpp >= self.levels[k - 1].mpp:
             raise ValueError(f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})")
         if doubling in ("upscale", "null-space"):

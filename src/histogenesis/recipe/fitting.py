@@ -31,14 +31,16 @@ def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: 
         raise ValueError(f"{where}: nothing lies above it that could be white; leave `white` out")
     check_tile_by_tile(where, level)
     check_cascade(where, level)
-    if level.constraint.kind == "lowres":
-        check_ratio(where, level, size_px, above_px)
-    if level.joining.kind in ("inpaint", "average"):
-        check_stride(where, level, size_px)
+    level.constraint.check(where, size_px, above_px, level.tile_px, level.stride_px)
+    blocks = [level.tile_px // network.tile_px for network in level.cascade]
+    blocks += [level.constraint.block_px(1)] if level.constraint.doubles else []
+    level.joining.check(where, size_px, level.tile_px, blocks)
 
 
 def released(steps: int, sampler: Sampler, start: Start | None) -> float:
     """The noise level at which the last `steps` steps begin. Raises ValueError where they mean none, or too high a one."""
+    if not steps:
+        return 0.0
     if sampler.on_schedule:
         raise ValueError(
             "relaxation: a model's own schedule decides at which noise level a step begins: give `sigma`, 0.2 to 0.3"
@@ -77,7 +79,7 @@ def check_start(where: str, level: Level, above_px: tuple[int, int] | None) -> N
 
 def check_tile_by_tile(where: str, level: Level) -> None:
     """Joinings that let tiles agree at every step know no finished tile."""
-    if level.joining.kind in ("inpaint", "independent"):
+    if level.joining.one_by_one:
         return
     for key, why in (
         ("cascade", "a cascade draws each tile to its end before the next network begins"),
@@ -103,44 +105,6 @@ def check_cascade(where: str, level: Level) -> None:
             f"{where}: the cascade's first network draws the whole tile anew, so `{level.constraint.kind}` would tie only the"
             " last one to the level above: use `context` or `none`, or draw this level without a cascade"
         )
-
-
-def check_ratio(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int]) -> None:
-    """`lowres` enlarges by a whole number, and tiles hold whole pixels of the level above."""
-    ratio = size_px[1] // above_px[1]
-    if ratio < 2 or size_px != (ratio * above_px[0], ratio * above_px[1]):
-        raise ValueError(
-            f"{where}: `lowres` wants a canvas that is 2, 3, ... times that of the level above;"
-            f" {above_px[0]} x {above_px[1]} -> {size_px[0]} x {size_px[1]} px is not. Use `context` for other ratios"
-        )
-    for name, length in (("tile_px", level.tile_px), ("stride_px", level.stride_px)):
-        if length % ratio:
-            raise ValueError(f"{where}: {name} {length} is not a multiple of {ratio}, the ratio to the level above")
-
-
-def check_stride(where: str, level: Level, size_px: tuple[int, int]) -> None:
-    """Tiles overlap, at most two along each side, and end where the canvas ends."""
-    tile, stride = level.tile_px, level.stride_px
-    if not tile / 2 <= stride < tile:
-        raise ValueError(
-            f"{where}: stride_px {stride} must be at least half of tile_px {tile}, and less than it: tiles overlap with their"
-            " next neighbours only"
-        )
-    for name, side in zip(("height", "width"), size_px):
-        over = (side - tile) % stride
-        if over:
-            raise ValueError(
-                f"{where}: tiles of {tile} px every {stride} px do not end at a {name} of {side} px; make it {side - over} or"
-                f" {side - over + stride}"
-            )
-    steps = [tile // network.tile_px for network in level.cascade]
-    if level.constraint.kind == "null-space":
-        steps.append(2)
-    for step in steps:
-        if stride % step or (tile - stride) % step:
-            raise ValueError(
-                f"{where}: stride_px {stride} is not a multiple of {step}, so tiles would split a coarser pixel"
-            )
 
 
 def check_steps(sampler: Sampler, model: Model) -> None:
@@ -219,7 +183,7 @@ def check_latent(level: Level, model: Model) -> None:
     draws = f"draws in the latent space of {model.autoencoder!r}"
     finished = "it holds finished pixels, and a latent depends on pixels around it that are not finished"
     for there, what, why in (
-        (level.joining.kind == "inpaint", "`joining: inpaint`", finished),
+        (not level.joining.at_every_step, f"`joining: {level.joining.kind}`", finished),
         (level.cascade, "`cascade`", "its networks hand on pixels inside a tile"),
         (level.white, "`white`", finished),
     ):
@@ -228,10 +192,10 @@ def check_latent(level: Level, model: Model) -> None:
                 f"{draws}, which {what} cannot: {why}. Use `joining: grid-shift`, `average` or `independent`, without"
                 " `cascade` and `white`, or a model of pixels"
             )
-    if level.constraint.kind == "null-space":
+    if level.constraint.of_pixels:
         raise ValueError(
-            f"{draws}, where the average of pixels that `null-space` holds means nothing: use `lowres`, `context` or `none`,"
-            " or a model of pixels"
+            f"{draws}, where the average of pixels that `{level.constraint.kind}` holds means nothing: use `lowres`, `context`"
+            " or `none`, or a model of pixels"
         )
     if level.start:
         raise ValueError(

@@ -18,25 +18,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from histogenesis.core.errors import BadInput
+from histogenesis.recipe.base import is_section, keys_of
 
 LENGTH = 12
 IDENTITY = re.compile(r"(?P<place>[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)(?:\[(?P<keys>[a-z0-9_,-]+)\])?(?:@[0-9a-f]+)?")
 
 
-def bears_on_bytes(section: type[BaseModel], name: str) -> bool:
+def bears_on_bytes(section: type, name: str) -> bool:
     """Whether a key says that results depend on it; it does unless it says otherwise."""
-    extra = section.model_fields[name].json_schema_extra
+    extra = keys_of(section)[name].json_schema_extra
     return not isinstance(extra, dict) or bool(extra.get("bears_on_bytes", True))
 
 
 def bearing(value: Any) -> Any:
     """A section (or a list or dict of some) as plain values, defaults spelt out, without what bears on no bytes."""
-    if isinstance(value, BaseModel):
-        kind = type(value)
-        return {name: bearing(getattr(value, name)) for name in kind.model_fields if bears_on_bytes(kind, name)}
+    kind = type(value)
+    if is_section(kind):
+        return {name: bearing(getattr(value, name)) for name in keys_of(kind) if bears_on_bytes(kind, name)}
     if isinstance(value, dict):
         return {key: bearing(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -17,6 +17,10 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from histogenesis.recipe.base import is_section, keys_of
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # what pydantic calls a key that a section does not have
+
 NAMED = ("models", "patches", "samples")  # sections with names of the recipe's own
 ROUNDS = 6  # of looking again; each finds a layer of problems
 INNER = re.compile(r"^(levels\[\d+\][^:\s]*|[a-z_]+\.[a-z_.]+): ")  # a place within the section that a message names
@@ -121,7 +125,7 @@ def in_words(recipe: type[BaseModel], problem: Mapping[str, Any], values: Mappin
     parts = place(problem["loc"] if not missing else problem["loc"][:-1], values)
     path = dotted([*parts, problem["loc"][-1]] if missing else parts)
     given, what = problem.get("input"), problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in UNKNOWN:
         keys = keys_at(recipe, parts[:-1], values)
         meant = nearest(parts[-1], keys)
         hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(keys)}"
@@ -168,7 +172,7 @@ def put_right(recipe: type[BaseModel], problem: Mapping[str, Any], parts: list[A
     for part in parts[:-1]:
         above = above[part]
     key, section = parts[-1], dotted(parts[: 2 if parts[0] in NAMED else 1])
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in UNKNOWN:
         given, meant = above.pop(key), nearest(key, keys_at(recipe, parts[:-1], values))
         if meant and meant not in above:
             above[meant] = given  # that it was meant so is a guess: what is wrong with it there is not said
@@ -193,22 +197,22 @@ def put_right(recipe: type[BaseModel], problem: Mapping[str, Any], parts: list[A
 def keys_at(recipe: type[BaseModel], parts: Iterable[Any], values: Mapping[str, Any]) -> list[str]:
     """The keys that the section at a place may have."""
     section = section_at(recipe, list(parts), values)
-    return list(section.model_fields) if section else []
+    return list(keys_of(section)) if section else []
 
 
 def field_at(recipe: type[BaseModel], parts: Iterable[Any], key: str, values: Mapping[str, Any]) -> FieldInfo | None:
     section = section_at(recipe, list(parts), values)
-    return section.model_fields.get(key) if section else None
+    return keys_of(section).get(key) if section else None
 
 
 def section_at(kind: Any, parts: list[Any], values: Any) -> type[BaseModel] | None:
     """The class of the section at a place: through lists, named sections, and the kinds that a section may be of."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if is_section(kind):
         if not parts:
             return kind
-        if parts[0] not in kind.model_fields:
+        if parts[0] not in keys_of(kind):
             return None
-        field = kind.model_fields[parts[0]]
+        field = keys_of(kind)[parts[0]]
         inner = values.get(parts[0]) if isinstance(values, Mapping) else None
         return section_at(field.annotation, parts[1:], inner)
     origin, arguments = get_origin(kind), get_args(kind)
@@ -229,8 +233,8 @@ def likeness(kind: Any, values: Any) -> tuple[bool, int]:
     """How likely a section is meant to be of this kind: by its `kind`, then by how many of its keys that has."""
     while hasattr(kind, "__metadata__"):
         kind = get_args(kind)[0]
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(values, Mapping)):
+    if not (is_section(kind) and isinstance(values, Mapping)):
         return False, -1
-    field = kind.model_fields.get("kind")
+    field = keys_of(kind).get("kind")
     words = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
-    return bool(field) and values.get("kind", field.default) in words, len(set(values) & set(kind.model_fields))
+    return bool(field) and values.get("kind", field.default) in words, len(set(values) & set(keys_of(kind)))

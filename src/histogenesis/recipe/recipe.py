@@ -27,7 +27,11 @@ class Recipe(Section):
     seed: int = Field(
         1, description="of everything that is random and has no seed of its own: places of patches, noise of levels"
     )
-    cpu_threads: PositiveInt = Field(2, description="of training and drawing; part of the recipe, as it rounds")
+    cpu_threads: PositiveInt = Field(
+        1,
+        description="of each process of training and drawing; part of the recipe, as it rounds. More cores are used by more"
+        " processes (`training.gpus`, jobs): threads that wait for each other collapse beside other work",
+    )
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
@@ -119,7 +123,7 @@ class Recipe(Section):
             if model and model.denoises == (level.kind == "upscale"):
                 wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
                 raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
-        if level.kind == "upscale":
+        if level.kind != "draw":
             return
         told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
         if (level.label or level.guidance) and not told:

@@ -13,7 +13,7 @@ HEAD = """# Every key of a recipe
 <!-- written by `histogenesis schema --reference docs/reference.md`; do not edit -->
 
 Unknown keys are refused. A section of several kinds is told by its `kind`; the first one named is what it is without. A key
-that a section cannot do without may stand in the recipe that is [extended](recipes.md); `histogenesis check` says what is left.
+that a section needs may stand in the recipe that is [extended](recipes.md); `histogenesis check` says what is missing.
 
 """
 

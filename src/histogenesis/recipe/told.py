@@ -183,6 +183,11 @@ TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
 
 
 @step
+def give_level(recipe: Recipe, w: Any) -> Told:
+    return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
+
+
+@step
 def plan_tissue(recipe: Recipe, w: Any) -> Told:
     return {"options": identity("synthetic/plan", recipe.synthetic.plan)}
 

@@ -9,24 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.canvas.canvas import Level as LevelFile
-from histogenesis.canvas.draw import Drawing
-from histogenesis.canvas.space import Pixels
-from histogenesis.canvas.tilewise import Painter, TileDrawing
+from histogenesis.canvas.plan import plan_of
+from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.tiling import Drawn, shifted_grid
 from histogenesis.canvas.upscalers import UPSCALERS, LearnedUpscaler
-from histogenesis.models.model import Normalisation
-from histogenesis.recipe import Level, Recipe, Sampler, UpscaledLevel
+from histogenesis.recipe import AnyLevel, Level, Recipe
 from histogenesis.report.gather import Run
 
-ANY = Normalisation([0.0, 0.0, 0.0], 1.0, 1.0)  # counting tiles needs no units
 MAKING = ("draw_level", "draw_wave", "upscale_level")  # the steps that make levels, and not what is made of them
-
-
-class Counted(Pixels):
-    """A space of which only the size matters."""
-
-    def __init__(self, factor: int):
-        self.factor = factor
 
 
 def tiles_of(
@@ -34,46 +24,36 @@ def tiles_of(
 ) -> Iterator[tuple[int, int]]:
     """Side in px of the tiles that a network evaluates for level k of a slide, and how often: (side, evaluations), ...
 
-    Px are the picture's, also where the network sees latents; that an autoencoder decodes them once is not counted.
+    Px are the picture's, also where the network works on latents; that an autoencoder decodes them once is not counted.
     above: the finished level above; where it is not given, white tiles count like others.
     """
-    level: Level | UpscaledLevel = recipe.synthetic.levels[k]
+    level: AnyLevel = recipe.synthetic.levels[k]
     size_px, used = recipe.synthetic.size_px(k), plan if k else None
-    if level.kind == "draw" and level.tile_by_tile:
-        yield from _one_by_one(level, recipe, k, slide, used, above)
-    elif level.kind == "draw":
-        learned = _any_levels(level.sampler)
-        counted = {"plan": used, "learned": learned, "space": Counted(recipe.latent_px(level.model))}
-        with LevelFile(above) if above else nullcontext() as seen:
-            drawing = Drawing(level, size_px, k, recipe.seed, slide, None, ANY, above=seen, **counted)
-        for stage in range(len(drawing.stages)):
-            yield from ((level.tile_px, 1) for _ in drawing.tiles(stage))
-    elif UPSCALERS[level.method.kind] is LearnedUpscaler:
+    if level.kind == "draw":
+        yield from _drawn(level, recipe, k, slide, used, above)
+    elif level.kind == "upscale" and UPSCALERS[level.method.kind] is LearnedUpscaler:
         side, drawn = level.tile_px, Drawn(used, *size_px)
         grid = shifted_grid(*(max(n, side) for n in size_px), side, 0, 0)
         inside = [tuple(slice(part.start, min(part.stop, n)) for part, n in zip(t.core, size_px)) for t in grid]
         yield from ((min(side, *size_px), 1) for window in inside if drawn.any(window))
 
 
-def _one_by_one(
+def _drawn(
     level: Level, recipe: Recipe, k: int, slide: str, plan: np.ndarray | None, above: Path | None
 ) -> Iterator[tuple[int, int]]:
-    """Of a level whose tiles are drawn one by one: each network of the cascade, with the steps that are taken again."""
-    painters = [Painter(None, ANY, learned=_any_levels(network.sampler)) for network in level.networks]
-    options = level if above else level.model_copy(update={"white": None})
-    size_px = recipe.synthetic.size_px(k)
-    with LevelFile(above) if above else nullcontext() as seen:
-        drawing = TileDrawing(options, size_px, k, recipe.seed, slide, painters, above=seen, plan=plan)
-        tiles = [tile for wave in drawing.waves for tile in wave.values() if drawing.filled(tile) is None]
-    again = getattr(level.joining, "resample", 1) - 1
-    for network, solver in zip(level.networks, drawing.stages):
-        repeated = sum(stage.step < solver[-1].step for stage in solver)
-        yield from ((network.tile_px, len(solver) + again * repeated) for _ in tiles)
-
-
-def _any_levels(sampler: Sampler) -> list[float]:
-    """Noise levels of some schedule: which ones does not change the number of evaluations."""
-    return [1e-6 * n for n in range(1, sampler.steps + 1)]
+    """As the drawing's own plan has it: every round, each network of a cascade, with the steps that are taken again."""
+    size_px, latent_px = recipe.synthetic.size_px(k), recipe.latent_px(level.model)
+    above_px = recipe.synthetic.size_px(k - 1) if k else size_px
+    ratio, drawn = tuple(n / m for n, m in zip(size_px, above_px)), Drawn(plan, *size_px, latent_px)
+    rounds = plan_of(level, size_px, (recipe.seed, slide, k), latent_px, ratio[0])
+    with LevelFile(above) if above and level.white else nullcontext() as seen:
+        sight = Sight(seen, ratio, (255, 255, 255)) if seen else None
+        for one in rounds:
+            tiles = [tile for tile in one.tiles.values() if drawn.any(tile.core)]
+            if sight:
+                tiles = [tile for tile in tiles if not sight.is_white(tile, level.white.share, level.white.above)]
+            for network, times in zip(level.networks, rounds.evaluated(one)):
+                yield from ((network.tile_px, times) for _ in tiles)
 
 
 def evaluations(

@@ -51,6 +51,7 @@ def synthetic(run: Run) -> Section | None:
         for one in run.synthetic
     ]
     blocks.append(Table(["slide", "levels", "file"], rows, "The files: pyramidal TIFF, for QuPath and OpenSlide."))
+    blocks.append(_viewer(run))
     levels = ((run.recipe.get("synthetic") or {}).get("levels")) or []
     if levels:
         blocks.append(
@@ -64,6 +65,16 @@ def synthetic(run: Run) -> Section | None:
     return Section("synthetic", "Synthetic slides", blocks)
 
 
+def _viewer(run: Run) -> Table | Prose:
+    """Where one can zoom into the slides: the folder of the viewer, or the command that shows it."""
+    page = run.folder / "viewer/index.html"
+    if page.is_file():
+        return Table(
+            ["viewer"], [[Cell("open the viewer", page)]], "Deep zoom, two pictures side by side, every level."
+        )
+    return Prose(f"To zoom into them, two side by side, at every level: histogenesis view results/{run.folder.name}")
+
+
 def _size_text(one: Synthetic) -> str:
     return f"{number_text(max(0.1, one.tif.stat().st_size / 1e6), 2)} MB" if one.tif else "not stitched"
 
@@ -73,6 +84,8 @@ def _recipe_level(k: int, level: dict) -> list:
     steps = f"{sampler.get('kind', '')}, {sampler['steps']} steps" if sampler.get("steps") else _kind(sampler or None)
     if level.get("kind") == "upscale":
         drawn = [f"upscaled: {_kind(level.get('method'))}", "–"]
+    if level.get("kind") == "given":
+        return [k, level.get("mpp"), f"given: {level.get('slide')}", "–", "–", "–", "–"]
     smaller = level.get("cascade") or []
     models = " → ".join([*(str(one.get("model")) for one in smaller), str(level.get("model"))])
     sizes = " → ".join([*(str(one.get("tile_px")) for one in smaller), str(level.get("tile_px"))])

@@ -4,6 +4,8 @@ A picture's noise is keyed by (seed, class, its number), so that the batch does 
 the same noise, and a drawing that was stopped goes on with the same pictures.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,9 @@ from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.options import Options
-from histogenesis.sampling.guidance import guided, scaled
-from histogenesis.sampling.solvers import stages
-from histogenesis.sampling.threshold import thresholded
+from histogenesis.sampling.estimate import estimator
+from histogenesis.sampling.guidance import guided
+from histogenesis.sampling.solvers import solve, stages, takes
 
 
 @torch.inference_mode()
@@ -29,20 +31,15 @@ def draw_batch(
     n, shape = section.batch, (model.channels, *(2 * [size_px // model.factor]))
     keys = [*numbers, *[numbers[-1]] * (n - len(numbers))]
     denoise = guided(model, label, section.guidance)
-    full = torch.ones(n, device=device)
 
-    def noise(step: int) -> torch.Tensor:
+    def noise(purpose: str, step: int, draw: int) -> torch.Tensor:
         drawn = {k: normal(shape, "patches", section.seed, label or "", k, step) for k in numbers}
         return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
 
-    plan = stages(**section.sampler.solver, learned=model.objective.sigmas)
-    x, memory = noise(0) * plan[0].sigma, None
-    for number, stage in enumerate(plan, start=1):
-        denoised = scaled(denoise(x, full * stage.sigma, full * mpp), x, section.sampler, stage.step)
-        denoised = thresholded(denoised, section.sampler.threshold, model.normalisation)
-        x, memory = stage.update(x, denoised, memory)
-        if stage.fresh:
-            x = x + stage.fresh * noise(number)
+    stage_list = stages(**section.sampler.solver, learned=model.objective.sigmas)
+    estimate = estimator(denoise, section.sampler, model.normalisation, mpp)
+    x = noise("fresh", 0, 0) * stage_list[0].sigma
+    x, _ = solve(x, takes(stage_list), estimate, noise)
     return model.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 
 

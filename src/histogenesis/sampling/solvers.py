@@ -10,7 +10,7 @@ DDPM and DDIM are written in sigma: x = x_t / sqrt(alpha_bar_t), alpha_bar_t = 1
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -73,22 +73,78 @@ def noise_levels(
     return spaced(learned, steps)
 
 
+class Take(NamedTuple):
+    """One evaluation of a drawing: the `number`-th stage, taken for the `draw`-th time (0: the first).
+
+    Before it, noise of standard deviation `back` leads back to where the step began (RePaint); `begins`: a sampler step begins.
+    `sigma`: the noise level of x afterwards.
+    """
+
+    number: int
+    stage: Stage
+    draw: int
+    back: float
+    begins: bool
+    sigma: float
+
+
+def takes(stage_list: list[Stage], resample: int = 1) -> list[Take]:
+    """All evaluations, in order. resample: r of RePaint (Lugmayr et al. 2022, algorithm 1), how often each step is taken.
+
+    At the last step the pictures are clean, and there is nothing to add to: it is taken once.
+    """
+    reached, found = [*(stage.sigma for stage in stage_list[1:]), 0.0], []
+    for _, group in groupby(enumerate(stage_list), key=lambda one: one[1].step):
+        numbered = list(group)
+        begin, end = numbered[0][1].sigma, reached[numbered[-1][0]]
+        for draw in range(resample if end > 0 else 1):
+            for place, (n, stage) in enumerate(numbered):
+                back = math.sqrt(begin**2 - end**2) if draw and not place else 0.0
+                found.append(Take(n, stage, draw, back, not place, reached[n]))
+    return found
+
+
+def solve(
+    x: Tensor,
+    evaluations: list[Take],
+    estimate: Callable[[Tensor, Stage], Tensor],
+    noise: Callable[[str, int, int], Tensor],
+    memory: Tensor | None = None,
+    after: Callable[[Tensor, Take], Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The one loop of all solvers: x through some evaluations, with the memory that they need of those before.
+
+    estimate(x, stage): the clean image. noise(purpose, step, draw): standard normal, of x's shape: `fresh` is what a
+    stochastic sampler adds, keyed by the evaluation's number from 1; `back` leads back. after(x, take): what becomes of x.
+    """
+    remembered = memory
+    for take in evaluations:
+        stage = take.stage
+        if take.back:
+            x, memory = x + take.back * noise("back", stage.step + 1, take.draw), remembered
+        elif take.begins:
+            remembered = memory
+        x, memory = stage.update(x, estimate(x, stage), memory)
+        if stage.fresh:
+            x = x + stage.fresh * noise("fresh", take.number + 1, take.draw)
+        if after:
+            x = after(x, take)
+    return x, memory
+
+
 def sample(
     denoise: Callable[[Tensor, float], Tensor],
     noise_bchw: Tensor,
     stage_list: list[Stage],
     fresh_noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """Draw images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
+    """Images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
 
     `fresh_noise(n)`: standard normal, for the n-th stage (1, 2, ...) of a sampler that adds some.
     """
-    x, memory = noise_bchw * stage_list[0].sigma, None
-    for n, stage in enumerate(stage_list, start=1):
-        x, memory = stage.update(x, denoise(x, stage.sigma), memory)
-        if stage.fresh:
-            x = x + stage.fresh * fresh_noise(n)
-    return x
+    x = noise_bchw * stage_list[0].sigma
+    noise = (lambda purpose, step, draw: fresh_noise(step)) if fresh_noise else None
+    return solve(x, takes(stage_list), lambda x, stage: denoise(x, stage.sigma), noise)[0]
 
 
 def euler(sigmas: list[float]) -> list[Stage]:
@@ -180,11 +236,6 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
 # Steps that are even in t are wide in ln sigma towards the end: ancestral steps can do with that, second-order ones cannot.
 ON_SCHEDULE = ("ddim", "ddpm")
 SAMPLERS = {"euler": euler, "heun": heun, "dpmpp-2m": dpmpp_2m, "ddim": ddim, "ddpm": ddpm}
-
-
-def evaluations(kind: str, steps: int) -> int:
-    """Network evaluations per pixel (NFE)."""
-    return 2 * steps - 1 if kind == "heun" else steps
 
 
 def step_levels(stage_list: list[Stage]) -> list[float]:

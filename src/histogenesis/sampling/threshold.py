@@ -1,5 +1,7 @@
 """Keeping estimates of the clean image within what a picture can be."""
 
+from __future__ import annotations
+
 import math
 
 from torch import Tensor

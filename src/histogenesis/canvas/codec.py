@@ -1,12 +1,15 @@
-"""What the state of a level is made of, and how it becomes a picture: pixels themselves, or latents of `factor` x `factor` px.
+"""Codecs: what the state of a level is made of, and how it becomes a picture: pixels, or latents of `factor` x `factor` px.
 
 An autoencoder normalises over all that it is given, and may attend to it, so a pixel of a decoded window depends on the
 whole window: no margin makes windows decode as the whole canvas would. They overlap by half instead, have the size of tiles,
 and fade into each other; what lies near a window's border, where the decoder sees nothing beyond, counts for nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from histogenesis.canvas.canvas import BAND_PX
-from histogenesis.models.latent import LatentDenoiser
-from histogenesis.models.model import Denoiser, Normalisation
+
+if TYPE_CHECKING:
+    from histogenesis.models.latent import LatentDenoiser
+    from histogenesis.models.model import Denoiser, Normalisation
 
 Window = tuple[slice, slice]
 
@@ -38,13 +43,13 @@ class Pixels:
         return pictures_bchw
 
     def bands(
-        self, read: Callable, wanted: Callable, size: tuple[int, int], side: int, batch: int, device: str
+        self, read: Callable, wanted: Callable, size: tuple[int, int], side: int, batch: int
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The picture, band by band: y and uint8 (h, W, 3). read(window): the finished state there, float32 (C, h, w)."""
         height, width = size
         for y in range(0, height, BAND_PX):
-            x = torch.from_numpy(read((slice(y, min(y + BAND_PX, height)), slice(0, width))))
-            yield y, self.normalisation.to_uint8(x).numpy().transpose(1, 2, 0)
+            x = read((slice(y, min(y + BAND_PX, height)), slice(0, width)))
+            yield y, self.normalisation.to_uint8(x).permute(1, 2, 0).cpu().numpy()
 
 
 class Latents:
@@ -58,7 +63,7 @@ class Latents:
 
     @torch.inference_mode()
     def bands(
-        self, read: Callable, wanted: Callable, size: tuple[int, int], side: int, batch: int, device: str
+        self, read: Callable, wanted: Callable, size: tuple[int, int], side: int, batch: int
     ) -> Iterator[tuple[int, np.ndarray]]:
         """As for pixels, from windows of `side` latents, `batch` at once; only those that are `wanted` are decoded.
 
@@ -71,8 +76,8 @@ class Latents:
         for y, following in tqdm(pairwise([*rows, height]), "decoding", len(rows), unit="row", mininterval=2):
             asked = [x for x in columns if wanted((slice(y, y + side), slice(x, x + side)))]
             for some in (asked[i : i + batch] for i in range(0, len(asked), batch)):
-                z = np.stack([read((slice(y, y + side), slice(x, x + side))) for x in some])
-                made = self.model.to_uint8(torch.from_numpy(z).to(device)).cpu().numpy().transpose(0, 2, 3, 1)
+                z = torch.stack([read((slice(y, y + side), slice(x, x + side))) for x in some])
+                made = self.model.to_uint8(z).cpu().numpy().transpose(0, 2, 3, 1)
                 for x, picture in zip(some, made):
                     total[:, x * f : (x + side) * f] += np.outer(rows[y], columns[x])[..., None] * picture
             done = (following - y) * f
@@ -82,7 +87,7 @@ class Latents:
             total[len(total) - done :] = 0
 
 
-def space_of(model: Denoiser) -> Pixels | Latents:
+def codec_of(model: Denoiser) -> Pixels | Latents:
     return Latents(model) if model.factor > 1 else Pixels(model.normalisation)
 
 

@@ -1,4 +1,4 @@
-"""Constraints: how a level agrees with the one above."""
+"""Average pooling and its pseudoinverse: how a picture and the one of a lower resolution belong together."""
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -12,11 +12,3 @@ def downsample(u: Tensor, factor: int) -> Tensor:
 def upsample(y: Tensor, factor: int) -> Tensor:
     """A+: the pseudoinverse of A, which repeats each pixel (PatchUpsample in Harb et al. 2024, supplement I)."""
     return y.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
-
-
-def project(u: Tensor, y: Tensor, factor: int) -> Tensor:
-    """The nearest image to u whose average pooling is y: (I - A+ A) u + A+ y (supplement eq. 21).
-
-    `u` (B, C, f h, f w), `y` (B, C, h, w). Windows must start at multiples of `factor`.
-    """
-    return u + upsample(y - downsample(u, factor), factor)

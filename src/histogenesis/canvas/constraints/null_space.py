@@ -1,0 +1,71 @@
+"""The null space of averaging: Harb et al. 2024, who relax DDNM (Wang et al. 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from histogenesis.canvas.constraints.base import Constraint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FACTOR = 2
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Where the null-space constraint lets go (Harb et al.): give exactly one of the two.
+
+    A level keeps the noise level alone: a number of steps means another one for every sampler.
+    """
+
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+    sigma: float | None = field(
+        default=None,
+        metadata={
+            "ge": 0,
+            "description": "steps at or below this noise level run free: 0 is DDNM, 0.2 to 0.3 adds detail",
+        },
+    )
+    steps: int | None = field(
+        default=None,
+        metadata={
+            "ge": 0,
+            "description": "the last r sampler steps run free, as the paper counts; it becomes the noise level that it means,"
+            " and is refused where that is above 1, as the level above would then show no more",
+        },
+    )
+
+    def __post_init__(self):
+        if (self.steps is None) == (self.sigma is None):
+            raise ValueError("relaxation: give either `steps` or `sigma`")
+
+
+@dataclass(frozen=True)
+class NullSpace(Constraint):
+    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
+
+    kind: Literal["null-space"] = "null-space"
+    relaxation: Relaxation = Relaxation(sigma=0)
+    doubles: ClassVar[bool] = True
+    of_pixels: ClassVar[bool] = True
+
+    def block_px(self, ratio: float) -> int:
+        return FACTOR
+
+    def projects(self, sigma: float) -> bool:
+        return sigma > self.relaxation.sigma
+
+    def apply(self, denoised_bchw: Tensor, y_bchw: Tensor) -> Tensor:
+        return project(denoised_bchw, y_bchw, FACTOR)
+
+
+def project(u: Tensor, y: Tensor, factor: int) -> Tensor:
+    """The nearest image to u whose average pooling is y: (I - A+ A) u + A+ y (supplement eq. 21).
+
+    `u` (B, C, f h, f w), `y` (B, C, h, w). Windows must start at multiples of `factor`. A is average pooling, A+ repeats.
+    """
+    parts = [u[..., i::factor, j::factor] for i in range(factor) for j in range(factor)]
+    change = y - sum(parts[1:], parts[0]) / factor**2
+    return u + change.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)

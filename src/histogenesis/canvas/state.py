@@ -1,0 +1,240 @@
+"""The state of a level in progress, where it fits: on the device, in memory, or in files; and its way to the disk and back.
+
+On the device and in memory each plane is there once: a tile's core is written where it was read. Tiles at the canvas's border
+see px that others decide; these windows are set aside when a round begins, so that the order of tiles changes nothing.
+Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
+reads one and writes the other, so that what was cut off can simply be drawn again.
+
+`journal.json` says how far the drawing is; it is written after the pixels that it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from histogenesis.canvas.tiling import Tile
+from histogenesis.core.errors import BadInput
+
+FORMAT = 2  # of the journal
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
+Window = tuple[slice, slice]
+
+
+class State:
+    """Planes of (channels, H, W) px, and `single` ones, which last for one round. `crossed`: bytes between state and device."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int, int],
+        digest: str,
+        planes: Sequence[str] = ("x",),
+        single: Sequence[str] = (),
+        place: str = "host",
+        dtype: str = "fp32",
+        device: str = "cpu",
+    ):
+        self.folder, self.shape, self.digest = folder, shape, digest
+        self.names, self.single = [*planes, *single], set(single)
+        self.place, self.dtype, self.device = place, DTYPES[dtype], torch.device(device)
+        self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
+        self.aside: dict[tuple[int, int], Tensor] = {}
+        self.thread: threading.Thread | None = None
+        self.saved, self.took = time.monotonic(), 0.0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            journal = self._read_journal()
+            if place == "files":
+                one = {name: self._map(name, 0, bool(journal)) for name in self.names}
+                two = {name: self._map(name, 1, bool(journal)) for name in planes}
+                self.maps = [one, one | two]
+                self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
+            else:
+                where = self.device if place == "device" else "cpu"
+                self.pairs = [{name: torch.zeros(shape, dtype=self.dtype, device=where) for name in self.names}] * 2
+                if journal:
+                    self._load(journal)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise BadInput(
+                f"{folder}: the drawing state cannot be used ({error.strerror}); repair or delete it"
+            ) from None
+
+    # ------------------------------------------------------------------ planes
+
+    def before(self, name: str) -> Tensor:
+        """The plane that the current round reads; after the last one, the result."""
+        return self.pairs[self.round % 2][name]
+
+    def after(self, name: str) -> Tensor:
+        """The plane that the current round writes."""
+        return self.pairs[(self.round + 1) % 2][name]
+
+    def begin(self, tiles: Sequence[Tile]) -> None:
+        """The current round begins: set aside what its tiles see of px that others write."""
+        if self.place != "files" and not self.batch and self.round:
+            border = [tile for tile in tiles if tile.core != tile.window]
+            self.aside = {(t.y, t.x): self.before("x")[(slice(None), *t.window)].clone() for t in border}
+
+    def end(self) -> None:
+        """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
+        self.round, self.batch, self.aside = self.round + 1, 0, {}
+        if self.place == "files":
+            self.save()
+
+    def x(self, tiles: Sequence[Tile]) -> Tensor:
+        """The windows of tiles before the current round: float32 (B, C, h, w) on the device."""
+        plane = self.before("x")
+        views = [self.aside.get((t.y, t.x), plane[(slice(None), *t.window)]) for t in tiles]
+        return self._to_device(torch.stack(views))
+
+    def read(self, name: str, windows: Sequence[Window]) -> Tensor:
+        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device."""
+        plane = self.before(name)
+        return self._to_device(torch.stack([plane[(slice(None), *window)] for window in windows]))
+
+    def write(self, name: str, windows: Sequence[Window], values: Sequence[Tensor]) -> None:
+        """Windows of a plane after the current round; values (C, h, w) on the device."""
+        for window, value in zip(windows, values):
+            if self.place != "device":
+                self.crossed += value.numel() * self.dtype.itemsize
+            self.after(name)[(slice(None), *window)] = value.to(self.dtype)
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        if self.place != "device":
+            self.crossed += values.numel() * values.element_size()
+        return values.to(self.device).float()
+
+    def leave_device(self) -> None:
+        """Go on in memory: the device has no room for state and network both."""
+        self.pairs = [{name: plane.cpu() for name, plane in self.pairs[0].items()}] * 2
+        self.aside = {key: kept.cpu() for key, kept in self.aside.items()}
+        self.place = "host"
+
+    # ------------------------------------------------------------------ the disk
+
+    def due(self, every_s: float) -> bool:
+        """Whether to save: after `every_s`, or later where saving would take more than a small share of the time."""
+        return time.monotonic() - self.saved > max(every_s, self.took / SAVING_SHARE)
+
+    def save(self) -> None:
+        """Note that the current round is drawn up to its `batch`-th batch. From a device the files are written meanwhile."""
+        began = time.monotonic()
+        self.wait()
+        if self.place == "files":
+            for plane in (plane for of in self.maps for plane in of.values()):
+                plane.flush()
+            self._write_journal({})
+        else:
+            self.set = 1 - self.set
+            border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
+            planes, at = self.pairs[0] | border, self._at() | {"set": self.set, "aside": list(self.aside)}
+            if self.place == "device" and self.device.type != "cpu":
+                planes = {name: plane.cpu() for name, plane in planes.items()}
+                self.thread = threading.Thread(target=self._write_planes, args=(planes, at))
+                self.thread.start()
+            else:
+                self._write_planes(planes, at)
+        self.saved = time.monotonic()
+        self.took = self.saved - began
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on the disk."""
+        if self.thread:
+            self.thread.join()
+            self.thread = None
+
+    def _at(self) -> dict:
+        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": self.batch, "place": self.place}
+
+    def _write_planes(self, planes: dict[str, Tensor], at: dict) -> None:
+        for name, plane in planes.items():
+            path = self.folder / f"{name}.{at['set']}"
+            try:
+                with open(path, "wb") as file:
+                    for part in plane:
+                        part.contiguous().view(torch.uint8).numpy().tofile(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                raise BadInput(self._full(error, 2 * len(planes))) from None
+        self._write_journal({"set": at["set"], "aside": at["aside"]}, at)
+
+    def _write_journal(self, more: dict, at: dict | None = None) -> None:
+        part = self.folder / "journal.json.part"
+        part.write_text(json.dumps((at or self._at()) | more))
+        os.replace(part, self.folder / "journal.json")
+
+    def _read_journal(self) -> dict | None:
+        path = self.folder / "journal.json"
+        if not path.exists():
+            return None
+        try:
+            journal = json.loads(path.read_text())
+            digest, found = journal["digest"], journal.get("format")
+            if found == FORMAT:
+                self.round, self.batch = int(journal["round"]), int(journal["batch"])
+                assert journal["place"] in ("device", "host", "files")
+        except (ValueError, KeyError, TypeError, AssertionError):
+            raise BadInput(f"{path}: broken journal; delete {self.folder} to draw this level from the start") from None
+        if found != FORMAT:
+            raise BadInput(f"{path}: the state of an older version; delete {self.folder} to draw this level anew")
+        if digest != self.digest:
+            raise BadInput(f"{path}: the state of another drawing; delete {self.folder} to draw this level anew")
+        if (journal["place"] == "files") != (self.place == "files"):
+            raise BadInput(
+                f"{path}: this drawing was begun with its state in {'files' if journal['place'] == 'files' else 'memory'};"
+                f" go on with as much memory as then, or delete {self.folder} to draw this level anew"
+            )
+        return journal
+
+    def _load(self, journal: dict) -> None:
+        self.set = journal["set"]
+        size = self.pairs[0]["x"][0].numel() * self.dtype.itemsize * self.shape[0]
+        for name, plane in self.pairs[0].items():
+            plane.copy_(self._from_file(name, size).view(self.dtype).reshape(self.shape))
+        if journal["aside"]:
+            raw = self._from_file("aside", None).view(self.dtype)
+            kept = raw.reshape(len(journal["aside"]), self.shape[0], -1)
+            side = round(kept.shape[2] ** 0.5)
+            kept = kept.reshape(*kept.shape[:2], side, side).to(self.pairs[0]["x"].device)
+            self.aside = {tuple(key): one for key, one in zip(journal["aside"], kept)}
+
+    def _from_file(self, name: str, size: int | None) -> Tensor:
+        path = self.folder / f"{name}.{self.set}"
+        if not path.exists() or size not in (None, path.stat().st_size):
+            raise BadInput(f"{path}: missing or cut off; delete {self.folder} to draw this level from the start")
+        return torch.from_numpy(np.fromfile(path, np.uint8))
+
+    def _map(self, name: str, number: int, begun: bool) -> np.memmap:
+        path, size = self.folder / f"{name}.{number}", int(np.prod(self.shape)) * self.dtype.itemsize
+        if not path.exists() or path.stat().st_size != size:
+            if begun:
+                raise BadInput(f"{path}: missing or cut off; delete {self.folder} to draw this level from the start")
+            try:
+                with open(path, "wb") as file:  # all blocks now: a full disk fails here, and not by SIGBUS later
+                    os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                raise BadInput(self._full(error, 2 * len(self.names))) from None
+        return np.memmap(path, np.uint8, "r+", shape=(size,))
+
+    def _tensor(self, plane: np.memmap) -> Tensor:
+        return torch.from_numpy(plane).view(self.dtype).reshape(self.shape)
+
+    def _full(self, error: OSError, count: int) -> str:
+        size = count * int(np.prod(self.shape)) * self.dtype.itemsize
+        return (
+            f"{self.folder}: {error.strerror}; drawing this level needs {size / 1e9:.2f} GB there. Free some space, or put"
+            " the run's state folder on a larger disk"
+        )

@@ -1,0 +1,178 @@
+"""A profile for the cluster at hand: what SLURM says of itself, as the lines of slurm/config.yaml that differ between sites.
+
+Asked are `scontrol show config`, `scontrol show partition`, `sinfo` and, where there is accounting, `sacctmgr`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from histogenesis.core.errors import BadInput
+from histogenesis.core.home import workflow_home
+
+
+@dataclass
+class Partition:
+    """minutes: None where there is no limit; gpus: model -> of one node, most of any; one without a model is ''."""
+
+    name: str
+    default: bool
+    up: bool
+    minutes: int | None
+    gpus: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Answers:
+    """What SLURM said."""
+
+    partitions: list[Partition]
+    min_job_age_s: int
+    submit: int | None  # jobs that one may have in the queue; None for no limit that could be found
+    software: str  # conda, apptainer, or neither: ''
+
+
+def ask(command: list[str]) -> str:
+    """Standard output; '' where a command fails or is not there."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def questions() -> Answers:
+    """Raises BadInput where there is no SLURM that answers."""
+    config = ask(["scontrol", "show", "config"])
+    if not config:
+        raise BadInput("no SLURM answers here (`scontrol show config`): run this on a login node of the cluster")
+    partitions = partitions_of(
+        ask(["scontrol", "show", "partition", "--oneliner"]), ask(["sinfo", "-h", "-o", "%R|%G"])
+    )
+    if not partitions:
+        raise BadInput("SLURM shows no partition (`scontrol show partition`): ask who runs the cluster")
+    limits = ask(["sacctmgr", "-nP", "show", "association", f"user={user()}", "format=MaxSubmitJobs,GrpSubmitJobs"])
+    software = next((name for name in ("conda", "apptainer", "singularity") if shutil.which(name)), "")
+    age = re.search(r"^MinJobAge\s*=\s*(\d+)", config, re.MULTILINE)
+    return Answers(partitions, int(age[1]) if age else 300, submit_of(limits), software)
+
+
+def user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def submit_of(text: str) -> int | None:
+    """The least of the limits that `sacctmgr` shows."""
+    found = [int(number) for number in re.findall(r"\d+", text)]
+    return min(found, default=None)
+
+
+def partitions_of(shown: str, gres: str) -> list[Partition]:
+    """Of `scontrol show partition --oneliner` and `sinfo -o '%R|%G'` (a line for each partition and set of nodes alike)."""
+    found = {}
+    for line in shown.splitlines():
+        values = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if "PartitionName" in values:
+            name = values["PartitionName"]
+            limit = minutes_of(values.get("MaxTime", "UNLIMITED"))
+            found[name] = Partition(name, values.get("Default") == "YES", values.get("State", "UP") == "UP", limit)
+    for line in gres.splitlines():
+        name, _, text = line.partition("|")
+        for model, count in re.findall(r"\bgpu(?::([A-Za-z][\w.-]*))?:(\d+)", text):
+            if name in found:
+                found[name].gpus[model] = max(found[name].gpus.get(model, 0), int(count))
+    return list(found.values())
+
+
+def minutes_of(text: str) -> int | None:
+    """SLURM's times: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]; None for no limit."""
+    if text in ("UNLIMITED", "INFINITE", "NONE", "Partition_Limit"):
+        return None
+    days, _, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if days:
+        hours, minutes = [*parts, 0, 0][:2]
+    elif len(parts) == 3:
+        hours, minutes = parts[:2]
+    else:
+        hours, minutes = 0, parts[0]
+    return (int(days or 0) * 24 + hours) * 60 + minutes
+
+
+def chosen(partitions: list[Partition], name: str | None, gpu: bool) -> Partition | None:
+    """The partition that is named; or the default, or else the one with the longest limit, among those with (without) GPUs."""
+    if name:
+        match = [p for p in partitions if p.name == name]
+        if not match:
+            raise BadInput(f"no partition {name!r}; there are {', '.join(p.name for p in partitions)}")
+        if gpu and not match[0].gpus:
+            raise BadInput(f"partition {name!r} has no GPUs (`sinfo -o '%R %G'`)")
+        return match[0]
+    fit = [p for p in partitions if p.up and bool(p.gpus) == gpu] or [p for p in partitions if p.up and not gpu]
+    return max(fit, key=lambda p: (p.default, p.minutes is None, p.minutes or 0), default=None)
+
+
+def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) -> tuple[dict, list[str]]:
+    """The profile's keys, and remarks for whoever reads it."""
+    base = yaml.safe_load((workflow_home() / "slurm/config.yaml").read_text())
+    resources, remarks = dict(base["default-resources"]), []
+    plain, with_gpus = chosen(answers.partitions, cpu, False), chosen(answers.partitions, gpu, True)
+    if plain is None:
+        raise BadInput("no partition is up (`sinfo -s`): ask who runs the cluster")
+    resources["slurm_partition"] = f"'{plain.name}'"
+    if plain.minutes:
+        resources["max_runtime"] = plain.minutes
+    resources.pop("gpu_partition", None)
+    keys = {}
+    if with_gpus:
+        resources["gpu_partition"] = f"'{with_gpus.name}'"
+        if with_gpus.minutes:
+            resources["gpu_max_runtime"] = with_gpus.minutes
+        models = [model for model in with_gpus.gpus if model]
+        if models:
+            remarks.append(f"GPUs of {with_gpus.name}: {', '.join(models)}; to take one kind alone, set gpu_kind")
+        most = max(with_gpus.gpus.values())
+        remarks.append(f"a node of {with_gpus.name} has {most} GPU(s): training.gpus of a recipe may be up to that")
+    else:
+        remarks.append("no partition has GPUs: all steps run on CPUs, which is slow; gpu_partition is left out")
+        resources["gpu_partition"] = f"'{plain.name}'"
+        keys["set-resources"] = {rule: {"gpu": 0} for rule in GPU_RULES} | dict(base["set-resources"])
+    keys["default-resources"] = resources
+    if answers.submit is not None:
+        keys["jobs"] = max(1, min(base["jobs"], answers.submit - 1))
+        remarks.append(f"at most {answers.submit} jobs may be in the queue (sacctmgr): `jobs` is below that")
+    if answers.software != "conda":
+        keys["software-deployment-method"] = "env-modules"  # none: jobs use the Python that Snakemake runs in
+        there = (
+            f"the container of docs/cluster.md ({answers.software} is here)" if answers.software else "one of your own"
+        )
+        remarks.append(
+            f"no conda here: start snakemake in an environment that has all of envs/requirements.txt, {there}"
+        )
+    if answers.min_job_age_s < 60:
+        remarks.append(f"MinJobAge is {answers.min_job_age_s} s: jobs' states are asked for every few seconds")
+    return keys, remarks
+
+
+GPU_RULES = ("train_model", "draw_level", "draw_wave", "upscale_level", "draw_samples", "extract_features", "measure_utility",
+             "measure_reconstruction")  # fmt: skip
+
+
+def write_site(out: Path, cpu: str | None, gpu: str | None) -> str:
+    """Write {out}/config.yaml; returns what to say of it."""
+    keys, remarks = profile(questions(), cpu, gpu)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.yaml"
+    if path.exists():
+        raise BadInput(f"{path}: is there already; move it away, or give another folder (--out)")
+    head = ["# Written by `histogenesis site`. Use it beside the workflow's own profile, over which it wins:",
+            f"#     snakemake --profile slurm --workflow-profile {out}", *(f"# {one}" for one in remarks)]  # fmt: skip
+    path.write_text("\n".join(head) + "\n\n" + yaml.safe_dump(keys, sort_keys=False))
+    return "\n".join([f"{path}:", *(f"  {one}" for one in remarks), path.read_text()])

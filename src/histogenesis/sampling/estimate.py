@@ -1,0 +1,40 @@
+"""The one chain from a model's answer to a solver's estimate of the clean image: guide, scale epsilon, threshold, constrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from histogenesis.sampling.guidance import scaled
+from histogenesis.sampling.threshold import thresholded
+
+if TYPE_CHECKING:
+    from histogenesis.models.model import Normalisation
+    from histogenesis.recipe import Sampler
+    from histogenesis.sampling.solvers import Stage
+
+
+def estimator(
+    denoise: Callable[..., Tensor],
+    sampler: Sampler,
+    normalisation: Normalisation,
+    mpp: float,
+    constrain: Callable[[Tensor, Stage], Tensor] | None = None,
+    **cond: Tensor,
+) -> Callable[[Tensor, Stage], Tensor]:
+    """What `solve` asks: (x (B, C, h, w), stage) -> the estimate, of the same shape.
+
+    denoise(x, sigma_b, mpp_b, **cond) is the model, guided (see sampling/guidance.py).
+    """
+
+    def estimate(x: Tensor, stage: Stage) -> Tensor:
+        sigma_b = torch.full((len(x),), stage.sigma, device=x.device)
+        mpp_b = torch.full((len(x),), mpp, device=x.device)
+        denoised = scaled(denoise(x, sigma_b, mpp_b, **cond), x, sampler, stage.step)
+        denoised = thresholded(denoised, sampler.threshold, normalisation)
+        return constrain(denoised, stage) if constrain else denoised
+
+    return estimate

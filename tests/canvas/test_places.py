@@ -1,0 +1,133 @@
+"""Where the state of a canvas lies changes no pixel: on the device, in memory, in files, and from one to the other."""
+
+import json
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+from test_draw import NORMALISATION, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
+
+from histogenesis.canvas import place as places
+from histogenesis.canvas.place import place_of
+from histogenesis.core.errors import BadInput
+from histogenesis.core.interrupt import Stopped
+
+PLACES = ["host", "device", "files"]
+
+
+def result(d, folder, **options):
+    return d.run(folder, "digest", **options).before("x").float().numpy().copy()
+
+
+class After:
+    """A stop request that comes true at the n-th time it is asked."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __bool__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("kind", ["heun", "dpmpp-2m", "ddpm"])
+def test_every_place_in_every_order_gives_the_same_pixels(tmp_path, above, kind):  # noqa: F811
+    """Also where tiles at the border see px that others have drawn before them."""
+    found = []
+    for place in PLACES:
+        d = drawing(level(kind=kind, start={"sigma": 5}), above)
+        assert any(t.core != t.window for t in d.schedule[1].tiles.values())
+        d.schedule = Shuffled(d.schedule) if place != "files" else d.schedule
+        found.append(result(d, tmp_path / place, place=place))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+@pytest.mark.parametrize("place", PLACES)
+def test_stopped_anywhere_it_goes_on_to_the_same_pixels(tmp_path, above, place, joining):  # noqa: F811
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level(kind="dpmpp-2m", steps=4).model_validate(
+        level(kind="dpmpp-2m", steps=4).model_dump() | {"joining": joined}
+    )
+    whole, pieces = result(drawing(section, above), tmp_path / "whole"), 0
+    while True:
+        try:
+            found = result(drawing(section, above), tmp_path / "pieces", stop=After(6), place=place)
+            break
+        except Stopped:
+            pieces += 1
+    assert pieces > 3 and np.array_equal(whole, found)
+
+
+def test_no_pixel_leaves_the_device_between_the_first_evaluation_and_the_last(tmp_path, above):  # noqa: F811
+    """In memory every pass brings x and the memory to the device and back: 3 channels, 4 bytes each."""
+    section = level(kind="dpmpp-2m", steps=5)
+    crossed = {place: drawing(section, above).run(tmp_path / place, "d", place=place).state.crossed for place in PLACES}
+    assert crossed["device"] == 0
+    cores = 64 * 96 * 12
+    assert crossed["host"] == crossed["files"] >= 5 * cores + 4 * cores + 8 * cores
+
+
+def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_path, above, capsys):  # noqa: F811
+    whole, left = result(drawing(level(), above), tmp_path / "whole"), [17]
+
+    def bursting(x, sigma, mpp):
+        left[0] -= 1
+        if left[0] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return windowed(x, sigma, mpp)
+
+    assert np.array_equal(whole, result(drawing(level(), above, denoise=bursting), tmp_path / "a", place="device"))
+    assert "out of memory on cpu; the state lies in memory now" in capsys.readouterr().out
+    left[0] = 5
+    with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
+        drawing(level(), above, denoise=bursting).run(tmp_path / "b", "digest", place="host")
+
+
+def test_half_precision_takes_half_the_room_and_rounds(tmp_path, above):  # noqa: F811
+    """bf16 keeps 8 bits: at a spread of 0.5 (40 grey levels) a state near 1 is rounded by 2^-9, or 0.3 grey levels."""
+    section = level(kind="dpmpp-2m", steps=12, start={"sigma": 2})
+    planes = drawing(section, above).run(tmp_path / "a", "d")
+    half = drawing(section.model_copy(update={"state": "bf16"}), above).run(tmp_path / "b", "d")
+    assert half.before("x").dtype == torch.bfloat16
+    error = (half.before("x").float() - planes.before("x")) * NORMALISATION.std / NORMALISATION.sigma_data
+    assert 0 < float(error.square().mean().sqrt()) < 1.0
+    stopped = drawing(section.model_copy(update={"state": "bf16"}), above)
+    with pytest.raises(Stopped):
+        stopped.run(tmp_path / "c", "d", After(20))
+    assert torch.equal(stopped.run(tmp_path / "c", "d").before("x"), half.before("x"))
+
+
+def test_the_first_place_with_room_is_taken_and_where_there_is_none_each_is_named(tmp_path, monkeypatch, capsys):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 40_000))
+    assert place_of(5_000, "cpu", tmp_path / "new", memory=10_000) == "host"
+    assert place_of(15_000, "cpu", tmp_path, memory=10_000) == "files"
+    assert "files (room: host 0.0 GB, files 0.0 GB)" in capsys.readouterr().out
+    with pytest.raises(BadInput, match=r"needs 50.0 GB, and there is room for: host 6.0 GB, files 0.0 GB"):
+        place_of(50 * 10**9, "cpu", tmp_path, memory=10 * 10**9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * 10**9, 80 * 10**9))
+    assert place_of(45 * 10**9, "cuda", tmp_path, memory=10**12) == "device"
+    assert place_of(60 * 10**9, "cuda", tmp_path, memory=10**12) == "host"
+
+
+def test_free_memory_is_not_more_than_the_machine_has():
+    with open("/proc/meminfo") as file:
+        total = int(file.readline().split()[1]) * 1024
+    assert 0 < places.free_memory() < total
+
+
+def test_a_state_that_cannot_be_gone_on_with_is_named(tmp_path, above):  # noqa: F811
+    with pytest.raises(Stopped):
+        drawing(level(), above).run(tmp_path, "digest", After(3), place="host")
+    with pytest.raises(BadInput, match="begun with its state in memory; go on with as much memory as then, or delete"):
+        drawing(level(), above).run(tmp_path, "digest", place="files")
+    journal = json.loads((tmp_path / "journal.json").read_text())
+    (tmp_path / f"x.{journal['set']}").write_bytes(b"short")
+    with pytest.raises(BadInput, match="missing or cut off; delete"):
+        drawing(level(), above).run(tmp_path, "digest", place="host")
+    (tmp_path / "journal.json").write_text(json.dumps({"digest": "digest", "stage": 1, "batch": 0}))
+    with pytest.raises(BadInput, match="the state of an older version; delete"):
+        drawing(level(), above).run(tmp_path, "digest")

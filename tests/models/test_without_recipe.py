@@ -1,0 +1,60 @@
+"""Networks, training and samplers run where there is PyTorch, NumPy, h5py, safetensors and tqdm, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+ONLY = """
+import sys
+
+class Without:
+    \"\"\"Finds what a finder finds, but for what a machine with PyTorch alone would not have.\"\"\"
+    names = {"pydantic", "pydantic_core", "yaml", "pandas", "scipy", "skimage", "matplotlib", "diffusers", "monai", "snakemake"}
+    names |= {"openslide", "tifffile", "cv2", "simplejpeg", "jinja2", "histolab", "shapely", "torchmetrics", "pyvips"}
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        absent = name.split(".")[0] in self.names or name.startswith("histogenesis.recipe")
+        return None if absent else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+"""
+
+
+def run(root, code, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", ONLY + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(words, check=False, capture_output=True, text=True, env=environment, cwd=root)
+
+
+def test_every_module_of_the_models_and_samplers_is_read_without_the_recipes_library(root):
+    names = [
+        ".".join(path.relative_to(root / "src").with_suffix("").parts)
+        for room in ("models", "sampling", "core")
+        for path in sorted((root / "src/histogenesis" / room).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    assert len(names) > 20
+    done = run(root, f"import importlib\nfor name in {names}: importlib.import_module(name)")
+    assert done.returncode == 0, done.stderr
+    refused = run(root, "import histogenesis.recipe")
+    assert "No module named 'histogenesis.recipe'" in refused.stderr, "what is blocked is blocked"
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_and_draws_the_same_again(root, tmp_path):
+    code = """
+    import runpy
+    sys.argv = ["benchmarks/gpu.py", "--minutes", "5", "--out", sys.argv[1]]
+    runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+    """
+    done = run(root, code, tmp_path / "gpu.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["canvas"]["same_pixels_after_an_interruption"] is True
+    assert {row["way"] for row in found["network"]} == {"float32", "autocast", "cast once"}
+    assert all(row["error"] < 0.03 for row in found["network"])
+    assert found["training"]["images_per_s"] > 0

@@ -1,0 +1,78 @@
+"""A site's profile: what SLURM says becomes the keys that Snakemake reads. The texts are those of SLURM 22.05."""
+
+import pytest
+import yaml
+
+from histogenesis.core.errors import BadInput
+from histogenesis.provenance import site
+from histogenesis.provenance.site import Answers, Partition, chosen, minutes_of, partitions_of, profile, submit_of
+
+SHOWN = """\
+PartitionName=short AllowGroups=ALL Default=YES QoS=N/A MaxTime=04:00:00 Nodes=c[1-9] State=UP TRES=cpu=16,node=1
+PartitionName=long AllowGroups=ALL Default=NO MaxTime=7-00:00:00 Nodes=c[1-9] State=UP
+PartitionName=gpu AllowGroups=ALL Default=NO MaxTime=1-12:00:00 Nodes=g[1-4] State=UP TRES=cpu=16,gres/gpu=4
+PartitionName=oldgpu Default=NO MaxTime=UNLIMITED Nodes=o1 State=DOWN
+"""
+GRES = "short|(null)\nlong|(null)\ngpu|gpu:a100:4(S:0-1)\ngpu|gpu:a100:8,nvme:1\noldgpu|gpu:2\n"
+
+
+def test_partitions_their_limits_and_gpus():
+    short, long, gpu, old = partitions_of(SHOWN, GRES)
+    assert (short.minutes, long.minutes, gpu.minutes, old.minutes) == (240, 7 * 24 * 60, 36 * 60, None)
+    assert short.gpus == {} and gpu.gpus == {"a100": 8} and old.gpus == {"": 2} and not old.up
+    assert chosen([short, long, gpu, old], None, False).name == "short", "the default"
+    assert chosen([short, long, gpu, old], None, True).name == "gpu", "one that is up"
+    assert chosen([short, long, gpu, old], "long", False).name == "long"
+    with pytest.raises(BadInput, match="short, long, gpu, oldgpu"):
+        chosen([short, long, gpu, old], "lnog", False)
+    with pytest.raises(BadInput, match="no GPUs"):
+        chosen([short, long, gpu, old], "long", True)
+
+
+@pytest.mark.parametrize(
+    "text, minutes",
+    [
+        ("30", 30),
+        ("90:00", 90),
+        ("04:00:00", 240),
+        ("1-00:00:00", 1440),
+        ("2-12", 3600),
+        ("1-01:30", 1530),
+        ("UNLIMITED", None),
+    ],
+)
+def test_slurms_times(text, minutes):
+    assert minutes_of(text) == minutes
+
+
+def test_the_least_limit_of_submissions():
+    assert submit_of("|200\n50|\n") == 50 and submit_of("|\n|\n") is None
+
+
+def test_the_profile_names_partitions_limits_and_what_is_missing(monkeypatch, tmp_path):
+    answers = Answers(partitions_of(SHOWN, GRES), 60, 50, "apptainer")
+    monkeypatch.setattr(site, "questions", lambda: answers)
+    said = site.write_site(tmp_path / "mine", None, None)
+    written = yaml.safe_load((tmp_path / "mine/config.yaml").read_text())
+    resources = written["default-resources"]
+    assert (resources["slurm_partition"], resources["gpu_partition"]) == ("'short'", "'gpu'")
+    assert (resources["max_runtime"], resources["gpu_max_runtime"]) == (240, 2160)
+    assert "--signal=USR1" in resources["slurm_extra"], "a key takes the place of the whole key"
+    assert written["jobs"] == 49 and written["software-deployment-method"] == "env-modules"
+    assert "a100" in said and "50 jobs" in said and "apptainer is here" in said
+    with pytest.raises(BadInput, match="is there already"):
+        site.write_site(tmp_path / "mine", None, None)
+
+
+def test_a_cluster_without_gpus_asks_for_none():
+    keys, remarks = profile(Answers([Partition("all", True, True, None)], 300, None, "conda"))
+    assert keys["default-resources"]["gpu_partition"] == "'all'" and "max_runtime" not in keys["default-resources"]
+    assert keys["set-resources"]["train_model"] == {"gpu": 0} and "cut_patches" in keys["set-resources"]
+    assert "jobs" not in keys and "software-deployment-method" not in keys
+    assert any("no partition has GPUs" in one for one in remarks)
+
+
+def test_without_a_cluster_it_says_where_to_run_it(monkeypatch):
+    monkeypatch.setattr(site, "ask", lambda command: "")
+    with pytest.raises(BadInput, match="login node"):
+        site.questions()
