@@ -57,6 +57,7 @@ localrules:
     write_recipe,
     split_patients,
     split_groups,
+    check_data,
     plan_tissue,
     write_report,
     all,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.fingerprints import combined, fingerprints
+from histogenesis.slides.files import files_of_slide
 from snakemake.logging import logger
 
 REMEMBERED = Path(RUN, "contents.json")  # also in a crate: a run that was handed on says what its slides held
@@ -19,7 +20,9 @@ def user_files():
     found = {}
     for row in SLIDES.values():
         names = {"tissue": row.tissue, "regions": row.regions} | ({} if row.slide in PHANTOMS else {"slide": row.path})
-        found.update((f"{kind}/{row.slide}", [slide_path(name, Path(RUN))]) for kind, name in names.items() if name)
+        found.update(
+            (f"{kind}/{row.slide}", files_of_slide(slide_path(name, Path(RUN)))) for kind, name in names.items() if name
+        )
     for encoder, name in ENCODER_FILES.items():
         found[f"encoder/{encoder}"] = sorted(p for p in Path(name).rglob("*") if p.is_file()) or [Path(name)]
     for name, patches in RECIPE.patches.items():
@@ -80,7 +83,8 @@ def what_is_away(names):
     """`slide b (archive/b.svs), ...` for a sentence."""
     files = user_files()
     some = [
-        f"{name.replace('/', ' ')} ({files[name][0] if files.get(name) else 'its folder'})" for name in sorted(names)
+        f"{' '.join(Path(name).parts)} ({files[name][0] if files.get(name) else 'its folder'})"
+        for name in sorted(names)
     ]
     return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
 

@@ -99,6 +99,7 @@ rule evaluate_patches:
         plans=expand(f"{RUN}/synthetic/{{slide}}/plan.png", slide=SYNTHETIC),
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
+        model=models_that_drew(),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",
@@ -130,10 +131,11 @@ rule evaluate_patches:
         slides=content_of_slides(),
         min_tissue=told("evaluate_patches", "min_tissue"),
         seed=told("evaluate_patches", "seed"),
+        model=lambda w, input: f"--model $(dirname {input.model[0]})" if input.model else "",
         code=code("evaluate_patches.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
         " --synthetic $RUN_DIR/synthetic --records $RUN_DIR/slides"
         " --run-dir $RUN_DIR --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} {params.min_tissue} {params.seed}"
-        " --out $RUN_DIR/evaluation 2>&1 | tee {log}"
+        " {params.model} --out $RUN_DIR/evaluation 2>&1 | tee {log}"

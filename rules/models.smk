@@ -31,6 +31,7 @@ rule take_model:
 
 rule train_model:
     input:
+        ancient(f"{RUN}/data.json"),  # the data gate; what it counts is no reason to train again
         splits=lambda w: splits_of(RECIPE.models[w.model].patches),
         patches=lambda w: patches_of(RECIPE.models[w.model].patches),
         winner=lambda w: f"{RUN}/study/winner.json" if w.model in RECIPE.winner_models else [],

@@ -4,6 +4,7 @@
 rule split_patients:
     input:
         expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+        tissue=expand(f"{RUN}/tissue/{{slide}}/mask.png", slide=SLIDES if RECIPE.split.by == "region" else []),
     output:
         f"{RUN}/splits.tsv",
     log:
@@ -18,12 +19,13 @@ rule split_patients:
         table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=told("split_patients", "phantoms"),
         options=told("split_patients"),
+        tissue="--tissue $RUN_DIR/tissue" if RECIPE.split.by == "region" else "",
         name=RECIPE.run,
         code=code("split_patients.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/split_patients.py" {params.table} --phantoms $RECIPE#{params.phantoms:q} --records $RUN_DIR/slides'
-        " --run {params.name} --options $RECIPE#{params.options:q} --out {output} 2>&1 | tee {log}"
+        " {params.tissue} --run {params.name} --options $RECIPE#{params.options:q} --out {output} 2>&1 | tee {log}"
 
 
 rule cut_patches:
@@ -61,3 +63,33 @@ rule cut_patches:
         " --tissue $(dirname {input.tissue}) --options $RECIPE#{params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
+
+
+rule check_data:
+    input:
+        records=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
+        qc=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
+        splits=sorted({splits_of(name) for name in RECIPE.patches}),
+        patches=[file for name in RECIPE.patches for file in patches_of(name)],
+    output:
+        f"{RUN}/data.json",
+    log:
+        f"{RUN}/logs/check_data.log",
+    conda:
+        "../envs/slides.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=20,
+    params:
+        rows=identity("rows", [[SLIDES[s].slide, SLIDES[s].patient] for s in sorted(SLIDES)]),
+        table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
+        phantoms=told("check_data", "phantoms"),
+        sets=told("check_data", "sets"),
+        needs=told("check_data", "needs"),
+        limits=told("check_data", "limits"),
+        code=code("check_data.py"),
+        env=environment("slides"),
+    shell:
+        'python "$SCRIPTS/check_data.py" --run-dir $RUN_DIR {params.table} --phantoms $RECIPE#{params.phantoms:q}'
+        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --out {output}"
+        " 2>&1 | tee {log}"

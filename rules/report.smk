@@ -17,6 +17,7 @@ rule write_recipe:
 rule write_report:
     input:
         recipe=f"{RUN}/recipe.yaml",
+        data=f"{RUN}/data.json" if RECIPE.patches else [],
         splits=[splits_of(name) for name in RECIPE.patches] or ([f"{RUN}/splits.tsv"] if SLIDES else []),
         slides=expand(f"{RUN}/slides/{{slide}}.json", slide=SLIDES),
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),

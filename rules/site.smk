@@ -24,7 +24,8 @@ def at_most(runtime, minutes):
 
 for one in workflow.rules:
     own = workflow.resource_settings._parsed_overwrite_resources.get(one.name, {})
-    gpu = "gpu" in one.resources
+    asked = one.resources["gpu"] if "gpu" in one.resources else None
+    gpu = asked is not None and (asked.is_evaluable() or bool(asked.value))
     for name, of_gpus in OF_GPU_RULES.items():
         if gpu and of_gpus in one.resources and name not in own:
             one.resources[name] = one.resources[of_gpus].with_name(name)

@@ -37,14 +37,15 @@ rule register_slide:
     conda:
         "../envs/slides.yaml"
     resources:
-        mem_mb=each_try(1000),
+        mem_mb=each_try(2000),
         runtime=slide_minutes(1),
     params:
         row=lambda w: identity(w.slide, [SLIDES[w.slide].mpp, SLIDES[w.slide].sha256]),
+        damaged=told("register_slide", "damaged"),
         stop=lambda w, resources: "--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
         content=lambda w: content("slide", w.slide),
         code=code("register_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/register_slide.py" --row $RUN_DIR/state/slides.json#{params.row:q} --run-dir $RUN_DIR {params.stop} --out {output}'
+        'python "$SCRIPTS/register_slide.py" --row $RUN_DIR/state/slides.json#{params.row:q} --run-dir $RUN_DIR {params.damaged} {params.stop} --out {output}'
         " 2>&1 | tee {log}"

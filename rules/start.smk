@@ -81,6 +81,7 @@ def set_out():
     jobs = [job for job in workflow.dag.needrun_jobs() if job.output]
     refuse_less(jobs)
     try:
+        stop_on(FOUND)
         recipes = [os.path.relpath(path) for path in workflow.configfiles]
         claim(Path(RUN), recipes[-1] if recipes else None, still_claims)
         have_alone(Path(RUN))
@@ -145,7 +146,7 @@ def seconds_before(job):
 def describe_plan(path):
     """The jobs that would run, with Snakemake's reasons, for `histogenesis plan`."""
     dag, jobs = getattr(workflow, "dag", None), []
-    for job in dag.needrun_jobs() if dag else []:
+    for job in dag.needrun_jobs(exclude_finished=False) if dag is not None else []:  # a dry run "finishes" them
         reason = dag.reason(job)
         if job.output:
             jobs.append(
@@ -160,10 +161,12 @@ def describe_plan(path):
                     "gpu": job.resources.get("gpu", 0),
                 }
             )
-    if dag:
+    order = [one.name for one in workflow.rules]
+    jobs.sort(key=lambda job: (order.index(job["rule"]), str(job["wildcards"])))
+    if dag is not None:
         total = sum(1 for job in dag.jobs if job.output)
         write_json(path, {"jobs": jobs, "total": total, "recipe": RECIPE.model_dump(mode="json"), "run_dir": RUN})
 
 
-if workflow.is_main_process and os.environ.get("HISTOGENESIS_PLAN"):
-    atexit.register(describe_plan, Path(os.environ["HISTOGENESIS_PLAN"]))
+if workflow.is_main_process and (described := os.environ.get("HISTOGENESIS_PLAN")):
+    atexit.register(describe_plan, Path(described))

@@ -9,7 +9,18 @@ from pathlib import Path
 from histogenesis.core.errors import BadInput
 from histogenesis.provenance.versions import package_version
 
-COMMANDS = ("init", "scan", "doctor", "check", "plan", "site", "run", "draw", "view")  # a file each, in commands/
+COMMANDS = (
+    "init",
+    "scan",
+    "doctor",
+    "check",
+    "estimate",
+    "plan",
+    "site",
+    "run",
+    "draw",
+    "view",
+)  # a file each, in commands/
 EXAMPLES = {
     "schema": "  histogenesis schema --out config/recipe.schema.json --reference docs/reference.md",
     "compare": "  histogenesis compare results/demo results/baseline-bicubic --out comparison",

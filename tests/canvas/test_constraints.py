@@ -2,8 +2,7 @@
 
 import torch
 
-from histogenesis.canvas.averaging import downsample, upsample
-from histogenesis.canvas.constraints import project
+from histogenesis.canvas.averaging import downsample, project, upsample
 
 
 def test_downsampling_undoes_upsampling_exactly():

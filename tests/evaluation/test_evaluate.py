@@ -21,7 +21,7 @@ from histogenesis.metrics.encoders.stain_statistics import stain_statistics
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import EncoderFile, Evaluation
 
-OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=30)
+OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=0, morphology_images=0, c2st_steps=0)
 
 
 def blobs(n, seed, size=24, shift=0):
@@ -34,7 +34,7 @@ def blobs(n, seed, size=24, shift=0):
 
 def image_set(name, images, patients, mpps=(2.0, 1.0)):
     n = len(images)
-    patient = np.array([f"{patients}{i % 8}" for i in range(n)])
+    patient = np.array([f"{patients}{i // 2 % 8}" for i in range(n)])
     return ImageSet(name, images, np.array(mpps)[np.arange(n) % len(mpps)], patient, patient)
 
 
@@ -76,12 +76,19 @@ def test_entries(honest):
     }
     names = set()
     for entry in entries:
-        assert keys | REFERENCES | {"better", "file", "note", "kind", "speaks"} == set(entry)
+        if entry["kind"] in ("morphology", "classifier"):
+            continue
+        assert keys | REFERENCES | {"better", "file", "note", "kind", "speaks", "interval"} == set(entry)
         assert set(entry["ceilings"]) == {"phase", "bicubic"}
+        names.add((entry["name"], entry["encoder"], entry["mpp"]))
+        if entry["value"] is None:
+            assert entry["name"] == "fid_infinity" and "too few to extrapolate" in entry["note"]
+            continue
+        if entry["name"].endswith("_mean"):
+            continue
         assert entry["low"] <= entry["value"] <= entry["high"]
         assert entry["floor_low"] <= entry["floor"] <= entry["floor_high"]
         assert not entry["file"] or (out / entry["file"]).is_file()
-        names.add((entry["name"], entry["encoder"], entry["mpp"]))
     for metric in ("fid", "fid_infinity", "kid", "cmmd", "precision", "recall", "density", "coverage"):
         for encoder in ("stain-statistics", "thumbnail"):
             assert {(metric, encoder, m) for m in (None, 1.0, 2.0)} <= names
@@ -96,7 +103,8 @@ def test_honest_model_is_near_the_floor_and_cleared(honest):
         if entry["name"] == "kid" and entry["mpp"] is None:
             assert entry["low"] < entry["floor_high"]
             assert entry["high"] > entry["floor_low"]
-            assert "slides" in entry["note"]  # eight patients a set: drawn by patient
+            assert "8 patients against 8 synthetic slides" in entry["interval"]
+    assert all(e["floor"] > 0 for e in found["metrics"] if e["name"] == "fid")  # two different halves
     warned = [e for e in found["metrics"] if e["name"] == "fid" and e["encoder"] == "thumbnail"]
     assert all("KID" in e["note"] for e in warned)  # 192 dimensions from 120 images
     assert Image.open(out / "closest_pairs.png").size[0] > 100
@@ -138,7 +146,7 @@ def test_too_few_and_nothing_at_all(tmp_path):
     assert not rows
     assert "too few patches at 2 mpp" in left_out[2.0]
     found = evaluate(few, ENCODERS, OPTIONS, tmp_path / "few")
-    assert found["memorisation"]["verdict"] == "too few"
+    assert found["memorisation"]["verdict"] == "not measured"
     assert all(e["value"] is None for e in found["metrics"])
     nothing = Sets(few.train, few.held_out.take(np.zeros(0, int)), few.generated)
     found = evaluate(nothing, ENCODERS, OPTIONS, tmp_path / "nothing")
@@ -146,12 +154,40 @@ def test_too_few_and_nothing_at_all(tmp_path):
     assert (tmp_path / "nothing" / "closest_pairs.png").is_file()
 
 
+def test_patients_of_a_few_patches_cost_a_cell_and_not_the_evaluation(tmp_path):
+    """Held-out patients with 1, 2, 2, 5, 5 and 5 patches: every metric that can be computed is there, with why no interval."""
+    whole = sets(blobs(20, 2))
+    names = np.repeat(["a", "b", "c", "d", "e", "f"], [1, 2, 2, 5, 5, 5])
+    held_out = whole.held_out.take(np.arange(20))
+    held_out = ImageSet("held_out", held_out.images, np.full(20, 2.0), names, names)
+    made = ImageSet("generated", whole.generated.images, np.full(20, 2.0), *[whole.generated.slide[:20]] * 2)
+    train = ImageSet("train", whole.train.images, np.full(240, 2.0), *[whole.train.slide] * 2)
+    found = evaluate(Sets(train, held_out, made), ENCODERS, OPTIONS, tmp_path)
+    kid = next(e for e in found["metrics"] if e["name"] == "kid" and e["mpp"] == 2)
+    assert kid["value"] is not None and kid["low"] is None
+    assert kid["interval"].startswith("no interval, 6 patients, so unlike in size")
+    infinite = next(e for e in found["metrics"] if e["name"] == "fid_infinity" and e["mpp"] == 2)
+    assert infinite["value"] is None and "20 images are too few to extrapolate" in infinite["note"]
+    assert (tmp_path / "metrics.csv").is_file() and (tmp_path / "memorisation.json").is_file()
+
+
+def test_an_encoder_that_cannot_speak_leaves_the_others_their_say(tmp_path):
+    def broken(images):
+        raise BadInput("patches of 24 px are too small for it")
+
+    found = evaluate(sets(blobs(120, 2)), [Encoder("broken", "2", broken), *ENCODERS[:1]], OPTIONS, tmp_path)
+    (row,) = [e for e in found["metrics"] if e["encoder"] == "broken"]
+    assert row["value"] is None and row["note"] == "patches of 24 px are too small for it"
+    assert sum(e["encoder"] == "stain-statistics" for e in found["metrics"]) == 24
+    assert found["memorisation"]["encoders"]["broken"]["verdict"] == "not measured"
+
+
 def test_few_at_each_mpp_count_together(tmp_path):
     found = evaluate(sets(blobs(30, 2)), ENCODERS[:1], OPTIONS, tmp_path)["metrics"]
     kid = {e["mpp"]: e for e in found if e["name"] == "kid"}
     assert list(kid) == [None]
     assert kid[None]["n_generated"] == 30
-    assert {e["mpp"] for e in found if e["value"] is None} == {1.0, 2.0}
+    assert {e["mpp"] for e in found if e["value"] is None and e["name"] != "fid_infinity"} == {1.0, 2.0}
 
 
 def test_same_counts_at_each_mpp():
@@ -204,16 +240,22 @@ class Picture:
 
 def test_pfid_entries():
     options = Evaluation(pfid_crops=100, repeats=10, pfid_resize_px=36)
-    args = [Picture(1)], [Picture(2)]
-    honest = pfid_metrics(ENCODERS[:1], *args, [Picture(3)], [2.0, 1.0], 24, options, 1)
-    wrong = pfid_metrics(ENCODERS[:1], *args, [Picture(3, shift=40)], [2.0, 1.0, 0.5], 24, options, 1)
+    train, held_out, made, tinted = (
+        [Picture(10 * k + i, shift) for i in range(6)] for k, shift in ((1, 0), (2, 0), (3, 0), (3, 40))
+    )
+    honest = pfid_metrics(ENCODERS[:1], train, held_out, made, [2.0, 1.0], 24, options, 1)
+    wrong = pfid_metrics(ENCODERS[:1], train, held_out, tinted, [2.0, 1.0, 0.5], 24, options, 1)
     assert [e["name"] for e in honest] == ["pfid_any_resolution", "pfid_urcdm"]
     for good, bad in zip(honest, wrong):
         assert good["value"] < good["floor_high"]
         assert bad["low"] > bad["floor_high"]
         assert bad["floor"] == good["floor"]
     assert "0.5" not in wrong[1]["note"]  # finer than the slides: left out
-    assert pfid_metrics(ENCODERS[:1], [], *args, [1.0], 24, options, 1) == []
+    assert honest[0]["interval"] == "95 % by patient (6 patients against 6 patients)"
+    few = pfid_metrics(ENCODERS[:1], train, held_out[:2], made, [1.0], 24, options, 1)[0]
+    assert few["value"] > 0 and few["low"] is None
+    assert few["interval"] == "no interval, 2 patients; at least 6 are needed"
+    assert pfid_metrics(ENCODERS[:1], [], held_out, made, [1.0], 24, options, 1) == []
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +287,10 @@ def script(root, name, *arguments, check=True):
 
 
 def test_scripts(root, run_dir):
-    options = '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":30,"copy_views":false}'
+    options = (
+        '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
+    )
+    options += '"c2st_steps":3,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]
     both = [*real, "--synthetic", run_dir / "synthetic"]
     out = run_dir / "evaluation"

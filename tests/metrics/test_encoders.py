@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
-from histogenesis.metrics.distances.intervals import subsample_interval
+from histogenesis.metrics.distances.intervals import group_interval
 from histogenesis.metrics.distances.kernel import mmd2, polynomial
 from histogenesis.metrics.encoders import features
 from histogenesis.metrics.encoders.efficientnet_lite import load_network
@@ -200,8 +200,8 @@ def test_built_in_encoders_see_what_is_wrong(name):
 
     def interval(made):
         value = mmd2(real, made, polynomial)
-        low, high = subsample_interval(lambda a, b: mmd2(a, b, polynomial), [real, made], value)
-        return low[0], high[0]
+        found = group_interval(lambda a, b: mmd2(a, b, polynomial), [real, made], value)
+        return found.low[0], found.high[0]
 
     good = tissue_like(150, seed=12)
     blurred = ((good.astype(int) + np.roll(good, 1, 1) + np.roll(good, 1, 2) + np.roll(good, 2, 1)) // 4).astype(

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.metrics.coherence.coherence import LevelTiles
-from histogenesis.metrics.coherence.feature_seams import canvas_pairs, seam_metrics, seam_pairs
+from histogenesis.metrics.coherence.feature_seams import canvas_pairs, paired_distance, seam_metrics, seam_pairs
 from histogenesis.metrics.encoders.registry import load
 from histogenesis.recipe import Evaluation
 
@@ -67,13 +67,37 @@ def measure(tmp_path):
 
 def test_tiles_that_do_not_belong_together_are_found(measure):
     entry = measure(tiled(1, 640, 640))
-    assert entry["low"] > 0 and entry["low"] > entry["floor_high"]
-    assert entry["n_generated"] == entry["n_real"] == 150
+    assert entry["p"] == 0.001 and entry["value"] > entry["chance"] and entry["floor_p"] > 0.01
+    assert entry["n_generated"] == entry["n_real"] == entry["pairs"] == 150
+    assert (entry["level"], entry["joining"], entry["tile_px"]) == (0, "independent", 32)
 
 
 def test_where_there_is_no_seam_none_is_found(measure):
     entry = measure(texture(3, 640, 640))
-    assert entry["low"] <= 0 <= entry["high"] and entry["floor_low"] <= 0 <= entry["floor_high"]
+    assert entry["p"] > 0.01 and entry["floor_p"] > 0.01
+
+
+def test_a_cross_of_blur_on_every_tile_line_is_found(measure):
+    """Feathered joins: flatter than elsewhere, which a score of steepness that looks one way calls good."""
+    picture = texture(3, 640, 640)
+    blurred = np.stack([gaussian_filter(c.astype(float), 2) for c in np.moveaxis(picture, -1, 0)], axis=-1)
+    near = np.abs((np.arange(640) + 16) % 32 - 16) <= 3
+    cross = near[:, None] | near[None, :]
+    entry = measure(np.where(cross[..., None], blurred, picture).astype(np.uint8))
+    assert entry["p"] == 0.001 and entry["floor_p"] > 0.01
+
+
+def test_the_permutation_test_has_its_level_and_more_power_than_nothing():
+    """Exchangeable pairs: p <= 0.05 in 5 of 100; a mean shift between the two sides: in nearly all."""
+    rng = np.random.default_rng(0)
+    null, shifted = [], []
+    for seed in range(200):
+        place = rng.normal(size=(40, 6))  # what both crops of a pair share
+        on, beside = (place + rng.normal(size=(40, 6)) for _ in range(2))
+        null.append(paired_distance(on, beside, seed, 199).p)
+        shifted.append(paired_distance(on + 0.6, beside, seed, 199).p)
+    assert 0.01 <= np.mean(np.array(null) <= 0.05) <= 0.10
+    assert np.mean(np.array(shifted) <= 0.05) > 0.9
 
 
 def test_crops_lie_on_the_lines_and_half_a_tile_beside(tmp_path):

@@ -39,7 +39,7 @@ def test_nearest_is_exact_for_copies():
     distance, index = nearest(copies, x, block=2)
     assert index.tolist() == [3, 77, 400]
     np.testing.assert_allclose(distance, 8e-9, rtol=1e-4)
-    own, _ = nearest(x, x, but_itself=True)
+    own, _ = nearest(x, x, origin=np.arange(500))
     np.testing.assert_allclose(own**2, squared_radii(x, 1), rtol=1e-9)
 
 
@@ -69,3 +69,19 @@ def test_published_value():
     assert found["recall"] == pytest.approx(0.4705, abs=0.05)
     assert found["density"] == pytest.approx(1.0555, abs=0.22)
     assert found["coverage"] == pytest.approx(0.9735, abs=0.025)
+
+
+def test_identical_sets_are_within_each_other_however_often_they_repeat():
+    """Eight turned copies of each of 30 patches: neighbours are counted among the patches, not among the copies."""
+    once = RNG.normal(size=(30, 6))
+    eight = np.repeat(once, 8, axis=0)
+    origin = np.repeat(np.arange(30), 8)
+    same = manifold(eight, eight, 5)
+    assert same["precision"] == same["recall"] == same["coverage"] == 1
+    assert set(manifold(np.ones((20, 3)), np.ones((20, 3)), 5).values()) == {1, 4}  # all in every ball: density 20 / 5
+    near = np.repeat(once + 0.01 * RNG.normal(size=once.shape), 8, axis=0) + 1e-4 * RNG.normal(size=eight.shape)
+    assert manifold(eight, near, 5)["precision"] == 0  # what the copies' own distance would say
+    grouped = manifold(eight, near, 5, real_origin=origin, generated_origin=origin)
+    assert grouped["precision"] == grouped["recall"] == 1
+    with pytest.raises(BadInput, match="repeats of one another"):
+        manifold(eight[:16], eight, 10, real_origin=origin[:16])

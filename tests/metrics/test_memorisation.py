@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.metrics.memorisation.audit import audit
+from histogenesis.evaluation.evaluate_copies import PIECES, overall
+from histogenesis.metrics.memorisation.audit import audit, audit_pieces
 
 D = 16
 
@@ -82,8 +83,41 @@ def test_turned_copies_are_found_by_views():
 def test_too_few_to_say():
     _, train, held_out, generated = sets(4, 100, 20)
     found = audit(train, held_out[:20], generated[:20], percentile=20, alpha=1e-12)
-    assert found.verdict == "too few"
+    assert found.verdict == "not measured"
     with pytest.raises(BadInput, match="at least 20"):
         audit(train, held_out[:5], generated)
     with pytest.raises(BadInput, match="one encoder"):
         audit(train, held_out[:, :3], generated)
+
+
+def test_turned_copies_in_the_training_set_do_not_hide_a_copier():
+    """Each training patch is there eight times: its nearest other must be another patch, or nothing were ever "too close"."""
+    rng, train, held_out, _ = sets(5, 60)
+    eight = np.repeat(train, 8, axis=0) + 1e-4 * rng.normal(size=(480, D))
+    copies = train[rng.integers(60, size=200)] + 0.02 * rng.normal(size=(200, D))
+    assert audit(eight, held_out, copies).authpct == 100
+    found = audit(eight, held_out, copies, train_origin=np.repeat(np.arange(60), 8))
+    assert found.authpct == 0
+    assert found.verdict == "copies"
+
+
+def test_an_alarm_of_any_audit_leads_and_only_the_search_of_all_patches_clears():
+    def one(verdict):
+        return {"verdict": verdict, "sentence": verdict}
+
+    assert overall({"a": one("copies"), PIECES: one("clear")})["verdict"] == "copies"
+    assert overall({"a": one("suspect"), "b": one("clear"), PIECES: one("clear")})["encoder"] == "a"
+    assert overall({"a": one("clear"), PIECES: one("not measured")})["verdict"] == "not measured"
+    assert overall({"a": one("not measured"), PIECES: one("clear")})["verdict"] == "clear"
+
+
+def test_what_was_not_searched_or_would_not_be_found_is_never_clear():
+    rng = np.random.default_rng(0)
+    honest, copies = rng.gumbel(-4, 0.4, (2, 150)), np.full(40, 30.0)
+    part = audit_pieces(*honest, 350, 400_000, planted=copies)
+    assert part["verdict"] == "not measured" and "Only 350 of 400,000" in part["sentence"]
+    blind = audit_pieces(*honest, 300, 300, planted=np.full(40, -9.0))
+    assert blind["verdict"] == "not measured" and blind["power"]["found"] < 0.2
+    assert audit_pieces(*honest, 300, 300)["verdict"] == "not measured"
+    clear = audit_pieces(*honest, 300, 300, planted=copies)
+    assert clear["verdict"] == "clear" and "found with 100 %" in clear["sentence"]

@@ -3,9 +3,11 @@
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from histogenesis.metrics.coherence import seams, strips
+from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 
 TILE = 64
@@ -133,3 +135,43 @@ def test_lines_of_overlapping_tiles_lie_where_another_tile_begins_to_decide(orde
     borders = {edge for core in cores for edge in (core.start, core.stop)} - {0, side}
     assert tile_lines(side, 16, 12, order).tolist() == sorted(borders)
     assert tile_lines(40, 16, 12).tolist() == [12, 16, 24, 28], "every border of a window, where all decide together"
+
+
+def test_a_blurred_line_is_a_seam_too():
+    """Flatter than its neighbours on every tile line: one side of a score calls it good, two sides do not."""
+    rng = np.random.default_rng(3)
+    picture = rng.integers(60, 200, (160, 160, 3)).astype(np.uint8)
+    for at in range(32, 160, 32):
+        picture[:, at] = picture[:, at - 1]
+        picture[at] = picture[at - 1]
+    lines = tile_lines(160, 32)
+    found = seam_score(gradient_profiles(picture), lines, lines)
+    assert found.kind == "flat" and found.p_two_sided < 0.02 and found.high < 0.1
+    assert found.p > 0.9  # of the one-sided question alone
+    assert len(found.by_line) == 8
+    assert all(line["p_two_sided"] < 0.1 and line["score"] < 0.1 for line in found.by_line)
+
+
+def test_one_line_among_others_is_named_and_drawn(tmp_path):
+    """A step on the third of four vertical lines, on the upper half alone."""
+    picture = np.random.default_rng(4).integers(100, 120, (128, 160, 3)).astype(np.uint8)
+    picture[:64, 96:] += 60
+    rows, columns = tile_lines(128, 32), tile_lines(160, 32)
+    found = seam_score(gradient_profiles(picture), rows, columns)
+    scores = {(line["axis"], line["at_px"]): line["score"] for line in found.by_line}
+    assert max(scores, key=scores.get) == ("column", 96)
+    where = seam_map(picture, None, rows, columns)
+    assert where.columns.shape == (4, 4) and where.rows.shape == (3, 5)
+    assert (where.columns[:2, 2] > 4).all()
+    rest = np.concatenate([where.columns[:, [0, 1, 3]].ravel(), where.columns[2:, 2], where.rows[[0, 2]].ravel()])
+    assert np.nanmax(rest) < 1.6
+    assert (where.rows[1, 3:] > 4).all() and (where.rows[1, :3] < 1.6).all()  # where the upper half ends
+    plan = np.zeros((128, 160), bool)
+    plan[:, :64] = True
+    assert np.isnan(seam_map(picture, plan, rows, columns).columns[:, 2]).all()
+    where.save(tmp_path / "map.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npz")["columns"], where.columns)
+    draw_seam_map(tmp_path / "map.png", picture, where)
+    drawn = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
+    red = (drawn[..., 0] - drawn[..., 2]) > 150
+    assert red[10:60, 96].all() and red[64, 100:120].all() and not red[70:].any()

@@ -15,7 +15,8 @@ from histogenesis.patches.splits import write_splits
 from histogenesis.patches.views import read_context, read_padded, white_share
 from histogenesis.phantom.slide import make_phantom
 from histogenesis.recipe import PatchSet, Phantom, Tissue
-from histogenesis.slides.read import area_average, open_slide
+from histogenesis.slides.average import area_average
+from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, register
 from histogenesis.tissue.files import load_tissue, segment_slide
 
@@ -166,4 +167,4 @@ def test_white_patches_are_left_out(phantom):
         for coords, picture in zip(every["coords"], every["imgs"]):
             assert (tuple(coords) in kept) == (white_share(picture, 200) <= 0.3)
     none = cut(phantom, "none", white={"share": 0.0, "above": 0})
-    assert none.skipped == {2.0: "every place is more than 0% white"}
+    assert none.skipped == {2.0: "every place was left out (more than 0% white)"}

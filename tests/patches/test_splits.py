@@ -4,10 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.patches.splits import read_splits, split_slides, write_splits
+from histogenesis.patches.splits import check_copies, cut_at, read_splits, split_slides, write_splits
 from histogenesis.recipe import Split
 from histogenesis.slides.table import SlideRow
 
@@ -81,6 +82,66 @@ def test_region():
         ("A2", "validation", 0.75, 1.0),
     ]
     assert by_patient(split_slides(rows("A", A="test"), Split(by="region"))) == {"A": {"test"}}
+
+
+def test_a_region_is_cut_at_a_share_of_the_tissue():
+    """Tissue in the left third: its last quarter is held out, wherever the slide ends."""
+    mask = np.zeros((40, 120), bool)
+    mask[10:30, 0:40] = True
+    assert cut_at(mask, 0.25) == ("x", pytest.approx(30 / 120))
+    (train, held_out) = split_slides(rows("A")[:1], Split(by="region", validation=0.25), masks={"A1": mask})
+    assert (train["x_to"], held_out["x_from"], held_out["x_to"]) == (0.25, 0.25, 1.0)
+
+
+def test_the_side_serves_along_which_the_held_out_part_is_longer():
+    mask = np.zeros((300, 100), bool)
+    mask[20:260, 45:55] = True  # a core biopsy: 10 px wide, 240 px high
+    side, border = cut_at(mask, 0.2)
+    assert (side, border) == ("y", pytest.approx((20 + 192) / 300, abs=1e-6))
+    assert cut_at(np.zeros((3, 4), bool), 0.5) == ("x", 0.5)
+
+
+def records(**digests):
+    return {name: {"sha256": digest, "fingerprint": None} for name, digest in digests.items()}
+
+
+def test_a_copy_across_patients_or_splits_is_refused_by_name():
+    slides = [SlideRow(slide=s, path=f"{s}.svs", patient=p, split=split) for s, p, split in
+              (("a", "P", "train"), ("b", "Q", "validation"), ("c", "R", "train"))]  # fmt: skip
+    entries = split_slides(slides, Split())
+    assert check_copies(slides, entries, records(a="1", b="2", c="3")) == []
+    with pytest.raises(
+        BadInput, match=r"'a' and 'b' are the same file .* patients P and Q and splits train and validation"
+    ):
+        check_copies(slides, entries, records(a="1", b="1", c="3"))
+    with pytest.raises(BadInput, match=r"'a' and 'c' are the same file .* patients P and R"):
+        check_copies(slides, entries, records(a="1", b="2", c="1"))
+    same = rows("A", "B")
+    found = check_copies(same, split_slides(same, Split()), records(A1="1", A2="1", B1="2", B2="3"))
+    assert len(found) == 1 and "'A1' and 'A2' are the same file" in found[0] and "count twice" in found[0]
+
+
+def test_a_slide_that_was_saved_again_is_known_by_its_picture(cmu_slide, tmp_path):
+    import io
+
+    from PIL import Image
+
+    from histogenesis.slides.fingerprint import fingerprint
+    from histogenesis.slides.read import open_slide
+
+    with open_slide(cmu_slide) as slide:
+        picture = slide.overview(8)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=50)
+    again = np.asarray(Image.open(file))
+    size = {"width_px": 2220, "height_px": 2967}
+    told = {"A1": {"sha256": "1", "fingerprint": fingerprint(picture), **size}}
+    told |= {"B1": {"sha256": "2", "fingerprint": fingerprint(again), **size}}
+    told |= {"B2": {"sha256": "3", "fingerprint": fingerprint(picture[::-1]), **size}}
+    slides = rows("A", "B")
+    with pytest.raises(BadInput, match=r"'A1' and 'B1' are the same picture") as caught:
+        check_copies(slides, split_slides(slides, Split()), told)
+    assert "B2" not in str(caught.value)
 
 
 def test_slides_set_aside_are_left_out():

@@ -78,6 +78,12 @@ def test_code_content_and_missing_files_are_causes(run):
     assert "not there, or not finished: results/x/s.tif\n      stitch_slide s" in text
 
 
+def test_a_change_that_snakemake_gives_no_reason_for_is_named_too(run):
+    """Of a step that runs anyway, since what it reads is made again, Snakemake looks no further."""
+    text = "\n".join(written(run([job("register_slide", ["content:slide/c@12"], slide="c")], evaluation__neighbours=3)))
+    assert "of what runs anyway:\n      evaluation.neighbours" in text
+
+
 def test_the_first_time_there_is_nothing_to_compare_with(run):
     (run.run_dir / "recipe.yaml").unlink()
     text = "\n".join(written(run([job("train_model", model="m"), job("write_report")])))

@@ -7,7 +7,7 @@ import yaml
 
 from histogenesis.report.blocks import Statement
 from histogenesis.report.gather import gather
-from histogenesis.report.verdict import bottom_line, statements
+from histogenesis.report.verdict import bottom_line, rules, statements
 from histogenesis.report.verdict.degrees import degree
 
 FID = {"name": "fid", "kind": "distance", "encoder": "e", "mpp": 1.0, "better": "lower", "ceilings": {"phase": 100.0}}
@@ -34,7 +34,11 @@ def row(value, low=None, high=None, **more):
         (row(80.0, ceilings={"phase": 11.0}), "unknown", None),
         (row(11.0, 9.0, 13.0, ceilings={"phase": 11.0}), "unknown", None),  # nor does it show that structure is seen
         (row(11.0, 9.0, 13.0, ceilings={}), "unknown", None),
+        (row(11.0, 9.0, 13.0, ceilings={}, kind="pixels"), "unknown", None),
         (row(11.0, 9.0, 13.0, ceilings={}, kind="morphology"), "within", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.3, floor_p=0.5), "within", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.001, floor_p=0.5), "worse", None),
+        (row(11.0, 9.0, 13.0, kind="seams", p=0.001, floor_p=0.002), "unknown", None),
         (row(30.0, 25.0, 35.0, patients=28.0, patients_high=40.0), "within", 20 / 90),  # patients differ by as much
     ],
 )
@@ -113,6 +117,35 @@ def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, star
     assert line.text.startswith(start)
     likeness = next(one for one in found if one.topic == "likeness")
     assert likeness.status == {"bad": "bad", "Can": "look"}.get(status, "look" if low else "open")
+
+
+def test_a_classifier_alone_does_not_say_that_it_is_no_tissue(made_up_run):
+    told = {"name": "c2st", "kind": "classifier", "encoder": "small-network", "value": 0.97, "low": 0.95, "high": 0.99}
+    told |= {
+        "mpp": 1.0,
+        "better": "lower",
+        "floor": 0.5,
+        "floor_low": 0.45,
+        "floor_high": 0.55,
+        "ceilings": {"phase": 1.0},
+    }
+    near = [row(11.0, 9.0, 13.0, name=name) for name in ("fid", "kid", "cmmd")]
+    line, found = write(made_up_run, [*near, told])
+    assert line.text.startswith("As close to real tissue")
+    (said,) = [one for one in found if one.text.startswith("Told apart")]
+    assert said.status == "look"
+    assert "right on 97 % of patches" in said.text and "two halves of real patches: 50 %" in said.text
+    line, _ = write(made_up_run, [told])
+    assert line.text.startswith("Can be told from tissue")
+
+
+def test_colours_by_their_stains(made_up_run):
+    weak = cells(0.4, real=0.8, name="haematoxylin_amount", encoder="stain", unit="", mpp=1.0, floor=0.01)
+    weak |= {"floor_low": 0.0, "floor_high": 0.02, "ceilings": {"phase": 0.01}}
+    line, _ = write(made_up_run, [row(11.0, 9.0, 13.0), weak])
+    assert "haematoxylin too weak at 1 mpp (haematoxylin 0.400, real 0.800)" in line.text
+    same = weak | {"generated": 0.79, "value": 0.01, "low": 0.0, "high": 0.02}
+    assert "colours right" in write(made_up_run, [row(11.0, 9.0, 13.0), same])[0].text
 
 
 def test_an_encoder_that_sees_nothing_does_not_speak(made_up_run):
@@ -200,3 +233,24 @@ def test_what_is_not_measured_is_not_good():
     ]
     assert bottom_line(measured).status == "good"
     assert bottom_line([]).status == "open"
+
+
+def test_the_page_on_the_report_states_the_rules(root):
+    text = (root / "docs/report.md").read_text()
+    limits = [
+        f"{rules.FAR:g} of the way to the ceiling",
+        f"less than {rules.NEAR:g} of the way",
+        f"1/{1 / rules.LEAST_TISSUE:g} of the tissue share",
+        f"1/{1 / rules.FLAT:g} of the\n   contrast",
+        f"than {rules.COLOUR_APART:g} in CIELAB and than {rules.COLOUR_TIMES:g} times",
+        f"more than {rules.HARSH:g} times",
+        f"wholly above {rules.CLEAR_SEAM:g}",
+        f"reaches {rules.WIDE_SEAM:g}",
+        f"p < {rules.SEAM_P:g}",
+        f"difference of {rules.CLOSE:g} of 255 grey steps; above {rules.DISTANT:g}",
+        f"in {rules.POWER:g} of trials",
+    ]
+    assert [one for one in limits if one not in text] == []
+    for headline in rules.HEADLINES.values():
+        words = headline.partition(",")[0].partition(":")[0]
+        assert words in text.replace("\n", " ") or words in ("No synthetic slide was drawn", rules.HEADLINES["unknown"])

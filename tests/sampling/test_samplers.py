@@ -65,3 +65,19 @@ def test_release_sigma_frees_exactly_the_last_steps():
         assert sum(sigma <= release for sigma in sigmas[:-1]) == last
     with pytest.raises(ValueError, match="frees all 40 steps; use at most 39"):
         release_sigma(sigmas, 40)
+
+
+def test_dpmpp_2m_weighs_the_last_two_estimates_by_their_steps():
+    """Steps of ln 2 and ln 4: r = 1/2, so D = (1 + 1/(2r)) D_1 - 1/(2r) D_0 = 2 D_1 - D_0 (Lu et al. 2022, algorithm 2)."""
+    estimates = iter((torch.tensor(1.0), torch.tensor(3.0), torch.tensor(7.0)))
+    asked = []
+
+    def denoise(x, sigma):
+        asked.append((float(x), float(sigma)))
+        return next(estimates)
+
+    end = sample(denoise, torch.tensor(2.0), SAMPLERS["dpmpp-2m"]([4.0, 2.0, 0.5, 0.0]))
+    first = 2 / 4 * 8 + (1 - 2 / 4) * 1
+    second = 0.5 / 2 * first + (1 - 0.5 / 2) * (2 * 3 - 1)
+    np.testing.assert_allclose(asked, [(8, 4), (first, 2), (second, 0.5)])
+    assert float(end) == pytest.approx(7)

@@ -67,6 +67,29 @@ def test_bad_tables_are_refused(tmp_path, text, message):
     assert "slides.tsv" in str(caught.value)
 
 
+def test_a_hash_is_a_letter_but_at_the_start_of_a_line(tmp_path):
+    text = "# made by hand\nslide\tpath\tpatient\tlabel\na\tx #1.svs\tP#1\tgrade #1\nb\tb.tif\tP#2\tgrade #2\n"
+    a, b = read_table(save(tmp_path, text))
+    assert (a.path, a.patient, a.label) == ("x #1.svs", "P#1", "grade #1")
+    assert (b.patient, b.label) == ("P#2", "grade #2")
+
+
+def test_a_field_too_many_is_refused_by_line_and_one_too_few_is_empty(tmp_path):
+    with pytest.raises(BadInput, match=r"line 3: has 4 fields for 3 columns \(too many: 'extra'\)") as caught:
+        read_table(save(tmp_path, "slide\tpath\tpatient\nA0\ta0.svs\tP0\nA1\ta1.svs\tP1\textra\n"))
+    assert "line 2" not in str(caught.value)
+    (row,) = read_table(save(tmp_path, "slide\tpath\tpatient\nA1\ta1.svs\n"))
+    assert row.patient == "A1" and not row.patient_stated
+    with pytest.raises(BadInput, match="column 'path' is there twice"):
+        read_table(save(tmp_path, "slide\tpath\tpath\na\tb\tc\n"))
+
+
+def test_a_table_with_a_byte_order_mark_and_umlauts(tmp_path):
+    (tmp_path / "t.tsv").write_bytes("\ufeffslide\tpath\tpatient\na\tMüller.svs\tJürgen\n".encode())
+    (row,) = read_table(tmp_path / "t.tsv")
+    assert (row.path, row.patient, row.patient_stated) == ("Müller.svs", "Jürgen", True)
+
+
 def test_all_problems_are_told_at_once(tmp_path):
     with pytest.raises(BadInput) as caught:
         read_table(save(tmp_path, "slide\tpath\tmpp\na\ta.svs\t0\nb\tb.svs\t-1\nc\tc.svs\t1\nc\td.svs\t1\n"))
@@ -108,15 +131,20 @@ def test_slide_paths(root_here, cmu_slide, monkeypatch):
 def test_a_good_slide(root_here, good_slide):
     digest = hashlib.sha256(good_slide.read_bytes()).hexdigest()
     record = register(SlideRow(slide="a", path="good.tif", sha256=digest))
+    assert len(bytes.fromhex(record.pop("fingerprint"))) == 32 * 32
     assert record == {
         "slide": "a",
         "path": "good.tif",
         "sha256": digest,
         "bytes": good_slide.stat().st_size,
+        "files": 1,
         "mpp": 0.5,
         "width_px": 600,
         "height_px": 400,
         "vendor": "generic-tiff",
+        "facts": {"compression": "DEFLATE", "bits": 8},
+        "damaged": {"probed": 64, "failed": 0},
+        "warnings": [],
         "error": None,
     }
     (root_here / "record.json").write_text(json.dumps(record))
@@ -159,7 +187,7 @@ def test_text_renamed_svs(root_here):
 
 def test_noise_renamed_svs(root_here):
     (root_here / "noise.svs").write_bytes(np.random.default_rng(0).bytes(5000))
-    assert "in no format that OpenSlide reads: convert it" in bad(root_here, "noise.svs")
+    assert "in no format that OpenSlide reads: open it in the program that wrote it" in bad(root_here, "noise.svs")
 
 
 @pytest.mark.parametrize("part", [0.0002, 0.3, 0.5, 0.7, 0.95, 0.999])
@@ -182,18 +210,40 @@ def test_pyramid_cut_off(root_here, tissue_like, part):
 def test_dicom_cut_off(root_here, test_data):
     whole = (test_data / "slides" / "camelyon_level_mpp29.dcm").read_bytes()
     (root_here / "cut.dcm").write_bytes(whole[: len(whole) // 2])
-    assert "copy it again" in bad(root_here, "cut.dcm")
+    assert "places that were tried cannot be decoded" in bad(root_here, "cut.dcm")
 
 
-def test_tile_that_does_not_decode(root_here, good_slide):
+def spoil(path, tiles, data=None):
+    """Tiles of the full resolution that cannot be decoded."""
     import tifffile
 
-    with tifffile.TiffFile(good_slide) as tiff:
-        offset, count = tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0]
-    data = bytearray(good_slide.read_bytes())
-    data[offset : offset + count] = bytes(count)
-    good_slide.write_bytes(data)
-    assert "the tile at pixel (0, 0) cannot be decoded" in bad(root_here, "good.tif")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        places = [(page.dataoffsets[k], page.databytecounts[k]) for k in tiles or range(len(page.dataoffsets))]
+    content = bytearray(path.read_bytes())
+    for offset, count in places:
+        content[offset : offset + count] = bytes(count) if data is None else data(count)
+    path.write_bytes(content)
+
+
+def test_a_tile_that_does_not_decode_is_counted(root_here, good_slide):
+    spoil(good_slide, [0])
+    record = register(SlideRow(slide="a", path="good.tif"))
+    assert record["error"] is None and 1 <= record["damaged"]["failed"] < 6
+    assert "places tried cannot be decoded" in record["warnings"][0] and "good.tif" not in record["warnings"][0]
+
+
+def test_with_too_many_of_them_the_slide_is_set_aside(root_here, good_slide):
+    spoil(good_slide, [])
+    assert "64 of 64 places that were tried cannot be decoded (more than `slides.max_damaged`, 0.1)" in bad(
+        root_here, "good.tif"
+    )
+
+
+def test_a_loop_of_links(root_here):
+    (root_here / "a.svs").symlink_to("b.svs")
+    (root_here / "b.svs").symlink_to("a.svs")
+    assert "is a loop of links" in bad(root_here, "a.svs")
 
 
 def test_no_mpp(root_here, tissue_like):

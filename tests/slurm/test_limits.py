@@ -15,8 +15,8 @@ rule all:
 rule work:
     output: "{{n}}.done"
     log: "{{n}}.log"
-    resources: runtime=5, mem_mb=lambda w, attempt: 400 * attempt, gpu={gpu}
-    shell: "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES > {{output}} 2> {{log}}"
+    resources: runtime=30, mem_mb=lambda w, attempt: 400 * attempt, gpu={gpu}
+    shell: "echo $SLURMD_NODENAME ${{{{CUDA_VISIBLE_DEVICES:-}}}} > {{output}} 2> {{log}}"
 
 
 include: "{root}/rules/retries.smk"
@@ -107,13 +107,13 @@ def test_a_step_without_a_gpu_does_not_take_the_node_of_those_who_need_one(clust
 
 
 def test_a_partition_that_grants_less_gets_jobs_that_ask_for_less(cluster, start, tmp_path):
-    cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=3")
+    cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=20")
     try:
-        process, new = start(1, max_runtime=3)
+        process, new = start(1, max_runtime=20)
         assert process.wait(200) == 0, said(tmp_path)
     finally:
         cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=1440")
-    assert [job["TimelimitRaw"] for job in new()] == ["3"]
+    assert [job["TimelimitRaw"] for job in new()] == ["20"]
 
 
 @pytest.mark.parametrize("age", [60, 300])

@@ -39,7 +39,7 @@ def test_folder(tmp_path, record):
     assert tissue.error is None
     assert np.isclose(tissue.area_mm2, tissue.mask.sum() * 1e-4)
     assert np.isclose(qc["fraction"], tissue.mask.mean(), atol=1e-6)
-    assert qc["source"] == "fesi"
+    assert qc["source"] == "stain"
     assert set(np.unique(Image.open(tmp_path / "a" / "mask.png"))) <= {0, 255}
 
 

@@ -114,7 +114,10 @@ CHANGES = {
     "a docstring in a module": (module("metrics/distances/kernel.py", replace('"""', '"""In other words: ')), {}),
     "a comment in a script": (source("workflow/scripts/draw_level.py", append("# a remark")), {}),
     "modules that only the command line uses": (module("__main__.py"), {}),
-    "module canvas/constraints": (module("canvas/constraints.py"), jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1)),
+    "module canvas/constraints": (
+        module("canvas/constraints/null_space.py"),
+        jobs(LEVELS, REPORT, draw_level=3, plan_tissue=1),
+    ),
     "module models/networks": (module("models/networks/ddpmpp.py"), jobs(COARSE, REPORT, train_model=1)),
     "module models/training": (module("models/training.py"), jobs(COARSE, REPORT, train_model=1)),
     "module tissue/fesi": (module("tissue/fesi.py"), jobs(PATCHES, REPORT, segment_tissue=3, cut_patches=6)),
@@ -165,7 +168,7 @@ CHANGES = {
     "recipe: evaluation, its neighbours": (recipe("evaluation.neighbours", 3), jobs(RECIPE, EVALUATED)),
     "recipe: evaluation, its images": (recipe("evaluation.images", 19), jobs(RECIPE, EVALUATED, extract_features=2)),
     "recipe: evaluation, what encoders must show": (
-        recipe("evaluation.sensitivity_images", 0),
+        recipe("evaluation.sensitivity_images", 21),
         jobs(RECIPE, EVALUATED),
     ),
     "recipe: evaluation, the seams": (recipe("evaluation.seam_shifts", 30), jobs(RECIPE, measure_coherence=1)),

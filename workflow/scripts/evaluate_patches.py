@@ -11,10 +11,13 @@ from histogenesis.evaluation.collect import checked_splits, held_out_split, real
 from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
 from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
+from histogenesis.evaluation.evaluate_copies import guarded
 from histogenesis.evaluation.evaluate_fragments import fragment_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
 from histogenesis.evaluation.evidence import write_evidence
 from histogenesis.evaluation.job import collect, load_encoders
+from histogenesis.evaluation.membership import measure_membership
+from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.metrics.coherence.feature_seams import seam_metrics
 from histogenesis.recipe import Evaluation
@@ -31,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--records", type=Path, help="folder of the slides' records, for patch FID and seams; without it there are none"
     )
+    parser.add_argument("--model", type=Path, help="folder of the model that drew; without it no membership inference")
     parser.add_argument("--run-dir", type=Path, help="the run's folder; phantoms lie there")
     parser.add_argument("--options", type=section_text, default="{}", help="the recipe's section `evaluation`, as JSON")
     parser.add_argument(
@@ -58,7 +62,14 @@ def main() -> None:
         condition = measure_condition(sets, arguments.synthetic, tissue, patch_px, arguments.seed)
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out / "condition.json", condition)
-        found = evaluate(sets, encoders, options, arguments.out, arguments.seed)
+        training = OnDisk(arguments.patches, arguments.splits)
+        found = evaluate(sets, encoders, options, arguments.out, arguments.seed, training)
+        if arguments.model:
+            held_out = held_out_split(checked_splits(arguments.splits))
+            told = guarded(
+                measure_membership, arguments.model, arguments.patches, arguments.splits, held_out, arguments.seed
+            )
+            write_json(arguments.out / "memorisation.json", found["memorisation"] | {"membership": told})
         evidence = write_evidence(arguments.out, sets, [encoder.name for encoder in encoders])
         write_json(arguments.out / "evidence.json", evidence)
         rows = checked_splits(arguments.splits)

@@ -11,6 +11,8 @@ from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_samples import evaluate_samples
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.labelled_sets import collect
+from histogenesis.evaluation.training_patches import OnDisk
+from histogenesis.evaluation.treatment import treated
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
 
@@ -32,7 +34,9 @@ def main() -> None:
     try:
         encoders = load_encoders(options)
         sets = collect(args.patches, args.splits, args.samples, options.images, options.train_images, args.seed)
-        found = evaluate_samples(sets, encoders, options, args.out, args.seed)
+        sets = treated(sets, options)
+        training = OnDisk(args.patches, args.splits, sorted(set(sets.train.label) - {""}) or None)
+        found = evaluate_samples(sets, encoders, options, args.out, args.seed, training)
     except BadInput as error:
         sys.exit(f"error: {error}")
     print(found["memorisation"]["sentence"])

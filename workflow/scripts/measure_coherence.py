@@ -30,11 +30,11 @@ def main():
     args = parser.parse_args()
     options = Evaluation.model_validate_json(args.options)
     tiles = [LevelTiles.model_validate(level) for level in json.loads(args.tiles)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         found = measure_coherence(args.levels_dir, args.plan, options.seam_shifts, tiles, args.out.parent)
     except BadInput as error:
         sys.exit(f"error: {error}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = args.out.with_name(args.out.name + ".tmp")
     unfinished.write_text(json.dumps(found, indent=1) + "\n")
     os.replace(unfinished, args.out)

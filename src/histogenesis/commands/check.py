@@ -37,14 +37,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def looked_at(recipe, profile: str | None) -> list:
-    from histogenesis.core.home import workflow_home
     from histogenesis.steps.check import check
 
+    return check(with_its_table(recipe), Path("results", recipe.run), profile=profile)
+
+
+def with_its_table(recipe):
+    """The recipe with the path of its slide table, where that is one that comes with the workflow."""
+    from histogenesis.core.home import workflow_home
+
     table, home = recipe.slides.table, workflow_home()
-    if table and home and not Path(table).exists() and (home / table).exists():  # one that comes with the workflow
-        slides = recipe.slides.model_copy(update={"table": str(home / table)})
-        recipe = recipe.model_copy(update={"slides": slides})
-    return check(recipe, Path("results", recipe.run), profile=profile)
+    if not (table and home) or Path(table).exists() or not (home / table).exists():
+        return recipe
+    return recipe.model_copy(update={"slides": recipe.slides.model_copy(update={"table": str(home / table)})})
 
 
 def in_a_line(recipe) -> str:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.crops import CanvasSource, SlideSource, tissue_crops
+from histogenesis.evaluation.crops import CanvasSource, SlideSource, tissue_places
 from histogenesis.metrics.checks import check_apart
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection, by_mpp
-from histogenesis.patches.splits import read_splits
+from histogenesis.patches.splits import PART, is_whole, place_of, read_splits
 
 WHOLE = 1e-9
 
 
 def checked_splits(splits_tsv: str | Path) -> list[dict]:
-    """Rows of splits.tsv: slide, patient, split, x_from, x_to. Raises BadInput where training and held-out images would
+    """Rows of splits.tsv. Raises BadInput where training and held-out images would
     share a patient and not even lie in different regions of the slide."""
     if not Path(splits_tsv).exists():
         raise BadInput(f"{splits_tsv}: no such file; split the slides first")
@@ -28,19 +28,20 @@ def checked_splits(splits_tsv: str | Path) -> list[dict]:
         return rows
     for a in train:
         for b in held_out:
-            same, apart = a["slide"] == b["slide"], a["x_to"] <= b["x_from"] + WHOLE or b["x_to"] <= a["x_from"] + WHOLE
-            if same and not apart:
-                where = max(a["x_from"], b["x_from"])
+            apart = any(
+                p[f"{side}_to"] <= q[f"{side}_from"] + WHOLE for side in ("x", "y") for p, q in ((a, b), (b, a))
+            )
+            if a["slide"] == b["slide"] and not apart:
                 raise BadInput(
-                    f"{splits_tsv}: slide {a['slide']} is both trained on and held out from x = {where:g} on:"
-                    " its regions must not overlap"
+                    f"{splits_tsv}: slide {a['slide']} is both trained on ({place_of(a) or 'all of it'}) and held out"
+                    f" ({place_of(b) or 'all of it'}): its regions must not overlap"
                 )
     return rows
 
 
 def by_region(rows: list[dict]) -> bool:
     """Whether slides were cut in two, for want of a second patient."""
-    return any(r["x_from"] > WHOLE or r["x_to"] < 1 - WHOLE for r in rows)
+    return not all(map(is_whole, rows))
 
 
 def held_out_split(rows: list[dict]) -> str:
@@ -61,7 +62,8 @@ def real_set(patches: str | Path, splits_tsv: str | Path, split: str, images: in
     rows = np.concatenate(chosen)
     patient = np.asarray(collection.patient).astype(str)[rows]
     name = "train" if split == "train" else "held_out"
-    return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection))
+    coords = np.asarray(collection.coords, np.float64)[rows]
+    return ImageSet(name, collection.read(rows), mpp[rows], slide[rows], patient, len(collection), xy=coords)
 
 
 def synthetic_folders(synthetic: str | Path) -> list[Path]:
@@ -76,21 +78,24 @@ def generated_set(
     synthetic: str | Path, mpps: list[float], size_px: int, images: int, min_tissue: float, seed: int
 ) -> ImageSet:
     """At most `images` crops at each of the mpps, shared between the synthetic slides, on planned tissue."""
-    crops, mpp, slide = [], [], []
+    crops, xy, mpp, slide = [np.zeros((0, size_px, size_px, 3), np.uint8)], [np.zeros((0, 2))], [], []
     folders = synthetic_folders(synthetic)
     for i, folder in enumerate(folders):
         source = CanvasSource(folder)
         for value in mpps:
             each = len(range(i, images, len(folders)))
-            found = (
-                tissue_crops(source, folder / "plan.png", value, size_px, each, min_tissue, seed + i) if each else []
-            )
-            crops += list(found)
-            mpp += [value] * len(found)
-            slide += [source.name] * len(found)
+            if not each:
+                continue
+            places = tissue_places(source, folder / "plan.png", value, size_px, each, min_tissue, seed + i)
+            if len(places):
+                image = source.level(value)["image"]
+                crops.append(np.stack([image[y : y + size_px, x : x + size_px] for y, x in places]))
+            xy.append(places[:, ::-1] * value)
+            mpp += [value] * len(places)
+            slide += [source.name] * len(places)
         source.close()
-    pixels = np.stack(crops) if crops else np.zeros((0, size_px, size_px, 3), np.uint8)
-    return ImageSet("generated", pixels, np.array(mpp, np.float64), np.array(slide, str), np.array(slide, str))
+    mpp, slide = np.array(mpp, np.float64), np.array(slide, str)
+    return ImageSet("generated", np.concatenate(crops), mpp, slide, slide, xy=np.concatenate(xy))
 
 
 def real_sources(records: str | Path, run_dir: str | Path, rows: list[dict], split: str) -> list[SlideSource]:
@@ -106,5 +111,5 @@ def real_sources(records: str | Path, run_dir: str | Path, rows: list[dict], spl
             slide = open_record(record, Path(run_dir))
         except BadInput:
             continue
-        sources.append(SlideSource(slide, row["slide"], row["patient"], row["x_from"], row["x_to"]))
+        sources.append(SlideSource(slide, row["slide"], row["patient"], *(row[end] for end in PART)))
     return sources

@@ -40,20 +40,21 @@ class Source(Protocol):
 
 
 class SlideSource:
-    """A real slide (slides.read.Slide), or the part of it from x_from to x_to (fractions of its width)."""
+    """A real slide (slides.read.Slide), or a part of it: x_from to x_to of its width, y_from to y_to of its height."""
 
-    def __init__(self, slide, name: str, patient: str, x_from: float = 0.0, x_to: float = 1.0):
+    def __init__(self, slide, name, patient, x_from=0.0, x_to=1.0, y_from=0.0, y_to=1.0):
         self.slide, self.name, self.patient = slide, name, patient
         self.left_um = x_from * slide.width_px * slide.mpp
         self.width_um = (x_to - x_from) * slide.width_px * slide.mpp
-        self.height_um = slide.height_px * slide.mpp
+        self.top_um = y_from * slide.height_px * slide.mpp
+        self.height_um = (y_to - y_from) * slide.height_px * slide.mpp
         self.finest_mpp = slide.mpp
 
     def read(self, x_um, y_um, size_px, mpp):
-        side_px = size_px * served_mpp(mpp, self.slide.mpp) / self.slide.mpp  # up to 3 % more than was asked for
-        x_px = min(self.left_um + x_um, self.left_um + self.width_um - side_px * self.slide.mpp) / self.slide.mpp
-        y_px = min(y_um / self.slide.mpp, self.slide.height_px - side_px)
-        return self.slide.read(max(x_px, 0.0), max(y_px, 0.0), size_px, mpp)
+        side_um = size_px * served_mpp(mpp, self.slide.mpp)  # up to 3 % more than was asked for
+        x_um = self.left_um + max(0.0, min(x_um, self.width_um - side_um))
+        y_um = self.top_um + max(0.0, min(y_um, self.height_um - side_um))
+        return self.slide.read(x_um / self.slide.mpp, y_um / self.slide.mpp, size_px, mpp, fill=True)
 
 
 class CanvasSource:
@@ -85,7 +86,7 @@ class CanvasSource:
         if same_mpp(mpp, own):
             y, x = (min(round(start / own), n - size_px) for start, n in zip((y_um, x_um), image.shape[:2]))
             return image[y : y + size_px, x : x + size_px]
-        from histogenesis.slides.read import area_average
+        from histogenesis.slides.average import area_average
 
         edges = []
         for start, n in zip((y_um, x_um), image.shape[:2]):
@@ -130,30 +131,42 @@ def read_places(sources: list[Source], places: list[Place], size_px: int) -> tup
 def tissue_crops(
     source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
 ):
-    """Up to n crops of the level that has `mpp`, at random places of which the plan says that they hold tissue.
+    """Up to n crops of the level that has `mpp`, at the places of `tissue_places`: uint8 (k, size_px, size_px, 3)."""
+    places = tissue_places(source, plan_png, mpp, size_px, n, min_tissue, seed)
+    if not len(places):
+        return np.zeros((0, size_px, size_px, 3), np.uint8)
+    image = source.level(mpp)["image"]
+    return np.stack([image[y : y + size_px, x : x + size_px] for y, x in places])
 
-    uint8 (k, size_px, size_px, 3), k <= n: no more than four times what fits side by side, since more would say nothing
-    new. k = 0 where there is no such level, or it is smaller than a crop, or it has no tissue.
+
+def tissue_places(
+    source: CanvasSource, plan_png: str | Path, mpp: float, size_px: int, n: int, min_tissue: float, seed: int
+) -> np.ndarray:
+    """Top left corners (k, 2: y, x; px of the level that has `mpp`) of random windows of which the plan says that they hold
+    tissue.
+
+    k <= n: no more than four times what fits side by side, since more would say nothing new. k = 0 where there is no such
+    level, or it is smaller than a crop, or it has no tissue.
     """
     file = source.level(mpp)
-    none = np.zeros((0, size_px, size_px, 3), np.uint8)
+    none = np.zeros((0, 2), np.int64)
     if file is None:
         return none
-    image, plan = file["image"], read_plan(plan_png)
-    height, width = image.shape[:2]
+    plan = read_plan(plan_png)
+    height, width = file["image"].shape[:2]
     if min(height, width) < size_px:
         return none
     ratio_y, ratio_x = height / plan.shape[0], width / plan.shape[1]
     n = min(n, max(1, int(4 * plan.sum() * ratio_y * ratio_x / size_px**2)))
     table = np.pad(plan.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     rng = np.random.default_rng([seed, round(mpp * 1e6)])
-    crops = []
+    places = []
     for y, x in rng.integers(0, (height - size_px + 1, width - size_px + 1), (50 * n, 2)):
         top, bottom = int(y / ratio_y), math.ceil((y + size_px) / ratio_y - NEARLY)
         left, right = int(x / ratio_x), math.ceil((x + size_px) / ratio_x - NEARLY)
         inside = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
         if inside >= max(min_tissue, 1e-9) * (bottom - top) * (right - left):
-            crops.append(image[y : y + size_px, x : x + size_px])
-        if len(crops) == n:
+            places.append((y, x))
+        if len(places) == n:
             break
-    return np.stack(crops) if crops else none
+    return np.array(places, np.int64).reshape(-1, 2)

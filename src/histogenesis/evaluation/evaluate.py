@@ -12,58 +12,29 @@ import os
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.evaluate_c2st import c2st_metrics
-from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
+from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
+from histogenesis.evaluation.evaluate_c2st import NETWORK, c2st_metrics
+from histogenesis.evaluation.evaluate_copies import (
+    PIECES,
+    audit_encoder,
+    audit_pixels,
+    draw_pairs,
+    guarded,
+    not_measured,
+    overall,
+)
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
 from histogenesis.evaluation.references import COMPRESSION, halves, reference_sets, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
-from histogenesis.metrics.distances.frechet import fid, fid_infinity, fid_warning
-from histogenesis.metrics.distances.intervals import FEWEST_GROUPS, subsample_interval
-from histogenesis.metrics.distances.kernel import cmmd, kid, mmd2, polynomial
-from histogenesis.metrics.distances.manifold import NAMES as MANIFOLD
-from histogenesis.metrics.distances.manifold import manifold
+from histogenesis.evaluation.units import origins, units
+from histogenesis.metrics.distances.frechet import fid_warning, infinity_warning
 from histogenesis.metrics.distances.ssim import paired_scores
 from histogenesis.metrics.encoders import features as store
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.recipe import Evaluation
-
-BOUNDS = {"fid": (0, np.inf), "precision": (0, 1), "recall": (0, 1), "density": (0, np.inf), "coverage": (0, 1)}
-DISTANCES = ("fid", "fid_infinity", "kid", "cmmd")
-INTERVAL_MOST = 1000
-
-
-def compare(reference, other, groups, options: Evaluation, seed: int) -> dict[str, tuple[float, float, float]]:
-    """name -> (value, low, high) of each metric of two feature sets (n, d), `reference` being the real held-out one."""
-
-    def fast(a, b, sizes=4):
-        found = manifold(a, b, min(options.neighbours, len(a) - 1, len(b) - 1))
-        return np.array(
-            [
-                fid(a, b),
-                fid_infinity(a, b, sizes, 1, seed).infinite,
-                mmd2(a, b, polynomial),
-                cmmd(a, b),
-                *(found[n] for n in MANIFOLD),
-            ]
-        )
-
-    reference, other = (np.asarray(f, np.float64) for f in (reference, other))
-    value = fast(reference, other, sizes=8)
-    value[1] = fid_infinity(reference, other, seed=seed).infinite
-    value[2] = kid(reference, other, seed=seed).value
-    low, high = subsample_interval(
-        fast, [reference, other], value, groups, repeats=options.repeats, most=INTERVAL_MOST, seed=seed
-    )
-    names = [*DISTANCES, *MANIFOLD]
-    ends = [BOUNDS.get(name, (-np.inf, np.inf)) for name in names]
-    return {
-        name: (float(v), float(max(a, least)), float(min(b, most)))
-        for name, v, a, b, (least, most) in zip(names, value, low, high, ends)
-    }
 
 
 def encoder_metrics(
@@ -76,6 +47,7 @@ def encoder_metrics(
     folder = f"features/{encoder.name}"
     found = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
     rows, left_out = matched(sets, options.images)
+    repeats = [origins(s) for s in sets]
     bad = {
         name: store.cached(out / folder / f"{name}.h5", encoder, s, progress=True).features
         for name, s in reference_sets(sets, rows, seed).items()
@@ -86,38 +58,39 @@ def encoder_metrics(
     scopes = {None: [np.concatenate(parts) for parts in zip(*rows.values())]} if rows else {}
     scopes |= {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
     for mpp, (train, held_out, generated) in scopes.items():
-        groups = [s.patient[r] for s, r in zip(sets, (train, held_out, generated))]
-        real, other = found[1].features[held_out], found[0].features[train]
-        made = compare(real, found[2].features[generated], [groups[1], groups[2]], options, seed)
-        patients = compare(real, other, [groups[1], groups[0]], options, seed)
-        floor = compare(*halves(real, other, seed), [None, None], options, seed)
+        parts = [f.features[r] for f, r in zip(found, (train, held_out, generated))]
+        groups = [units(s, r, f) for s, r, f in zip(sets, (train, held_out, generated), parts)]
+        own = [o[r] for o, r in zip(repeats, (train, held_out, generated))]
+        made = compare(parts[1], parts[2], [groups[1], groups[2]], options, seed, [own[1], own[2]])
+        patients = compare(parts[1], parts[0], [groups[1], groups[0]], options, seed, [own[1], own[0]])
+        either = halves(own[1], own[0] + len(sets.held_out), seed)
+        floor = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
         at = np.concatenate(list(places.values())) if mpp is None else places[mpp]
-        beyond = {name: values(real, features[at], options, seed) for name, features in bad.items()}
-        dimensions = real.shape[1]
+        beyond = {name: values(parts[1], f[at], options, seed, [own[1], own[0]]) for name, f in bad.items()}
+        sizes = len(held_out), len(generated), parts[0].shape[1]
         speak = [(speaks or {}).get(m, {}) for m in (rows if mpp is None else [mpp])]
-        for name in made:
+        for name, cell in made.items():
             kind = "distance" if name in DISTANCES else "manifold"
-            note = [fid_warning(len(held_out), len(generated), dimensions)] if name.startswith("fid") else []
-            if name == "kid":
-                error = (made["kid"][2] - made["kid"][1]) / (2 * stats.t.ppf(0.975, options.repeats - 1))
-                note.append(f"standard error {error:.2g}")
+            warn = {"fid": fid_warning, "fid_infinity": infinity_warning}.get(name)
+            note = [cell.why or (warn(*sizes) if warn else "")]
             note.append(encoder.shown(sets.train.images.shape[1], mpp) if mpp else "")
             entries.append(
                 {
                     "name": name,
                     "encoder": encoder.name,
                     "mpp": mpp,
-                    **dict(zip(("value", "low", "high"), made[name])),
+                    **dict(zip(("value", "low", "high"), cell)),
                     **row_of_references(
-                        made[name][0], floor[name], patients[name], {k: v[name] for k, v in beyond.items()}
+                        cell.value, floor[name], patients[name], {k: v[name] for k, v in beyond.items()}
                     ),
+                    "interval": cell.interval,
                     "n_real": len(held_out),
                     "n_generated": len(generated),
                     "better": "lower" if name in DISTANCES else "higher",
                     "kind": kind,
                     "speaks": all(one[kind] for one in speak) if all(speak) else None,
                     "file": f"{folder}/generated.h5",
-                    "note": _notes(note, sets.note, _interval_note(groups[1:])),
+                    "note": _notes(note, sets.note),
                 }
             )
     entries += _means(entries)
@@ -149,7 +122,9 @@ def _means(entries: list[dict]) -> list[dict]:
             value, (floor, None, None), (other, None, None), {k: _mean(v) for k, v in bad.items()}
         )
         note = f"mean of {', '.join(format(row['mpp'], 'g') for row in rows)} mpp"
-        means.append(rows[0] | about | {"speaks": all(row["speaks"] for row in rows), "note": note})
+        interval = {"interval": "no interval: a mean over resolutions of the same slides"}
+        speaks = None if any(row["speaks"] is None for row in rows) else all(row["speaks"] for row in rows)
+        means.append(rows[0] | about | interval | {"speaks": speaks, "note": note})
     return means
 
 
@@ -170,9 +145,13 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
         try:
             scores = {n: paired_scores(a, b, options.splits, 500, seed) for n, (a, b) in pairs.items()}
         except BadInput as error:
-            return [_missing(n, "pixels", mpp, "", str(error)) for n in ("ssim", "likelihood")]
+            entries += [_missing(n, "pixels", mpp, "", str(error)) for n in ("ssim", "likelihood")]
+            continue
+        own = (units(s, r).checked().refused for s, r in ((sets.held_out, held_out), (sets.generated, generated)))
+        refused = "; ".join(dict.fromkeys(filter(None, own)))
+        ends = (None, None) if refused else ("low", "high")
         for name in ("ssim", "likelihood"):
-            found = {n: tuple(score[name][k] for k in ("value", "low", "high")) for n, score in scores.items()}
+            found = {n: (x[name]["value"], *(x[name].get(end) for end in ends)) for n, x in scores.items()}
             many = scores["value"][name]["pairs"]
             entries.append(
                 {
@@ -189,8 +168,10 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
                     "kind": "pixels",
                     "speaks": None,
                     "file": "",
+                    "interval": f"no interval, {refused}"
+                    if refused
+                    else f"Student's, {options.splits} splits of random pairs",
                     "note": _notes(
-                        [f"Student's interval over {options.splits} splits of random pairs"],
                         "in nats per pixel and channel" if name == "likelihood" else "",
                         sets.note,
                     ),
@@ -199,39 +180,46 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
     return entries
 
 
-def evaluate(sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1) -> dict:
+def evaluate(
+    sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1, training=None
+) -> dict:
     """Measure everything; write metrics.json and .csv, sensitivity.json, treatment.json, memorisation.json, closest_pairs.png
-    and features/ under `out`. Returns {"metrics": [...], "memorisation": {...}}.
+    and features/ under `out`.
+
+    training: all training patches (evaluation/training_patches.py), where sets.train is a sample of them. Returns {"metrics":
+    [...], "memorisation": {...}}.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     entries, audits, sensitivities, all_features = [], {}, {}, {}
+    empty = ", ".join(s.name for s in sets if not len(s))
     for encoder in encoders:
-        if not all(len(s) for s in sets):
-            empty = ", ".join(s.name for s in sets if not len(s))
-            why = f"no patches in: {empty}"
-            entries.append(_missing("fid", encoder.name, None, "", why))
-            audits[encoder.name] = {"verdict": "too few", "sentence": why}
+        try:
+            if empty:
+                raise BadInput(f"no patches in: {empty}")
+            seen = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
+            speaks = {float(mpp): one["speaks"] for mpp, one in seen["mpps"].items()}
+            found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
+            entries += found
+        except EXPECTED as error:  # this encoder cannot speak; the others can
+            entries.append(_missing("fid", encoder.name, None, "", str(error)))
+            audits[encoder.name] = not_measured(str(error))
             continue
-        seen = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
-        speaks = {float(mpp): one["speaks"] for mpp, one in seen["mpps"].items()}
-        found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
-        entries += found
         all_features[encoder.name] = features
-        audits[encoder.name] = audit_encoder(encoder, sets, features, options)
-    if all(len(s) for s in sets):
+        audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
+    if not empty:
         rows, left_out = matched(sets, options.images)
         rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
-        entries += morphology_metrics(sets, rows, options, seed)
-        entries += c2st_metrics(sets, all_features, rows, options, out, seed)
+        entries += _or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
+        entries += _or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
         entries += pixel_metrics(sets, options, seed)
-        audits[PIECES] = audit_pixels(sets, options)
+        audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits)
+    draw_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 
@@ -262,20 +250,20 @@ def _flat(row: dict) -> dict:
     return rest | {f"ceiling_{k}": v for k, v in (row.get("ceilings") or {}).items()}
 
 
+def _or_why(name: str, encoder: str, call, *arguments) -> list[dict]:
+    """The rows that a call returns, or one row that says why there are none."""
+    try:
+        return call(*arguments)
+    except EXPECTED as error:
+        return [_missing(name, encoder, None, "", str(error) or type(error).__name__)]
+
+
 def _missing(name, encoder, mpp, file, why):
-    blank = dict.fromkeys(("value", "low", "high")) | row_of_references(None, None, None, {})
+    blank = dict.fromkeys(("value", "low", "high")) | row_of_references(None, None, None, {}) | {"interval": ""}
     better = "higher" if name == "ssim" else "lower"
     about = {"name": name, "encoder": encoder, "mpp": mpp}
     rest = {"n_real": 0, "n_generated": 0, "better": better, "kind": None, "speaks": None, "file": file, "note": why}
     return about | blank | rest
-
-
-def _interval_note(groups) -> str:
-    many = [len(set(g)) >= FEWEST_GROUPS for g in groups]
-    if not any(many):
-        return "95 % interval by subsampling patches (too few patients and slides to draw those)"
-    real, generated = "patients" if many[0] else "real patches", "synthetic slides" if many[1] else "generated patches"
-    return f"95 % interval by subsampling {real} and {generated}"
 
 
 def _notes(*parts) -> str:

@@ -11,7 +11,8 @@ from scipy.stats import wasserstein_distance
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.references import reference_sets, row_of_references
 from histogenesis.evaluation.sets import Sets
-from histogenesis.metrics.distances.intervals import FEWEST_GROUPS, subsample_interval
+from histogenesis.evaluation.units import units
+from histogenesis.metrics.distances.intervals import group_interval
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.encoders.he_network import CLASSES, HeNetwork
 from histogenesis.metrics.morphology import nuclei, stains, tissue
@@ -125,9 +126,7 @@ def _compare(name, encoder, mpp, values: dict[str, Values], shown, options, seed
     pooled = [*held, *train]
     floor = w1([pooled[i] for i in order[: len(held)]], [pooled[i] for i in order[len(held) :]])
     others = {which: w1(held, v) for which, v in values.items() if which not in ("held_out", "generated", "train")}
-    low, high, interval = _interval(
-        held, made, value, [shown[w].patient for w in ("held_out", "generated")], options, seed
-    )
+    low, high, interval = _interval(held, made, value, [shown[w] for w in ("held_out", "generated")], options, seed)
     means = [float(np.concatenate([*v, []]).mean()) if any(map(len, v)) else None for v in (held, made)]
     note = (
         ""
@@ -139,23 +138,26 @@ def _compare(name, encoder, mpp, values: dict[str, Values], shown, options, seed
     return row | references | {"real": means[0], "generated": means[1], "interval": interval}
 
 
-def _interval(held, made, value, patients, options, seed):
-    """By patient and synthetic slide where there are enough of either; none otherwise."""
+def _interval(held, made, value, sides: list[ImageSet], options, seed):
+    """Low, high, and how they came about or why there are none."""
     if value is None:
         return None, None, ""
-    many = [len(set(p)) for p in patients]
-    if many[0] < FEWEST_GROUPS:
-        return None, None, f"no interval, {many[0]} held-out patients"
 
     def statistic(a, b):
         found = w1([held[i] for i in a], [made[i] for i in b])
         return np.nan if found is None else found
 
-    index = [np.arange(len(held)), np.arange(len(made))]
-    low, high = subsample_interval(statistic, index, value, patients, repeats=options.repeats, seed=seed)
-    if not np.isfinite([low[0], high[0]]).all():
-        return None, None, "no interval: too few are found in halves of the patients"
-    return max(0.0, float(low[0])), float(high[0]), f"95 % by subsampling {many[0]} held-out patients"
+    index = [np.arange(len(side)) for side in sides]
+    own = [units(side, rows) for side, rows in zip(sides, index)]
+    found = group_interval(statistic, index, value, own, halves=options.repeats, seed=seed)
+    low, high = (float(end[0]) for end in (found.low, found.high))
+    if not np.isfinite([low, high]).all():
+        return (
+            None,
+            None,
+            found.text if "no interval" in found.text else "no interval, too few are found without a group",
+        )
+    return max(0.0, low), high, found.text
 
 
 def _angles(mpp, shown: dict[str, ImageSet], n, seed) -> dict:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from histogenesis.core.errors import BadInput
+import numpy as np
+
 from histogenesis.core.geometry import is_finer
+from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.crops import Source, coarsest_mpp
+from histogenesis.metrics.distances.blocks import spatial_blocks
 from histogenesis.metrics.distances.frechet import fid, fid_warning
-from histogenesis.metrics.distances.intervals import subsample_interval
+from histogenesis.metrics.distances.intervals import Units, by_name, group_interval
 from histogenesis.metrics.distances.pfid import any_resolution_places, fixed_places, place_features
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.recipe import Evaluation
@@ -47,22 +50,38 @@ def pfid_metrics(
     for name, about, resize_px, places in ways:
         try:
             at = places()
-            found = [place_features(encoders, s, at, size_px, resize_px)[0] for s in (train, held_out, generated)]
-        except BadInput as error:
+            found = [place_features(encoders, s, at, size_px, resize_px) for s in (train, held_out, generated)]
+        except EXPECTED as error:
             entries += [_entry(name, encoder, None, None, str(error)) for encoder in encoders]
             continue
-        for encoder, floor, real, made in zip(encoders, *found):
-            value, against = _with_interval(real, made, options), _with_interval(real, floor, options)
+        slides = train, held_out, generated
+        for encoder, *features in zip(encoders, *(f for f, _ in found)):
+            floor, real, made = features
+            own = [_units(s, which, at, f) for s, (_, which), f in zip(slides, found, features)]
+            value, text = _with_interval(real, made, [own[1], own[2]], options)
+            against, _ = _with_interval(real, floor, [own[1], own[0]], options)
             note = f"{about}; whole slides, background included; crops of {size_px} px"
             note = "; ".join(filter(None, (note, fid_warning(len(real), len(made), real.shape[1]))))
-            entries.append(_entry(name, encoder, value, against, note, len(real)))
+            entries.append(_entry(name, encoder, value, against, note, len(real)) | {"interval": text})
     return entries
 
 
-def _with_interval(real, other, options) -> tuple[float, float, float]:
+def _units(slides: list[Source], which, places, features) -> Units:
+    """Patients, where the slides are of several; blocks of the one slide; none of several slides of one patient."""
+    patients = [slide.patient for slide in slides]
+    if len(set(patients)) > 1:
+        return by_name(np.array(patients)[which])
+    if len(slides) > 1:
+        return by_name(which, "slide")
+    return spatial_blocks([(place.u, place.v) for place in places], features)
+
+
+def _with_interval(real, other, units, options) -> tuple[tuple, str]:
     value = fid(real, other)
-    low, high = subsample_interval(fid, [real, other], value, repeats=options.repeats)
-    return value, max(0.0, float(low[0])), float(high[0])
+    found = group_interval(fid, [real, other], value, units, squared=True, halves=options.repeats)
+    if np.isnan(found.low[0]):
+        return (value, None, None), found.text
+    return (value, max(0.0, float(found.low[0])), float(found.high[0])), found.text
 
 
 def _entry(name, encoder, value, floor, note, n=0):
@@ -70,4 +89,4 @@ def _entry(name, encoder, value, floor, note, n=0):
     entry = {"name": name, "encoder": encoder.name, "mpp": None}
     for names, found in zip(keys, (value, floor)):
         entry |= dict(zip(names, found or (None, None, None)))
-    return entry | {"n_real": n, "n_generated": n, "better": "lower", "file": "", "note": note}
+    return entry | {"n_real": n, "n_generated": n, "better": "lower", "file": "", "note": note, "interval": ""}

@@ -1,7 +1,7 @@
 """The account of samples that a model drew: every metric for all classes together and for each, with interval and floor, the
 memorisation audit, and which of them are shown.
 
-The floor is that of real training patches against the same held-out ones, as everywhere.
+Every number stands between a floor, other patients and ceilings, as everywhere (references.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.evaluate import DISTANCES, compare, write_json, write_metrics
-from histogenesis.evaluation.evaluate_copies import PIECES, audit_encoder, audit_pixels, draw_pairs, overall
+from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
+from histogenesis.evaluation.evaluate import write_json, write_metrics
+from histogenesis.evaluation.evaluate_copies import (
+    PIECES,
+    audit_encoder,
+    audit_pixels,
+    draw_pairs,
+    guarded,
+    not_measured,
+    overall,
+)
+from histogenesis.evaluation.references import halves, reference_sets, row_of_references, values
+from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import FEWEST, Sets
-from histogenesis.metrics.distances.frechet import fid_warning
+from histogenesis.evaluation.units import origins
+from histogenesis.metrics.distances.frechet import fid_warning, infinity_warning
 from histogenesis.metrics.distances.neighbours import nearest
 from histogenesis.metrics.distances.ssim import paired_scores
 from histogenesis.metrics.encoders import features as store
@@ -37,7 +49,9 @@ def scopes(sets: Sets, images: int) -> dict[str, list[np.ndarray]]:
     return together | (found if len(found) > 1 else {})
 
 
-def evaluate_samples(sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1) -> dict:
+def evaluate_samples(
+    sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1, training=None
+) -> dict:
     """Write metrics.json and .csv, memorisation.json, closest_pairs.png, shown.png and .json, features/ under `out`.
 
     Returns {"metrics": [...], "memorisation": {...}}.
@@ -45,64 +59,98 @@ def evaluate_samples(sets: Sets, encoders: list[Encoder], options: Evaluation, o
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = scopes(sets, options.images)
-    entries, audits = [], {}
+    entries, audits, sensitivities, shown_by = [], {}, {}, None
     for encoder in encoders:
         folder = f"features/{encoder.name}"
-        features = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
+        try:
+            features = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
+        except EXPECTED as error:  # this encoder cannot speak; the others can
+            entries.append(entry("fid", encoder.name, ALL, None, {}, 0, str(error)))
+            audits[encoder.name] = not_measured(str(error))
+            continue
+        shown_by = features, encoder.name
+        speaks = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
         for label, parts in rows.items():
-            entries += encoder_entries(encoder.name, label, features, parts, sets, options, seed)
-        audits[encoder.name] = audit_encoder(encoder, sets, features, options)
+            bad = {
+                name: store.encode(encoder, made.images, mpp=made.mpp)
+                for name, made in reference_sets(sets, {0.0: parts}, seed).items()
+            }
+            entries += encoder_entries(encoder.name, label, features, bad, parts, sets, options, seed, speaks["speaks"])
+        audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
+    if shown_by is None:
+        raise BadInput("; ".join(str(one["note"]) for one in entries))
     for label, parts in rows.items():
         entries += pixel_entries(label, parts, sets, options, seed)
-    audits[PIECES] = audit_pixels(sets, options)
+    audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits)
-    show(out, sets, features, encoders[-1].name, options.shown)
+    draw_pairs(out / "closest_pairs.png", sets, audits, training)
+    show(out, sets, *shown_by, options.shown)
+    codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
+    write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
+    write_json(out / "sensitivity.json", {"encoders": sensitivities})
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 
 
-def encoder_entries(name: str, label: str, features, rows, sets: Sets, options: Evaluation, seed: int) -> list[dict]:
-    """Distances, precision and recall of one class (or all), by one encoder."""
-    train, held_out, generated = rows
+def encoder_entries(
+    name: str, label: str, features, bad, rows, sets: Sets, options: Evaluation, seed: int, speaks
+) -> list[dict]:
+    """Distances, precision and recall of one class (or all), by one encoder. bad: name -> features of what is compared for
+    scale (references.py), of these training rows; speaks: kind of metric -> whether the encoder may speak."""
+    held_out, generated = rows[1:]
     if len(held_out) < FEWEST:
         why = f"too few patches ({len(held_out)} of each kind; at least {FEWEST} are needed)"
-        return [entry("fid", name, label, None, None, 0, why)]
-    real = features[1].features[held_out]
+        return [entry("fid", name, label, None, {}, 0, why)]
+    parts = [f.features[r] for f, r in zip(features, rows)]
+    own = [origins(s)[r] for s, r in zip(sets, rows)]
     patients = [s.patient[r] for s, r in zip(sets, rows)]
-    made = compare(real, features[2].features[generated], [patients[1], None], options, seed)
-    floor = compare(real, features[0].features[train], [patients[1], patients[0]], options, seed)
+    made = compare(parts[1], parts[2], [patients[1], None], options, seed, [own[1], own[2]])
+    other = compare(parts[1], parts[0], [patients[1], patients[0]], options, seed, [own[1], own[0]])
+    either = halves(own[1], own[0] + len(sets.held_out), seed)
+    floor = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
+    beyond = {n: values(parts[1], f, options, seed, [own[1], own[0]]) for n, f in bad.items()}
+    sizes = len(held_out), len(generated), parts[0].shape[1]
     found = []
-    for metric in made:
-        note = fid_warning(len(held_out), len(generated), real.shape[1]) if metric.startswith("fid") else ""
-        found.append(entry(metric, name, label, made[metric], floor[metric], len(held_out), note or ""))
+    for metric, cell in made.items():
+        warn = {"fid": fid_warning, "fid_infinity": infinity_warning}.get(metric)
+        note = cell.why or (warn(*sizes) if warn else "")
+        stands = row_of_references(cell.value, floor[metric], other[metric], {n: v[metric] for n, v in beyond.items()})
+        kind = "distance" if metric in DISTANCES else "manifold"
+        row = entry(metric, name, label, cell[:3], stands, len(held_out), note)
+        found.append(row | {"interval": cell.interval, "kind": kind, "speaks": speaks.get(kind)})
     return found
 
 
 def pixel_entries(label: str, rows, sets: Sets, options: Evaluation, seed: int) -> list[dict]:
     """SSIM and likelihood of random pairs over splits of the held-out set (Son 2023, section 3.1)."""
     train, held_out, generated = rows
+    real, other = sets.held_out.images[held_out], sets.train.images[train]
+    pairs = {"value": (real, sets.generated.images[generated]), "patients": (real, other)}
+    pairs |= {"floor": halves(real, other, seed)} if len(real) == len(other) else {}
+    pairs |= {n: (real, s.images) for n, s in reference_sets(sets, {0.0: rows}, seed).items()}
     try:
-        pairs = [
-            paired_scores(sets.held_out.images[held_out], s.images[r], options.splits, 500, seed)
-            for s, r in ((sets.generated, generated), (sets.train, train))
-        ]
+        scores = {n: paired_scores(a, b, options.splits, 500, seed) for n, (a, b) in pairs.items()}
     except BadInput as error:
-        return [entry(metric, "pixels", label, None, None, 0, str(error)) for metric in ("ssim", "likelihood")]
-    values = [{k: (v["value"], v["low"], v["high"]) for k, v in found.items()} for found in pairs]
-    note = f"Student's interval over {options.splits} splits of random pairs"
-    return [entry(m, "pixels", label, values[0][m], values[1][m], pairs[0][m]["pairs"], note) for m in values[0]]
+        return [entry(metric, "pixels", label, None, {}, 0, str(error)) for metric in ("ssim", "likelihood")]
+    note, found = f"Student's interval over {options.splits} splits of random pairs", []
+    for metric in ("ssim", "likelihood"):
+        own = {n: tuple(score[metric][k] for k in ("value", "low", "high")) for n, score in scores.items()}
+        beyond = {n: own[n][0] for n in own if n not in ("value", "patients", "floor")}
+        stands = row_of_references(own["value"][0], own.get("floor"), own["patients"], beyond)
+        row = entry(metric, "pixels", label, own["value"], stands, scores["value"][metric]["pairs"], note)
+        found.append(row | {"kind": "pixels"})
+    return found
 
 
-def entry(metric: str, encoder: str, label: str, made, floor, n: int, note: str) -> dict:
-    """One row of metrics.json; made and floor: (value, low, high), or None where nothing could be measured."""
-    blank = (None, None, None)
+def entry(metric: str, encoder: str, label: str, made, stands: dict, n: int, note: str) -> dict:
+    """One row of metrics.json; made: (value, low, high), or None where nothing could be measured; stands: what it stands
+    between."""
     better = "lower" if metric in (*DISTANCES, "likelihood") else "higher"
     about = {"name": metric, "encoder": encoder, "class": label}
-    about |= dict(zip(("value", "low", "high"), made or blank))
-    about |= dict(zip(("floor", "floor_low", "floor_high"), floor or blank))
-    return about | {"n": n, "better": better, "note": note}
+    about |= dict(zip(("value", "low", "high"), made or (None, None, None)))
+    about |= stands or row_of_references(None, None, None, {})
+    return about | {"n": n, "better": better, "kind": None, "speaks": None, "note": note, "interval": ""}
 
 
 def show(out: Path, sets: Sets, features, encoder: str, many: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.cells import attempt
 from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.distances.frechet import fid, fid_infinity
 from histogenesis.metrics.distances.kernel import cmmd, kid
@@ -30,31 +30,31 @@ def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], seed: int = 
     if not rows:
         return {}
     train = sets.train.take(np.concatenate([parts[0] for parts in rows.values()]))
+    if not len(train):
+        return {}
     how = sets.codec.as_dict() if sets.codec else USUAL_JPEG
     made = {name: distorted(name, train.images, seed) for name in CEILINGS}
     made[COMPRESSION] = jpeg(train.images, **how)
     return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}
 
 
-def values(reference, other, options: Evaluation, seed: int) -> dict[str, float | None]:
+def values(reference, other, options: Evaluation, seed: int, origins=(None, None)) -> dict[str, float | None]:
     """Each metric of two feature sets (n, d), `reference` being the real held-out one, without intervals; None: not to be
-    had."""
+    had. origins: of each set which images are repeats of one another."""
     reference, other = (np.asarray(f, np.float64) for f in (reference, other))
     k = min(options.neighbours, len(reference) - 1, len(other) - 1)
-    found: dict[str, float | None] = {}
     ways = {
-        "fid": lambda: {"fid": fid(reference, other)},
-        "fid_infinity": lambda: {"fid_infinity": fid_infinity(reference, other, seed=seed).infinite},
-        "kid": lambda: {"kid": kid(reference, other, seed=seed).value},
-        "cmmd": lambda: {"cmmd": cmmd(reference, other)},
-        "manifold": lambda: manifold(reference, other, k),
+        "fid": lambda: fid(reference, other),
+        "fid_infinity": lambda: fid_infinity(reference, other, seed=seed).infinite,
+        "kid": lambda: kid(reference, other, seed=seed).value,
+        "cmmd": lambda: cmmd(reference, other),
     }
-    for name, way in ways.items():
-        try:
-            found |= way()
-        except BadInput:
-            found |= dict.fromkeys(MANIFOLD if name == "manifold" else (name,))
-    return found
+    found = {name: attempt(way, name, None) for name, way in ways.items()}
+    counts = attempt(
+        lambda: manifold(reference, other, k, real_origin=origins[0], generated_origin=origins[1]), "", None
+    )
+    found |= counts if isinstance(counts, dict) else dict.fromkeys(MANIFOLD, np.nan)
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def halves(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

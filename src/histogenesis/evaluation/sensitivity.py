@@ -28,8 +28,9 @@ def sensitivity(
     {"honest": {kid, precision, recall, spread}, "distortions": {name: {kid, precision, recall, sees: [metrics]}}, "speaks":
     {kind: bool}, "why"}. `spread` is the largest |KID| of 20 random splits of the pooled patches. A distortion shows in KID
     if it is more than twice that beyond the undistorted training patches, in precision and recall if these fall to half.
-    Copies (training patches, turned, with a little noise) show if they lie twice as near to the training patches as held-out
-    ones do. The encoder speaks if phase noise and speckle show in KID and in precision.
+    Copies (training patches with a little noise; the audit turns them itself) show if they lie twice as near to the training
+    patches as held-out ones do. The encoder may speak of `distance` if phase noise and speckle show in KID, and of the
+    `manifold` if they show in precision too.
     """
     real, other = (encode(encoder, images, mpp=mpp).astype(np.float64) for images in (held_out, train))
     k = min(neighbours, len(real) - 1, len(other) - 1)
@@ -55,9 +56,8 @@ def _measured(real, other, k) -> dict[str, float]:
 
 def _copies(encoder, train, real, other, mpp, seed):
     rng = np.random.default_rng([seed, 3])
-    turned = np.ascontiguousarray(np.rot90(train, axes=(1, 2)))
-    turned = np.rint(turned + rng.normal(0, 3, turned.shape)).clip(0, 255).astype(np.uint8)
-    near = np.median(nearest(encode(encoder, turned, mpp=mpp).astype(np.float64), other)[0])
+    copied = np.rint(train + rng.normal(0, 3, train.shape)).clip(0, 255).astype(np.uint8)
+    near = np.median(nearest(encode(encoder, copied, mpp=mpp).astype(np.float64), other)[0])
     usual = np.median(nearest(real, other)[0])
     return {"nearer": float(near / max(usual, 1e-12)), "sees": ["nearest"] if near <= HALF * usual else []}
 

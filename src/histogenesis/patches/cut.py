@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
 from histogenesis.patches.place import place_patches
+from histogenesis.patches.quality import COLUMNS, contact_sheet, failed, quality_of
 from histogenesis.patches.store import Cut, write_coords, write_store
 from histogenesis.patches.views import read_context, read_padded, white_share
-from histogenesis.slides.read import Slide
+from histogenesis.slides.read import DamagedPlace, Slide
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.files import Tissue, load_tissue, write_png
 
 PICTURE_PX = 1000
+SHOWN_LEFT_OUT = 48
 COLOURS = [(31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (140, 86, 75)]
 
 
@@ -52,11 +54,16 @@ def cut_slide(
             cut = choose(name, slide, tissue, options, seed)
             if label is not None:
                 cut.texts["label"] = [label] * len(cut.coords)
-            places = [(int(x), int(y), options.size_px, float(mpp)) for (x, y), mpp in zip(cut.coords, cut.mpp)]
-            images = (read_padded(slide, *place, tissue.background) for place in shown_in(name, places))
-            contexts = (read_context(slide, *place, options.context_ratio, tissue.background) for place in places)
-            write_store(out, cut, images, contexts)
+            before = cut.mpp.copy()
+            images = Reading(slide, tissue.background, cut, options)
+            write_store(out, cut, images, contexts(slide, tissue.background, cut, options))
+            for mpp in sorted(set(before.tolist()) - set(cut.mpp.tolist())):
+                cut.skipped[mpp] = f"every place was left out ({', '.join(cut.left_out)})"
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
+            if images.left_out:
+                sheet = Path(picture).parent / "left_out" / f"{name}.png"
+                sheet.parent.mkdir(parents=True, exist_ok=True)
+                write_png(sheet, contact_sheet(images.left_out))
     except BadInput as error:
         cut = Cut(name, options.size_px, error=str(error), context_ratio=options.context_ratio)
         cut.texts = {} if label is None else {"label": []}
@@ -68,6 +75,54 @@ def cut_slide(
     return cut
 
 
+class Reading:
+    """The pictures at a cut's places, one after another; None for those that are damaged, too white, or beyond the recipe's
+    limits of quality, which are counted in `cut.left_out`. `left_out`: the first of them, with the reason."""
+
+    def __init__(self, slide: Slide, background: np.ndarray, cut: Cut, options: config.PatchSet):
+        self.slide, self.background, self.cut, self.options = slide, background, cut, options
+        self.left_out: list[tuple[str, np.ndarray]] = []
+        cut.columns = {column: np.full(len(cut.coords), np.nan, np.float32) for column in COLUMNS}
+
+    def __iter__(self) -> Iterator[np.ndarray | None]:
+        for k, place in shown_in(self.cut.slide, places_of(self.cut)):
+            try:
+                patch = read_padded(self.slide, *place, self.background)
+            except DamagedPlace:
+                yield self._leave_out("damaged", np.zeros((1, 1, 3), np.uint8))
+                continue
+            if why := self._refused(k, patch):
+                yield self._leave_out(why, patch)
+                continue
+            yield patch
+
+    def _refused(self, k: int, patch: np.ndarray) -> str:
+        white = self.options.white
+        if white is not None and white_share(patch, white.above) > white.share:
+            return f"more than {white.share:.0%} white"
+        quality = quality_of(patch, self.background)
+        for column, value in zip(COLUMNS, quality):
+            self.cut.columns[column][k] = value
+        return failed(quality, self.options.quality)
+
+    def _leave_out(self, why: str, patch: np.ndarray) -> None:
+        self.cut.left_out[why] = self.cut.left_out.get(why, 0) + 1
+        if len(self.left_out) < SHOWN_LEFT_OUT:
+            self.left_out.append((why, patch))
+
+
+def places_of(cut: Cut) -> list[tuple[int, tuple[int, int, int, float]]]:
+    """(row, (x, y, size, mpp)) of each place."""
+    places = zip(cut.coords.tolist(), cut.mpp.tolist())
+    return [(k, (x, y, cut.patch_px, mpp)) for k, ((x, y), mpp) in enumerate(places)]
+
+
+def contexts(slide: Slide, background: np.ndarray, cut: Cut, options: config.PatchSet) -> Iterator[np.ndarray]:
+    """The wider views about the patches that were kept, which are known when the first one is asked for."""
+    for _, place in places_of(cut):
+        yield read_context(slide, *place, options.context_ratio, background)
+
+
 def shown_in(name: str, places: list) -> Iterable:
     """The places, with a bar that says how many are done."""
     return tqdm(places, desc=f"patches of {name}", unit="patch", mininterval=2)
@@ -77,6 +132,7 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
     """The places of a slide's patches, mpp by mpp, and why an mpp has none. Raises BadInput if the recipe refuses the slide."""
     size_px = slide.width_px, slide.height_px
     cut = Cut(name, options.size_px, *size_px, slide.mpp, context_ratio=options.context_ratio)
+    cut.origin_px = tuple(slide.origin_px)
     coords, mpps, shares = [cut.coords], [cut.mpp], [cut.tissue]
     for mpp in options.mpps:
         served, how = served_mpp(mpp, slide.mpp), options.placed(mpp)
@@ -105,22 +161,11 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             cut.skipped[mpp] = f"the slide is smaller than a patch ({side_px:.0f} px of its own)"
         elif not len(placed):
             cut.skipped[mpp] = f"no place has {how['min_tissue']:.0%} tissue"
-        elif options.white is not None:
-            kept = [not too_white(slide, tissue, int(x), int(y), options, mpp) for x, y in placed]
-            placed, share = placed[kept], share[kept]
-            if not len(placed):
-                cut.skipped[mpp] = f"every place is more than {options.white.share:.0%} white"
         coords.append(placed)
         mpps.append(np.full(len(placed), mpp))
         shares.append(share)
     cut.coords, cut.mpp, cut.tissue = np.concatenate(coords), np.concatenate(mpps), np.concatenate(shares)
     return cut
-
-
-def too_white(slide: Slide, tissue: Tissue, x: int, y: int, options: config.PatchSet, mpp: float) -> bool:
-    """Whether a patch is whiter than the recipe wants."""
-    picture = read_padded(slide, x, y, options.size_px, mpp, tissue.background)
-    return white_share(picture, options.white.above) > options.white.share
 
 
 def show_places(shown: np.ndarray, cut: Cut, mpps: list[float]) -> np.ndarray:

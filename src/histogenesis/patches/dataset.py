@@ -14,7 +14,7 @@ import numpy as np
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import by_mpp, served_mpp
 from histogenesis.patches.pixels import PixelReader
-from histogenesis.patches.splits import read_splits
+from histogenesis.patches.splits import PART, place_of, read_splits
 from histogenesis.patches.store import read_texts
 
 __all__ = ["PatchCollection", "by_mpp", "together"]
@@ -92,17 +92,19 @@ class PatchCollection:
             coords, mpp, tissue = file["coords"][:].reshape(-1, 2), file["mpp"][:], file["tissue"][:]
             attributes, group, label = dict(file.attrs), read_texts(file, "group"), read_texts(file, "label")
             grouped = "group" in file
-        width = max(1, int(attributes["width_px"]))
         side = attributes["size_px"] * served_mpp(mpp, attributes["slide_mpp"]) / attributes["slide_mpp"]
         ratio = float(attributes["context_ratio"]) if "context_ratio" in attributes else None
         further = ((ratio or 1) - 1) / 2 * side
-        left = np.maximum(coords[:, 0] - further, 0) / width
-        right = np.minimum(coords[:, 0] + side + further, width) / width
-        inside = (left >= item["x_from"] - 1e-9) & (right <= item["x_to"] + 1e-9)
+        inside = np.ones(len(coords), bool)
+        for axis, (name, length) in enumerate((("x", "width_px"), ("y", "height_px"))):
+            whole = max(1, int(attributes[length]))
+            start = np.maximum(coords[:, axis] - further, 0) / whole
+            end = np.minimum(coords[:, axis] + side + further, whole) / whole
+            inside &= (start >= item[f"{name}_from"] - 1e-9) & (end <= item[f"{name}_to"] + 1e-9)
         skipped = "; ".join(f"{key} mpp {why}" for key, why in json.loads(attributes["skipped_mpps"]).items())
         why = attributes["error"] or skipped or "its mask has no tissue"
         if len(coords):
-            why = f"none of {len(coords)} patches lies wholly in x {item['x_from']:g} to {item['x_to']:g} of the width"
+            why = f"none of {len(coords)} patches lies wholly in {place_of(item) or 'the slide'}"
         if grouped:
             inside, why = np.isin(group, item["patients"]), "none of its groups is in this split"
         if classes is not None and inside.any():
@@ -166,6 +168,6 @@ def together(entries: list[dict]) -> list[dict]:
     """Rows of splits.tsv, those of one slide and part of it as one row, whose `patients` lists them all."""
     found: dict[tuple, dict] = {}
     for item in entries:
-        key = item["slide"], item["x_from"], item["x_to"]
+        key = item["slide"], *(item[end] for end in PART)
         found.setdefault(key, {**item, "patients": []})["patients"].append(item["patient"])
     return list(found.values())

@@ -9,7 +9,7 @@ import h5py
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.patches.splits import COLUMNS, draw_patients
+from histogenesis.patches.splits import PART, draw_patients
 from histogenesis.patches.store import read_texts
 
 
@@ -38,7 +38,7 @@ def split_groups(store: Path, options: config.Split) -> list[dict]:
                 f"{store}: no {part} patch is of class {', '.join(missing)}, with {len(splits)} groups: take more patches,"
                 " another split.seed or split.validation, or leave the class out of `classes`"
             )
-    return [dict(zip(COLUMNS, (name, group, splits[group], 0.0, 1.0))) for group in sorted(splits)]
+    return [{"slide": name, "patient": group, "split": splits[group], **PART} for group in sorted(splits)]
 
 
 def check_pictures(store: Path, groups, digests, splits: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.sources import Listed, list_camelyon, list_folder, list_kaggle
 from histogenesis.patches.store import Cut, write_store
-from histogenesis.slides.read import area_average
+from histogenesis.slides.average import area_average
 
 
 def read_labelled_set(name: str, path: Path, options: config.LabelledPatches, seed: int, out: Path) -> Cut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import shapely
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
-from histogenesis.patches.cut import PICTURE_PX, show_places
+from histogenesis.patches.cut import PICTURE_PX, places_of, show_places
 from histogenesis.patches.place import place_patches
 from histogenesis.patches.store import Cut, write_coords, write_store
-from histogenesis.slides.read import Slide
+from histogenesis.slides.read import DamagedPlace, Slide
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.files import write_png
 from histogenesis.tissue.geojson import rasterise, read_features
@@ -42,8 +43,7 @@ def cut_regions(
     try:
         with open_record(record, run_dir) as slide:
             cut = choose(name, slide, regions_of(geojson, options.classes), options, seed)
-            places = zip(cut.coords, cut.mpp)
-            write_store(out, cut, (slide.read(int(x), int(y), options.size_px, mpp) for (x, y), mpp in places))
+            write_store(out, cut, pictures(slide, cut))
             shown = slide.overview(max(slide.mpp, max(slide.width_px, slide.height_px) * slide.mpp / PICTURE_PX))
     except BadInput as error:
         cut = Cut(name, options.size_px, error=str(error), texts={"label": []})
@@ -52,6 +52,16 @@ def cut_regions(
     write_coords(coords, cut, options.mpps)
     write_png(Path(picture), show_places(shown, cut, options.mpps))
     return cut
+
+
+def pictures(slide: Slide, cut: Cut) -> Iterator[np.ndarray | None]:
+    """The pictures at a cut's places; None where the slide is damaged, which is counted."""
+    for _, place in places_of(cut):
+        try:
+            yield slide.read(*place)
+        except DamagedPlace:
+            cut.left_out["damaged"] = cut.left_out.get("damaged", 0) + 1
+            yield None
 
 
 def regions_of(geojson: Path | None, classes: list[str]) -> dict[str, shapely.Geometry]:
@@ -65,6 +75,7 @@ def choose(
 ) -> Cut:
     """Places at every mpp in the regions of every class: at most `per_slide` of each class and mpp."""
     cut = Cut(name, options.size_px, slide.width_px, slide.height_px, slide.mpp, texts={"label": []})
+    cut.origin_px = tuple(slide.origin_px)
     coords, mpps = [cut.coords], [cut.mpp]
     for mpp in options.mpps:
         if is_finer(mpp, slide.mpp):

@@ -3,7 +3,9 @@
 The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
 random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64, as the recipe names it;
 `tissue` (n) float32. Where a slide's own pixels serve for an mpp within the tolerance, the attribute `served_mpps`
-(JSON, mpp -> true mpp) says which they truly have.
+(JSON, mpp -> true mpp) says which they truly have. Patches of slides also have `sharpness`, `ink`, `seam`, `stain` (n) float32
+(`patches.quality`); the attribute `left_out` (JSON) counts the places that were not kept, by reason. `coords` are those that
+QuPath shows: from where the scanned part begins (attribute `origin_px`); the files for other tools count on the whole plane.
 A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre, `context_ratio` times as wide.
 CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n) UTF-8 bytes: `label`, and, where
 a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is given), `source` (the file) and
@@ -32,7 +34,9 @@ from histogenesis.core.geometry import served_mpp
 @dataclass
 class Cut:
     """The patches of one slide, without their pixels. coords (n, 2), mpp (n), tissue (n); skipped: mpp -> why it has none;
-    texts: label, group, ... -> one for each patch; facts: more attributes of the file."""
+    texts: label, group, ... -> one for each patch; facts: more attributes of the file; origin_px: where the scanned part of the
+    slide begins on its whole plane, which the files for other tools count from; columns: sharpness, ink, ... -> float32 (n);
+    left_out: why -> how many places."""
 
     slide: str
     patch_px: int
@@ -47,6 +51,15 @@ class Cut:
     facts: dict[str, str | int | float] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     context_ratio: float | None = None
+    origin_px: tuple[int, int] = (0, 0)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def keep(self, rows: list[int]) -> None:
+        """Only these patches, in this order."""
+        self.coords, self.mpp, self.tissue = self.coords[rows], self.mpp[rows], self.tissue[rows]
+        self.texts = {name: [texts[k] for k in rows] for name, texts in self.texts.items()}
+        self.columns = {name: values[rows] for name, values in self.columns.items()}
 
     @property
     def served(self) -> dict[float, float]:
@@ -56,8 +69,8 @@ class Cut:
 
 
 def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: Iterable[np.ndarray] = ()) -> None:
-    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order;
-    contexts: as many, where the cut has a context_ratio.
+    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order, or
+    None to leave that row out of the cut; contexts: one for each that is kept, where the cut has a context_ratio.
 
     The bytes are a function of the content: no times are stored.
     """
@@ -69,14 +82,27 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
         digest = hashlib.sha256()
         for name, pictures in [("imgs", images), *([("context", contexts)] if cut.context_ratio else [])]:
             chunks = (1, p, p, 3) if n else None
-            stored = file.create_dataset(name, (n, p, p, 3), np.uint8, chunks=chunks, track_times=False)
+            stored = file.create_dataset(
+                name, (n, p, p, 3), np.uint8, chunks=chunks, maxshape=(n, p, p, 3), track_times=False
+            )
+            kept = []
             for k, picture in enumerate(pictures):
-                stored[k] = picture
-                digest.update(picture.tobytes())
+                if picture is None:
+                    continue
+                pixels = np.ascontiguousarray(picture, np.uint8)
+                stored.id.write_direct_chunk((len(kept), 0, 0, 0), pixels)
+                digest.update(pixels)
+                kept.append(k)
+            if len(kept) < n:
+                cut.keep(kept)
+                stored.resize(len(kept), axis=0)
+                n = len(kept)
         imgs = file["imgs"]
         coords = file.create_dataset("coords", data=cut.coords, track_times=False)
         file.create_dataset("mpp", data=cut.mpp, track_times=False)
         file.create_dataset("tissue", data=cut.tissue, track_times=False)
+        for name, values in cut.columns.items():
+            file.create_dataset(name, data=np.asarray(values, np.float32), track_times=False)
         for name, texts in cut.texts.items():
             encoded = np.array([text.encode() for text in texts], "S") if n else np.zeros(0, "S1")
             file.create_dataset(name, data=encoded, track_times=False)
@@ -90,6 +116,8 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
                 "slide_mpp": cut.slide_mpp,
                 "size_px": p,
                 "served_mpps": json.dumps({f"{mpp:g}": true for mpp, true in cut.served.items()}),
+                "left_out": json.dumps(cut.left_out),
+                "origin_px": cut.origin_px,
                 "skipped_mpps": json.dumps({f"{mpp:g}": why for mpp, why in cut.skipped.items()}),
                 "error": cut.error,
                 "imgs_sha256": digest.hexdigest(),
@@ -111,7 +139,7 @@ def read_texts(file: h5py.File, name: str) -> np.ndarray:
 def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:
     """Write the coordinates-only files of one slide under `folder`: TRIDENT's and CLAM's, for each mpp (empty ones too)."""
     for mpp in mpps:
-        coords = cut.coords[np.isclose(cut.mpp, mpp)]
+        coords = cut.coords[np.isclose(cut.mpp, mpp)] + np.array(cut.origin_px)
         target = Path(folder) / f"{mpp:g}mpp" / "patches"
         target.mkdir(parents=True, exist_ok=True)
         write_coords_file(target / f"{cut.slide}_patches.h5", coords, trident_attributes(cut, mpp))

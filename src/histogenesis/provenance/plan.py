@@ -90,6 +90,9 @@ def written(planned: dict[str, Any]) -> list[str]:
             lines += [f"  {cause}", f"      {counted(own, going_on(own, changed, run_dir))}"]
     if len(causes) > LINES:
         lines.append(f"  ... and {len(causes) - LINES} more reasons")
+    said = "\n".join(causes)
+    if others := [f"{key} {words}" for key, words in changed.items() if f"{key} {words}" not in said]:
+        lines += ["", "  changed too, of what runs anyway:", *(f"      {one}" for one in others[:LINES])]
     followers = [job for job in jobs if not causes_of(job, changed)]
     if followers:
         lines += ["", f"  then: {counted(followers)}"]

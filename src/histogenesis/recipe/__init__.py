@@ -10,9 +10,11 @@ from histogenesis.recipe.base import NAME, Fraction, Mpp, Name, RecipeError, Sec
 from histogenesis.recipe.composing import EpsilonScaling, Sampler, Start, Threshold
 from histogenesis.recipe.data import (
     AnyPatches,
+    Gate,
     LabelledPatches,
     PatchSet,
     Phantom,
+    Quality,
     RegionPatches,
     Slides,
     Split,
@@ -80,6 +82,7 @@ __all__ = [
     "EpsilonScaling",
     "Evaluation",
     "Fraction",
+    "Gate",
     "GivenLevel",
     "GridShift",
     "GuidedUNet",
@@ -100,6 +103,7 @@ __all__ = [
     "Perceptual",
     "Phantom",
     "Prediction",
+    "Quality",
     "Recipe",
     "RecipeError",
     "RegionPatches",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field
 from pydantic.fields import FieldInfo
@@ -32,7 +32,7 @@ def keys_of(section: type) -> dict[str, FieldInfo]:
     if issubclass(section, BaseModel):
         return section.model_fields
     types = get_type_hints(section, include_extras=True)
-    return {one.name: FieldInfo.from_annotated_attribute(types[one.name], one) for one in fields(section)}
+    return {one.name: FieldInfo.from_annotated_attribute(types[one.name], one) for one in fields(cast(Any, section))}
 
 
 class White(Section):

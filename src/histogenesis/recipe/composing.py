@@ -5,12 +5,11 @@ Constraints and joinings have their keys beside what they do: histogenesis/canva
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from histogenesis.canvas.constraints import CONSTRAINTS
-from histogenesis.canvas.joinings import JOININGS
+from histogenesis.canvas import constraints, joinings
 from histogenesis.core.sigmas import karras_sigmas
 from histogenesis.recipe.base import Fraction, Section
 
@@ -85,5 +84,9 @@ class Start(Section):
     )
 
 
-Constraint = Annotated[Union[CONSTRAINTS], Field(discriminator="kind")]  # noqa: UP007, as there are as many as in the registry
-Joining = Annotated[Union[JOININGS], Field(discriminator="kind")]  # noqa: UP007
+if TYPE_CHECKING:
+    Constraint = constraints.Constraint
+    Joining = joinings.Joining
+else:  # one of those that the canvas has, told by `kind`
+    Constraint = Annotated[Union[constraints.CONSTRAINTS], Field(discriminator="kind")]  # noqa: UP007
+    Joining = Annotated[Union[joinings.JOININGS], Field(discriminator="kind")]  # noqa: UP007

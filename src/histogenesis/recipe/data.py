@@ -38,6 +38,10 @@ class Slides(Section):
     on_bad: Annotated[Literal["set_aside", "stop"], NO_BYTES] = Field(
         "set_aside", description="a slide that cannot be used is listed in the report, or ends the run"
     )
+    max_damaged: Fraction = Field(
+        0.1,
+        description="places of a slide that may not decode: they are left out and counted; with more, it cannot be used",
+    )
 
 
 class Split(Section):
@@ -54,11 +58,22 @@ class Split(Section):
     seed: int = Field(1, description="which patients are held out")
 
 
+class Gate(Section):
+    """What the data must hold before any training begins; each number is for every mpp and class that something draws."""
+
+    train_patches: PositiveInt = Field(1, description="at least so many patches to learn from, or the run ends")
+    slides: PositiveInt = Field(1, description="of at least so many slides")
+    held_out_patches: int = Field(
+        0, ge=0, description="at least so many held-out patches, or the run ends; 0: none is a warning in the report"
+    )
+
+
 class Tissue(Section):
     """How tissue is told from background."""
 
-    method: Literal["fesi", "fesi-improved", "histolab", "otsu"] = Field(
-        "fesi", description="FESI (Bug et al. 2015), as published or improved; histolab's filters; Otsu's threshold"
+    method: Literal["stain", "fesi", "fesi-improved", "histolab", "otsu"] = Field(
+        "stain",
+        description="`stain`: by difference from the slide's own glass; `histolab`: its TissueMask at its own scale",
     )
     mpp: Mpp = Field(10.0, description="resolution of the mask")
     border_background: bool = Field(True, description="every background part that touches the border is background")
@@ -88,6 +103,19 @@ class SlidePatches(Section):
         return self
 
 
+class Quality(Section):
+    """What a patch must be like to be kept; the four numbers are columns of the patch set in any case."""
+
+    min_sharpness: float | None = Field(
+        None, ge=0, description="energy of second over first differences: under 0.2 is out of focus"
+    )
+    max_ink: Fraction | None = Field(None, description="share in the colours of pens")
+    max_seam: float | None = Field(
+        None, ge=1, description="steepest straight line over the median one: over 4 is a seam"
+    )
+    min_stain: Fraction | None = Field(None, description="share in a colour that glass has not")
+
+
 class PatchSet(SlidePatches):
     """Patches of one size at stated mpps, from many slides, where there is tissue."""
 
@@ -105,6 +133,7 @@ class PatchSet(SlidePatches):
         None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
     )
     white: White | None = Field(None, description="patches that are mostly white are left out")
+    quality: Quality = Quality()
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
 
     @model_validator(mode="after")

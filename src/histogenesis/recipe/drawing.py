@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.canvas.constraints import NoConstraint, Relaxation
+from histogenesis.canvas.constraints import NoConstraint, NullSpace, Relaxation
 from histogenesis.canvas.joinings import GridShift
 from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
 from histogenesis.recipe.composing import Constraint, Joining, Sampler, Start
@@ -62,10 +62,9 @@ class Level(Section):
 
     @model_validator(mode="after")
     def keep_the_release_as_a_noise_level(self):
-        relaxation = getattr(self.constraint, "relaxation", None)
-        if relaxation is None or relaxation.steps is None:
+        if not isinstance(self.constraint, NullSpace) or self.constraint.relaxation.steps is None:
             return self
-        sigma = released(relaxation.steps, self.sampler, self.start)
+        sigma = released(self.constraint.relaxation.steps, self.sampler, self.start)
         kept = replace(self.constraint, relaxation=Relaxation(sigma=sigma))
         return self.model_copy(update={"constraint": kept})
 
@@ -212,8 +211,8 @@ class Synthetic(Section):
     def drawn_mpps(self) -> dict[str, list[tuple[int, float]]]:
         """Of each model that draws: the levels' numbers, and the mpp at which it draws their tiles."""
         found: dict[str, list[tuple[int, float]]] = {}
-        for k, level in enumerate(self.levels):
-            for network in level.networks if level.kind == "draw" else []:
+        for k, level in [(k, one) for k, one in enumerate(self.levels) if isinstance(one, Level)]:
+            for network in level.networks:
                 found.setdefault(network.model, []).append((k, level.mpp * level.tile_px / network.tile_px))
         return found
 

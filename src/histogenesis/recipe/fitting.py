@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from histogenesis.canvas.constraints import NullSpace
 from histogenesis.core.geometry import same_mpp
 from histogenesis.core.sigmas import release_sigma
 
@@ -70,7 +71,7 @@ def check_start(where: str, level: Level, above_px: tuple[int, int] | None) -> N
                 f" {level.sampler.sigma_min:g} and its sigma_max {first:g}"
             )
         first = level.start.sigma
-    release = level.constraint.relaxation.sigma if level.constraint.kind == "null-space" else 0.0
+    release = level.constraint.relaxation.sigma if isinstance(level.constraint, NullSpace) else 0.0
     if release >= first:
         raise ValueError(
             f"{where}: a relaxation at sigma {release:g} frees all steps, which begin at {first:g}: use 0.2 to 0.3"

@@ -33,7 +33,7 @@ def bears_on_bytes(section: type, name: str) -> bool:
 
 def bearing(value: Any) -> Any:
     """A section (or a list or dict of some) as plain values, defaults spelt out, without what bears on no bytes."""
-    kind = type(value)
+    kind: type = type(value)
     if is_section(kind):
         return {name: bearing(getattr(value, name)) for name in keys_of(kind) if bears_on_bytes(kind, name)}
     if isinstance(value, dict):

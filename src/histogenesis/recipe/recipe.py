@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
-from histogenesis.recipe.data import AnyPatches, Slides, Split, Tissue
-from histogenesis.recipe.drawing import Level, Synthetic, UpscaledLevel
+from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
+from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
@@ -35,6 +35,7 @@ class Recipe(Section):
     slides: Slides = Slides()
     split: Split = Split()
     tissue: Tissue = Tissue()
+    gate: Gate = Gate()
     patches: dict[Name, AnyPatches] = Field(default_factory=dict)
     models: dict[Name, AnyModel] = Field(default_factory=dict)
     synthetic: Synthetic | None = None
@@ -115,7 +116,7 @@ class Recipe(Section):
         if (model.classes or "label" in model.conditions) and not patches.has_labels:
             raise ValueError(f"{where}: it needs labels, and patch set {model.patches!r} has none")
 
-    def _check_models(self, where: str, k: int, level: Level | UpscaledLevel) -> None:
+    def _check_models(self, where: str, k: int, level: AnyLevel) -> None:
         for name in level.models:
             if name not in self.models:
                 raise ValueError(f"{where}: {absent('model', name, self.models)}")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
-from histogenesis.recipe.drawing import Level, UpscaledLevel
+from histogenesis.recipe.drawing import AnyLevel, Level
 from histogenesis.recipe.fitting import check_network, learns
 from histogenesis.recipe.models import Model
 
@@ -30,9 +30,7 @@ def check_learnt(models: Path, asked: dict[str, list[tuple[int, float]]]) -> Non
             )
 
 
-def check_fits(
-    folder: Path, facts: dict, level: Level | UpscaledLevel, name: str | None = None, ratio: float | None = None
-) -> None:
+def check_fits(folder: Path, facts: dict, level: AnyLevel, name: str | None = None, ratio: float | None = None) -> None:
     """Raise BadInput where a model that another run trained cannot make a level; `facts` is its model.json.
 
     name: what this recipe calls it (default: the level's model); ratio: of the mpp of the level above to this one's.
@@ -41,7 +39,7 @@ def check_fits(
     if section.denoises == (level.kind == "upscale"):
         wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
         raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted}")
-    if level.kind == "upscale":
+    if not isinstance(level, Level):
         return
     if "label" in section.conditions and level.label not in (None, *facts.get("classes", ())):
         raise BadInput(f"{folder}: it has not learnt class {level.label!r}; it knows {facts.get('classes') or 'none'}")

@@ -13,10 +13,19 @@ from typing import Any
 
 from histogenesis.recipe.identity import bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
+from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
-OF_SAMPLES = SAMPLED | {"neighbours", "repeats", "splits", "copy_percentile", "copy_views", "shown"}
+OF_SAMPLES = SAMPLED | {
+    "neighbours",
+    "repeats",
+    "splits",
+    "copy_percentile",
+    "copy_views",
+    "shown",
+    "sensitivity_images",
+}
 
 Told = dict[str, str]
 TOLD: dict[str, Callable[[Recipe, Any], Told]] = {}
@@ -51,7 +60,8 @@ def tilings(recipe: Recipe) -> Told:
 
 def derived(recipe: Recipe) -> dict[str, Any]:
     """What steps are told that follows from several sections: how each level is tiled, and the levels that a model of another
-    run makes, each with the size of its canvas and the ratio of the mpp above to its own."""
+    run makes, each with the size of its canvas and the ratio of the mpp above to its own; what is asked of the data, and which
+    patch sets are cut from slides."""
     levels = recipe.synthetic.levels if recipe.synthetic else []
     made = {
         name: [
@@ -64,7 +74,12 @@ def derived(recipe: Recipe) -> dict[str, Any]:
         ]
         for name in recipe.taken_models
     }
-    return {"tilings": [level.tiling for level in levels], "levels_of": made}
+    return {
+        "tilings": [level.tiling for level in levels],
+        "levels_of": made,
+        "needs": needs_of(recipe),
+        "sets": {name: patches.from_slides for name, patches in recipe.patches.items()},
+    }
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -88,6 +103,11 @@ def make_phantom(recipe: Recipe, w: Any) -> Told:
 
 
 @step
+def register_slide(recipe: Recipe, w: Any) -> Told:
+    return {"damaged": f"--max-damaged {recipe.slides.max_damaged:g}"}
+
+
+@step
 def segment_tissue(recipe: Recipe, w: Any) -> Told:
     return {"options": identity("tissue", recipe.tissue)}
 
@@ -97,6 +117,17 @@ def split_patients(recipe: Recipe, w: Any) -> Told:
     return {
         "options": identity("split", recipe.split),
         "phantoms": identity("slides/phantoms", [[p.name, p.patient] for p in recipe.slides.phantoms]),
+    }
+
+
+@step
+def check_data(recipe: Recipe, w: Any) -> Told:
+    asked = derived(recipe)
+    return {
+        "limits": identity("gate", recipe.gate),
+        "phantoms": identity("slides/phantoms", [[p.name, p.patient] for p in recipe.slides.phantoms]),
+        "needs": identity("needs", asked["needs"]),
+        "sets": identity("sets", asked["sets"]),
     }
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from histogenesis.core.errors import BadInput
 from histogenesis.patches.dataset import PatchCollection
-from histogenesis.patches.splits import read_splits
+from histogenesis.patches.splits import is_whole, read_splits
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Run:
     def by_region(self) -> bool:
         """True when a slide was split within itself: the hold-out is then regions, and not patients."""
         rows = [row for slide in self.slides.values() for row in slide.splits]
-        return any((row["x_from"], row["x_to"]) != (0.0, 1.0) for row in rows)
+        return not all(map(is_whole, rows))
 
     def slides_in(self, *splits: str) -> list[Slide]:
         return [s for s in self.slides.values() if not s.error and any(row["split"] in splits for row in s.splits)]

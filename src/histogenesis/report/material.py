@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from histogenesis.patches.splits import place_of
 from histogenesis.provenance.versions import versions
 from histogenesis.report.blocks import Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
 from histogenesis.report.gather import Run, Slide
@@ -56,10 +57,8 @@ def patches(run: Run) -> Section | None:
 def _split_text(slide: Slide) -> str:
     parts = []
     for row in slide.splits:
-        whole = (row["x_from"], row["x_to"]) == (0.0, 1.0)
-        parts.append(
-            row["split"] if whole else f"{row['split']} ({row['x_from']:.0%} to {row['x_to']:.0%} of its width)"
-        )
+        place = place_of(row)
+        parts.append(f"{row['split']} ({place})" if place else row["split"])
     return ", ".join(parts)
 
 

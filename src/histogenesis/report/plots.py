@@ -34,7 +34,7 @@ def plot_measure(rows: Sequence[dict], title: str) -> str:
     rows = sorted(rows, key=lambda row: -row["mpp"])
     x = np.arange(len(rows))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(3.3, 2.3), layout="constrained")
+        figure, axes = plt.subplots(figsize=(3.3, 2.6), layout="constrained")
         _band(axes, x, rows, "floor", FLOOR, "two halves of real")
         _line(axes, x, _column(rows, "patients"), FLOOR, ":", "patients")
         for name in dict.fromkeys(name for row in rows for name in (row.get("ceilings") or {})):
@@ -50,7 +50,7 @@ def plot_measure(rows: Sequence[dict], title: str) -> str:
         axes.set_xlim(-0.4, len(rows) - 0.6)
         axes.set_xlabel("µm per pixel")
         axes.set_title(title, fontsize=9.5, loc="left")
-        axes.legend(fontsize=7, frameon=False, loc="best")
+        figure.legend(fontsize=7, frameon=False, loc="outside lower center", ncols=3, columnspacing=1)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
@@ -62,7 +62,11 @@ def _band(axes, x, rows, name: str, colour: str, label: str) -> None:
     low, high = np.where(np.isfinite(low), low, value), np.where(np.isfinite(high), high, value)
     if not np.isfinite(value).any():
         return
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    if len(x) == 1:
+        x_of_band, low, high = [-0.2, 0.2], np.repeat(low, 2), np.repeat(high, 2)
+    else:
+        x_of_band = x
+    axes.fill_between(x_of_band, low, high, color=colour, alpha=0.18, linewidth=0)
     _line(axes, x, value, colour, "-", label)
 
 

@@ -13,7 +13,7 @@ from histogenesis.report.pictures import file_url
 SHOWN = 12  # sets of samples whose pictures stand in the page
 ALL = "all"
 FIRST = ("fid", "kid", "ssim", "likelihood")  # and accuracies: the numbers that stand in the table of combinations
-ORDER = ("copies", "suspect", "clear", "too few")
+ORDER = ("copies", "suspect", "clear", "not measured")
 
 
 def sample_statements(run: Run) -> Iterator[Statement]:

@@ -12,14 +12,14 @@ from histogenesis.sampling.guidance import scaled
 from histogenesis.sampling.threshold import thresholded
 
 if TYPE_CHECKING:
-    from histogenesis.models.model import Normalisation
-    from histogenesis.recipe import Sampler
+    from histogenesis.models.normalisation import Normalisation
+    from histogenesis.models.options import Options
     from histogenesis.sampling.solvers import Stage
 
 
 def estimator(
     denoise: Callable[..., Tensor],
-    sampler: Sampler,
+    sampler: Options,
     normalisation: Normalisation,
     mpp: float,
     constrain: Callable[[Tensor, Stage], Tensor] | None = None,

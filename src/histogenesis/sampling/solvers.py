@@ -4,6 +4,9 @@ A stage says at which noise level the denoiser is asked, and how the answer chan
 neighbouring pixel, so one and the same sampler runs on a batch of patches in memory and on a canvas that is larger than
 memory, tile by tile; and a drawing can stop and go on between any two tiles.
 
+The steps are written as one pass over memory each where they can be: a.lerp(b, w) is a + w (b - a), which on a large canvas
+is what a step costs.
+
 x is always image + sigma * noise. A model of the variance-preserving form (eps, v, x0) is such a denoiser too, so the steps of
 DDPM and DDIM are written in sigma: x = x_t / sqrt(alpha_bar_t), alpha_bar_t = 1 / (1 + sigma^2).
 """
@@ -151,7 +154,7 @@ def euler(sigmas: list[float]) -> list[Stage]:
     """First order: x' = x + (s' - s) (x - D) / s."""
 
     def step(s, s_next):
-        return lambda x, denoised, memory: (x + (s_next - s) / s * (x - denoised), None)
+        return lambda x, denoised, memory: (x.lerp(denoised, 1 - s_next / s), None)
 
     return [Stage(i, s, False, step(s, s_next)) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
@@ -164,13 +167,12 @@ def heun(sigmas: list[float]) -> list[Stage]:
 
     def predict(s, s_next):
         def update(x, denoised, memory):
-            slope = (x - denoised) / s
-            return x + (s_next - s) * slope, x + (s_next - s) / 2 * slope
+            return x.lerp(denoised, 1 - s_next / s), x.lerp(denoised, (1 - s_next / s) / 2)
 
         return update
 
     def correct(s, s_next):
-        return lambda x, denoised, memory: (memory + (s_next - s) / 2 / s_next * (x - denoised), None)
+        return lambda x, denoised, memory: (memory.add(x - denoised, alpha=(s_next - s) / 2 / s_next), None)
 
     result = []
     for i, (s, s_next) in enumerate(pairwise(sigmas)):
@@ -194,8 +196,8 @@ def dpmpp_2m(sigmas: list[float]) -> list[Stage]:
         share = 0.0 if s_before is None else h / (2 * math.log(s_before / s))
 
         def update(x, denoised, memory):
-            estimate = denoised if memory is None else denoised + share * (denoised - memory)
-            return s_next / s * x - math.expm1(-h) * estimate, denoised
+            estimate = denoised if memory is None else memory.lerp(denoised, 1 + share)
+            return (x * (s_next / s)).add_(estimate, alpha=-math.expm1(-h)), denoised
 
         return update
 
@@ -212,7 +214,7 @@ def ddim(sigmas: list[float], eta: float) -> list[Stage]:
     def stage(i, s, s_next):
         fresh = eta * s_next * math.sqrt(1 - (s_next / s) ** 2)
         kept = math.sqrt(s_next**2 - fresh**2) / s
-        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised.lerp(x, kept), None), fresh)
 
     return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 
@@ -228,7 +230,7 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
         beta = (s**2 - s_next**2) * (1 + s_next**2) / (1 + s**2)  # beta_t / alpha_bar_{t-1}
         fresh = math.sqrt({"posterior": posterior, "beta": beta}[variance]) if s_next else 0.0
         kept = (s_next / s) ** 2
-        return Stage(i, s, False, lambda x, denoised, memory: (denoised + kept * (x - denoised), None), fresh)
+        return Stage(i, s, False, lambda x, denoised, memory: (denoised.lerp(x, kept), None), fresh)
 
     return [stage(i, s, s_next) for i, (s, s_next) in enumerate(pairwise(sigmas))]
 

@@ -12,11 +12,16 @@ import numpy as np
 import tifffile
 
 from histogenesis.core.errors import BadInput
-from histogenesis.slides.read import TIFF_MAGIC, ReadError, Slide
+from histogenesis.slides.read import DamagedPlace, Slide
+from histogenesis.slides.tiles import TIFF_MAGIC
 
 COPY_AGAIN = "it was cut off, perhaps by an interrupted copy: copy it again from where it came from"
 BLANK_RANGE = 4  # grey levels; even empty glass, scanned, has more
-PICTURE_PX = 2**22  # a coarsest level up to this size is looked at whole
+PICTURE_PX = 2**20  # of the picture that is looked at
+PROBES, PROBE_PX = 8, 64  # places along each side that are read at full resolution
+BLACK = 8  # grey levels, in all three colours
+MASKED_SHARE = 0.02
+BRIGHT = 60  # the darkest colour of what is not black: in fluorescence it is near 0
 
 
 def sha256_of(path: Path) -> str:
@@ -65,25 +70,52 @@ def _end_of_data(path: Path) -> int:
                 offsets, counts = (np.asarray(n, np.uint64) for n in (page.dataoffsets, page.databytecounts))
                 if len(offsets):
                     end = max(end, int((offsets[: len(counts)] + counts[: len(offsets)]).max()))
-            return end
+            return max(end, _next_directory(tiff) + 1)
     finally:
         log.setLevel(level)
 
 
-def check_tiles(slide: Slide) -> None:
-    """Raises BadInput if the first, the middle or the last tile of the full resolution cannot be decoded."""
-    last_x, last_y = max(0, slide.width_px - 64), max(0, slide.height_px - 64)
-    for x, y in ((0, 0), (last_x // 2, last_y // 2), (last_x, 0), (0, last_y), (last_x, last_y)):
+def _next_directory(tiff: tifffile.TiffFile) -> int:
+    """Where the last directory that can be read says that another one begins; 0 where it is the last."""
+    page, how = tiff.pages[len(tiff.pages) - 1], tiff.tiff
+    tiff.filehandle.seek(page.offset)
+    (tags,) = struct.unpack(how.tagnoformat, tiff.filehandle.read(how.tagnosize))
+    tiff.filehandle.seek(page.offset + how.tagnosize + tags * how.tagsize)
+    return struct.unpack(how.offsetformat, tiff.filehandle.read(how.offsetsize))[0]
+
+
+def probe_tiles(slide: Slide, max_damaged: float) -> dict:
+    """Reads places all over the full resolution: {"probed", "failed", "first"} (the first failed one, in words, or None).
+
+    Raises BadInput if more than `max_damaged` of them cannot be decoded.
+    """
+    failed, first = 0, None
+    xs, ys = ((np.linspace(0, max(0, n - PROBE_PX), PROBES)).astype(int) for n in (slide.width_px, slide.height_px))
+    places = sorted({(int(x), int(y)) for x in xs for y in ys}, key=lambda at: at[::-1])
+    for x, y in places:
         try:
-            slide.read(x, y, 64, slide.mpp)
-        except ReadError as error:
-            raise BadInput(f"{slide.path}: the tile at pixel ({x}, {y}) cannot be decoded: {COPY_AGAIN}") from error
+            slide.read(x, y, PROBE_PX, slide.mpp)
+        except DamagedPlace as error:
+            failed, first = failed + 1, first or str(error)
+    if failed > max_damaged * len(places):
+        raise BadInput(
+            f"{slide.path}: {failed} of {len(places)} places that were tried cannot be decoded (more than"
+            f" `slides.max_damaged`, {max_damaged:g}); the first: {first.removeprefix(f'{slide.path}: ')}"
+        )
+    return {"probed": len(places), "failed": failed, "first": first}
 
 
-def check_picture(slide: Slide) -> None:
-    """Raises BadInput for an all-white, all-black, or dark-field (fluorescence) picture."""
-    picture = _picture(slide).reshape(-1, 3)
-    low, middle, high = np.percentile(picture, [0.1, 50, 99.9], axis=0)
+def check_picture(slide: Slide) -> tuple[np.ndarray, list[str]]:
+    """The slide at low resolution, uint8 (h, w, 3), and warnings. Raises BadInput for an all-white, all-black, or dark-field
+    (fluorescence) picture."""
+    mpp = slide.mpp * max(1.0, math.sqrt(slide.width_px * slide.height_px / PICTURE_PX))
+    picture = slide.overview(mpp)
+    pixels = picture[~slide.unscanned(mpp)]
+    if not len(pixels):
+        raise BadInput(
+            f"{slide.path}: nothing of the slide was scanned: scan it again, or take it out of the slide table"
+        )
+    low, middle, high = np.percentile(pixels, [0.02, 50, 99.98], axis=0)
     if high.max() < 20:
         raise BadInput(f"{slide.path}: the slide is all black: scan it again, or take it out of the slide table")
     if (high - low).max() <= BLANK_RANGE:
@@ -91,17 +123,15 @@ def check_picture(slide: Slide) -> None:
         raise BadInput(
             f"{slide.path}: the slide is all {shade}, nothing is on it: scan it again, or take it out of the table"
         )
-    if middle.max() < 50 and np.percentile(picture.min(axis=1), 95) < 150:
+    black = pixels.max(axis=1) <= BLACK
+    shown = pixels[pixels.max(axis=1) > 4 * BLACK]
+    if black.mean() >= MASKED_SHARE and len(shown) and np.median(shown.min(axis=1)) >= BRIGHT:
+        return picture, [
+            f"{black.mean():.0%} of the slide is black, as an anonymiser leaves it: black is taken for background"
+        ]
+    if middle.max() < 50 and np.percentile(pixels.min(axis=1), 95) < 150:
         raise BadInput(
             f"{slide.path}: the background is dark, as in fluorescence: only bright-field slides (H&E and the like) can be"
             " used; take it out of the slide table"
         )
-
-
-def _picture(slide: Slide) -> np.ndarray:
-    """The slide at low resolution, or, if it has no coarse level, a mosaic of 12 x 12 windows of it: (h, w, 3) uint8."""
-    coarsest = slide.coarsest_mpp
-    if slide.width_px * slide.height_px * (slide.mpp / coarsest) ** 2 <= PICTURE_PX:
-        return slide.overview(max(coarsest, slide.mpp * math.sqrt(slide.width_px * slide.height_px) / 1024))
-    xs, ys = (np.linspace(0, n - 128, 12).astype(int) for n in (slide.width_px, slide.height_px))
-    return np.concatenate([slide.read(int(x), int(y), 128, slide.mpp) for y in ys for x in xs])
+    return picture, []

@@ -2,7 +2,7 @@
 
 A slide's pyramid has levels at whatever resolutions its maker chose. A region is read from the nearest level that is at
 least as fine, and averaged over the exact area of each wanted pixel, so that 0.7 mpp is 0.7 mpp and not "the nearest
-level". Every format goes through OpenSlide.
+level". Coordinates are those of the part that was scanned (OpenSlide's bounds), which is also what QuPath shows.
 """
 
 from __future__ import annotations
@@ -15,24 +15,28 @@ from pathlib import Path
 
 import numpy as np
 import openslide
-from scipy import sparse
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
+from histogenesis.slides.average import area_average, reduced
+from histogenesis.slides.plausible import find_mpp
+from histogenesis.slides.sources import OpenSlideSource, TiffSource, open_source
+from histogenesis.slides.tiles import TIFF_MAGIC, TileError, why_not_tiff
 
 BLOCK_PX = 2**23  # pixels of a level that are held at once while a region is averaged
-COARSEST_MPP = 100.0  # a light microscope's slide has no pixels wider than this
-FINEST_MPP = 0.01
-SQUARE = 0.01  # relative difference of mpp-x and mpp-y up to which pixels count as square
-SEARCH_PX = 64  # how far before a region a level may be entered, to start on a whole pixel
 WHOLE_PX = 0.02  # a level is entered "on a whole pixel" if it is off by no more than this
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EAGAIN, errno.EMFILE, errno.ENOMEM)
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-NO_MPP = "give it in the `mpp` column of the slide table (micrometres per pixel of the full resolution, such as 0.25)"
+AGAIN = 2  # times that a place is tried after reopening, before it counts as damage
+CELL_PX = 256  # a region that holds a damaged place is read in cells of so many px of its level
+CONVERT = "open it in the program that wrote it and export a pyramidal TIFF or OME-TIFF with JPEG tiles"
 
 
-class ReadError(OSError):
-    """A region that cannot be decoded. A slide that was checked could be read once, so it is an OSError: worth a retry."""
+class Unreadable(BadInput):
+    """A file that is there and whole, but that no slide reader opens: it may still be imported."""
+
+
+class DamagedPlace(BadInput):
+    """A region that could not be decoded, and not after the file was opened anew either: not the network, but the file."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +46,24 @@ class Level:
     index: int
     scale_x: float
     scale_y: float
-    addressed: float  # what OpenSlide takes the scale to be; differs where sizes were rounded
 
     @property
     def scale(self) -> float:
         return max(self.scale_x, self.scale_y)
 
 
-def _levels(slide: openslide.OpenSlide) -> list[Level]:
-    """The true scale of each level. A level of 141 x 124 px under 18048 x 15936 px is 1/128 and was cropped: not 1/128.26."""
-    width, height = slide.dimensions
+def _levels(source: OpenSlideSource | TiffSource) -> list[Level]:
+    """The true scale of each level, coarsest first. 141 x 124 px under 18048 x 15936 px is 1/128, cropped: not 1/128.26."""
+    width, height = source.dimensions
     levels = []
-    for k, (level_width, level_height) in enumerate(slide.level_dimensions):
-        whole = max(1, round(slide.level_downsamples[k]))
+    for k, (level_width, level_height) in enumerate(source.level_dimensions):
+        whole = max(1, round(source.level_downsamples[k]))
         if abs(level_width - width / whole) <= 1 and abs(level_height - height / whole) <= 1:
             scales = (float(whole), float(whole))
         else:
             scales = (width / level_width, height / level_height)
-        levels.append(Level(k, *scales, addressed=slide.level_downsamples[k]))
-    return levels
+        levels.append(Level(k, *scales))
+    return sorted(levels, key=lambda level: -level.scale)
 
 
 def as_transient(path: Path, error: Exception) -> OSError | None:
@@ -71,48 +74,27 @@ def as_transient(path: Path, error: Exception) -> OSError | None:
     return None
 
 
-def _area_weights(edges: np.ndarray) -> sparse.csr_matrix:
-    """(n, m) weights that average m pixels over the n intervals between `edges` (in pixels, from 0 to at most m)."""
-    start, end = edges[:-1], edges[1:]
-    first = np.floor(start).astype(np.int64)
-    taps = int((np.ceil(end).astype(np.int64) - first).max())
-    pixel = first[:, None] + np.arange(taps)
-    covered = np.minimum(pixel + 1, end[:, None]) - np.maximum(pixel, start[:, None])
-    weights = np.clip(covered, 0, None) / (end - start)[:, None]
-    keep = weights > 0
-    rows = np.broadcast_to(np.arange(len(start))[:, None], keep.shape)[keep]
-    shape = (len(start), int(np.ceil(edges[-1])))
-    return sparse.csr_matrix((weights[keep].astype(np.float32), (rows, pixel[keep])), shape=shape)
-
-
-def area_average(image: np.ndarray, edges_y: np.ndarray, edges_x: np.ndarray) -> np.ndarray:
-    """Mean of `image` (H, W, 3) uint8 over a grid of rectangles, with fractional borders weighed by area.
-
-    `edges_y` (h + 1) and `edges_x` (w + 1) are the rectangles' borders in pixels of `image`, rising. Returns (h, w, 3) uint8.
-    """
-    height, width = len(edges_y) - 1, len(edges_x) - 1
-    weights_y, weights_x = _area_weights(edges_y), _area_weights(edges_x)
-    image = image[: weights_y.shape[1], : weights_x.shape[1]]
-    rows = weights_y @ image.reshape(image.shape[0], -1).astype(np.float32)
-    columns = np.ascontiguousarray(rows.reshape(height, image.shape[1], 3).transpose(1, 0, 2))
-    out = weights_x @ columns.reshape(image.shape[1], -1)
-    out = np.floor(out + np.float32(0.5)).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(out.reshape(width, height, 3).transpose(1, 0, 2))
-
-
 class Slide:
-    """An open slide. `mpp` is that of level 0 (micrometres per pixel), `width_px` and `height_px` are level 0's.
+    """An open slide. `mpp` is that of level 0 (micrometres per pixel), `width_px` and `height_px` are level 0's, of the part
+    that was scanned; `origin_px` is where that part begins on the whole plane (0, 0 but for MIRAX, Leica, Ventana).
 
-    Raises BadInput if its mpp is missing, absurd, or not the same along x and y, unless `mpp` is given.
+    `damaged`: places (x, y, width, height), level 0 pixels, that a read with `fill` found undecodable. Raises BadInput if its
+    mpp is missing or cannot be (`plausible.find_mpp`).
     """
 
-    def __init__(self, handle: openslide.OpenSlide, path: Path, mpp: float | None = None):
-        self._handle = handle
+    def __init__(
+        self, source: OpenSlideSource | TiffSource, path: Path, mpp: float | None = None, trusted: bool = False
+    ):
+        self._source = source
         self.path = path
-        self.width_px, self.height_px = handle.dimensions
-        self.vendor: str = handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
-        self.mpp: float = _checked_mpp(path, mpp) if mpp is not None else _own_mpp(path, handle)
-        self._levels = _levels(handle)
+        *self.origin_px, self.width_px, self.height_px = source.bounds
+        self.vendor, self.facts = source.vendor, source.facts
+        size_px = self.width_px, self.height_px
+        self.mpp, self.warnings = find_mpp(path, source.mpp, mpp, source.objective, size_px, trusted)
+        if source.facts.get("bits", 8) > 8:
+            self.warnings.append(f"samples of {source.facts['bits']} bits are read as 8")
+        self.damaged: list[tuple[float, float, float, float]] = []
+        self._levels = _levels(source)
 
     def __enter__(self) -> Slide:
         return self
@@ -121,36 +103,60 @@ class Slide:
         self.close()
 
     def close(self) -> None:
-        self._handle.close()
+        self._source.close()
 
     @property
     def coarsest_mpp(self) -> float:
         """mpp of the coarsest level of the pyramid: what can be read whole at little cost."""
-        return self.mpp * max(level.scale for level in self._levels)
+        return self.mpp * self._levels[0].scale
 
-    def read(self, x_px: float, y_px: float, size_px: int | tuple[int, int], mpp: float) -> np.ndarray:
+    def read(
+        self, x_px: float, y_px: float, size_px: int | tuple[int, int], mpp: float, fill: bool = False
+    ) -> np.ndarray:
         """The region whose top left corner is level 0 pixel (x_px, y_px), `size_px` = (h, w) or one number, at `mpp`.
 
         Returns (h, w, 3) uint8: each pixel is the mean over its own area; within 3 % of the slide's own mpp its own pixels are
-        given as they are (`served_mpp`). Outside the slide is white, and transparent pixels are laid on white. Raises BadInput
-        for an mpp finer than that (nothing is upsampled silently), and ReadError or another OSError where reading fails.
+        given as they are (`served_mpp`). Outside the slide is white, and transparent pixels are laid on white. fill: what
+        cannot be decoded is white too, and noted in `damaged`. Raises BadInput for an mpp finer than that (nothing is upsampled
+        silently), DamagedPlace where the file is damaged, and OSError where reading fails.
         """
         height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
         ratio = self._ratio(mpp)
+        x_px, y_px = x_px + self.origin_px[0], y_px + self.origin_px[1]
         columns = min(width, max(1, int(2 * math.sqrt(BLOCK_PX) / ratio)))
         rows = min(height, max(1, int(BLOCK_PX / (columns * ratio * ratio))))
+        if (rows, columns) == (height, width):
+            return self._read_block(x_px, y_px, (height, width), ratio, fill)
         out = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, rows):
             for left in range(0, width, columns):
                 block = out[top : top + rows, left : left + columns]
-                block[:] = self._read_block(x_px + left * ratio, y_px + top * ratio, block.shape[:2], ratio)
+                block[:] = self._read_block(x_px + left * ratio, y_px + top * ratio, block.shape[:2], ratio, fill)
         return out
 
     def overview(self, mpp: float) -> np.ndarray:
-        """The whole slide at `mpp` (or what is served for it): (ceil(height), ceil(width), 3) uint8, memory bounded by it."""
+        """The whole slide at `mpp` (or what is served for it): (ceil(height), ceil(width), 3) uint8, memory bounded by it.
+
+        Damaged places are white, and in `damaged`.
+        """
+        return self.read(0, 0, self._overview_px(mpp), mpp, fill=True)
+
+    def unscanned(self, mpp: float) -> np.ndarray:
+        """Where the scanner left out parts of the slide, bool, on the grid of `overview`."""
+        size, ratio = self._overview_px(mpp), self._ratio(mpp)
+        there = self._source.scanned()
+        if there is None:
+            return np.zeros(size, bool)
+        places = []
+        for axis, (n, origin) in enumerate(zip(size, self.origin_px[::-1])):
+            centre = (origin + (np.arange(n) + 0.5) * ratio) / self._source.dimensions[1 - axis]
+            places.append(np.clip((centre * there.shape[axis]).astype(int), 0, there.shape[axis] - 1))
+        return ~there[np.ix_(*places)]
+
+    def _overview_px(self, mpp: float) -> tuple[int, int]:
         ratio = self._ratio(mpp)
         height, width = (max(1, math.ceil(n / ratio - 1e-6)) for n in (self.height_px, self.width_px))
-        return self.read(0, 0, (height, width), mpp)
+        return height, width
 
     def _ratio(self, mpp: float) -> float:
         """Level 0 pixels per pixel at `mpp`: 1 within the tolerance of its own. What is whole but for rounding in the tags
@@ -162,41 +168,81 @@ class Slide:
         ratio = served_mpp(mpp, self.mpp) / self.mpp
         return float(round(ratio)) if abs(ratio - round(ratio)) < 1e-6 * ratio else ratio
 
-    def _read_block(self, x_px: float, y_px: float, size_px: tuple[int, int], ratio: float) -> np.ndarray:
-        """A region small enough to be held at once. `ratio`: level 0 pixels per pixel of the result."""
-        for level in sorted(self._levels, key=lambda level: -level.scale):
+    def _read_block(self, x_px: float, y_px: float, size_px: tuple[int, int], ratio: float, fill: bool) -> np.ndarray:
+        """A region small enough to be held at once. ratio: level 0 pixels per pixel of the result; x_px, y_px: on the plane."""
+        for level in self._levels:
             if level.scale > ratio * (1 + 1e-6):
                 continue
-            edges_x = _edges(x_px, size_px[1], ratio, level.scale_x)
-            edges_y = _edges(y_px, size_px[0], ratio, level.scale_y)
-            start_x, off_x = _entry(math.floor(edges_x[0]), level.addressed)
-            start_y, off_y = _entry(math.floor(edges_y[0]), level.addressed)
+            whole = _whole(x_px / level.scale_x), _whole(y_px / level.scale_y), _whole(ratio / level.scale)
+            exact = None not in whole and level.scale_x == level.scale_y
+            if (
+                exact
+                and self._source.entry(level.index, whole[0]) == (whole[0], 0.0)
+                and (self._source.entry(level.index, whole[1]) == (whole[1], 0.0))
+            ):
+                x, y, step = whole
+                return reduced(self._pixels(level, x, y, size_px[1] * step, size_px[0] * step, fill), step)
+            start_x, off_x = self._source.entry(level.index, math.floor(_nearly(x_px / level.scale_x)))
+            start_y, off_y = self._source.entry(level.index, math.floor(_nearly(y_px / level.scale_y)))
             # OpenSlide interpolates between pixels when it is sent to a fraction of one: harmless under averaging only.
             if max(off_x, off_y) <= WHOLE_PX or ratio >= 2 * level.scale or level.index == 0:
                 break
-        edges_x, edges_y = edges_x - start_x, edges_y - start_y
-        pixels = self._read_level(level, start_x, start_y, math.ceil(edges_x[-1]), math.ceil(edges_y[-1]))
-        if all(
-            np.array_equal(edges, edges[0] + np.arange(len(edges))) and edges[0] % 1 == 0
-            for edges in (edges_x, edges_y)
-        ):
-            return pixels[int(edges_y[0]) : int(edges_y[-1]), int(edges_x[0]) : int(edges_x[-1])]
+        edges_x = _edges(x_px, size_px[1], ratio, level.scale_x) - start_x
+        edges_y = _edges(y_px, size_px[0], ratio, level.scale_y) - start_y
+        pixels = self._pixels(level, start_x, start_y, math.ceil(edges_x[-1]), math.ceil(edges_y[-1]), fill)
         left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
         return area_average(pixels[top:, left:], edges_y - top, edges_x - left)
 
-    def _read_level(self, level: Level, x: int, y: int, width: int, height: int) -> np.ndarray:
+    def _pixels(self, level: Level, x: int, y: int, width: int, height: int, fill: bool) -> np.ndarray:
         """Whole pixels of one level, on white: (height, width, 3) uint8."""
-        location = (round(x * level.addressed), round(y * level.addressed))
         try:
-            picture = np.asarray(self._handle.read_region(location, level.index, (width, height)))
-        except openslide.OpenSlideError as error:
-            message = f"{width} x {height} px at {location} of level {level.index} cannot be read: {error}"
-            raise as_transient(self.path, error) or ReadError(errno.EIO, message, str(self.path)) from error
-        alpha = picture[..., 3:]
-        if alpha.min() == 255:
-            return picture[..., :3]
-        opaque = alpha.astype(np.uint16)
-        return ((picture[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
+            return self._try(level, x, y, width, height)
+        except DamagedPlace:
+            if not fill:
+                raise
+        out = np.full((height, width, 3), 255, np.uint8)
+        for top in range(y - y % CELL_PX, y + height, CELL_PX):
+            for left in range(x - x % CELL_PX, x + width, CELL_PX):
+                x0, y0 = max(x, left), max(y, top)
+                x1, y1 = min(x + width, left + CELL_PX), min(y + height, top + CELL_PX)
+                try:
+                    out[y0 - y : y1 - y, x0 - x : x1 - x] = self._try(level, x0, y0, x1 - x0, y1 - y0)
+                except DamagedPlace:
+                    self.damaged.append((
+                        x0 * level.scale_x - self.origin_px[0], y0 * level.scale_y - self.origin_px[1],
+                        (x1 - x0) * level.scale_x, (y1 - y0) * level.scale_y,
+                    ))  # fmt: skip
+        return out
+
+    def _try(self, level: Level, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Read once, and after an error again with the file opened anew: what then reads was the network, what does not is
+        damage. An error that says itself that it may pass (I/O, permission) rises as OSError."""
+        for attempt in range(1 + AGAIN):
+            try:
+                if attempt:
+                    self._source.reopen()
+                return self._source.read(level.index, x, y, width, height)
+            except (openslide.OpenSlideError, TileError) as error:
+                if transient := as_transient(self.path, error):
+                    raise transient from error
+                last = error
+        where = round(x * level.scale_x - self.origin_px[0]), round(y * level.scale_y - self.origin_px[1])
+        raise DamagedPlace(
+            f"{self.path}: {width} x {height} px at pixel {where} (level {level.index}) cannot be decoded: {last}: copy the"
+            " file again, or scan the slide again"
+        )
+
+
+def _whole(value: float) -> int | None:
+    """The whole number that a value is, but for a millionth; None if it is none."""
+    whole = round(value)
+    return whole if abs(value - whole) < 1e-6 else None
+
+
+def _nearly(value: float) -> float:
+    """What lies within a millionth of a whole number is meant to be it."""
+    whole = _whole(value)
+    return value if whole is None else whole
 
 
 def _edges(start_px: float, n: int, ratio: float, scale: float) -> np.ndarray:
@@ -206,51 +252,22 @@ def _edges(start_px: float, n: int, ratio: float, scale: float) -> np.ndarray:
     return np.where(np.abs(edges - whole) < 1e-6, whole, edges)
 
 
-def _entry(pixel: int, addressed: float) -> tuple[int, float]:
-    """A pixel at or a little before `pixel` that OpenSlide, which is given whole level 0 pixels, can be sent to exactly."""
-    candidates = pixel - np.arange(1 if addressed == int(addressed) else SEARCH_PX)
-    off = np.abs(np.rint(candidates * addressed) / addressed - candidates)
-    best = int(off.argmin())
-    return int(candidates[best]), float(off[best])
-
-
-def _checked_mpp(path: Path, mpp: float) -> float:
-    if not (FINEST_MPP <= mpp <= COARSEST_MPP):
-        raise BadInput(f"{path}: an mpp of {mpp:g} cannot be ({FINEST_MPP:g} to {COARSEST_MPP:g} can): {NO_MPP}")
-    return float(mpp)
-
-
-def _own_mpp(path: Path, handle: openslide.OpenSlide) -> float:
-    """The mpp that the file itself states."""
-    values = []
-    for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y):
-        try:
-            values.append(_checked_mpp(path, float(handle.properties[name])))
-        except (KeyError, ValueError):
-            raise BadInput(f"{path}: the file does not say its mpp: {NO_MPP}") from None
-    if abs(values[0] - values[1]) > SQUARE * max(values):
-        raise BadInput(
-            f"{path}: its pixels are not square ({values[0]:g} x {values[1]:g} mpp): resample the slide, or, if that is an"
-            " error of the file, give the true mpp in the `mpp` column of the slide table"
-        )
-    return sum(values) / 2
-
-
-def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
-    """Open any slide that OpenSlide reads; `mpp` overrides what the file says.
+def open_slide(path: str | Path, mpp: float | None = None, trusted: bool = False) -> Slide:
+    """Open any slide that OpenSlide reads, and tiled TIFFs that it does not; `mpp` overrides what the file says, and what is
+    `trusted` (this program wrote it) is not asked whether its mpp can be.
 
     Raises BadInput if the file is missing, empty, no slide, or has no usable mpp; OSError if it may work later.
     """
     path = Path(path)
     check_present(path)
     try:
-        handle = openslide.OpenSlide(path)
+        source = open_source(path)
     except openslide.OpenSlideError as error:
         raise as_transient(path, error) or _unreadable(path, error) from error
     try:
-        return Slide(handle, path, mpp)
+        return Slide(source, path, mpp, trusted)
     except BaseException:
-        handle.close()
+        source.close()
         raise
 
 
@@ -258,7 +275,11 @@ def check_present(path: Path) -> None:
     """Raises BadInput for a missing file, a folder, or an empty file; OSError for what may pass."""
     try:
         size = path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BadInput(f"{path}: is a loop of links: link to the slide itself") from None
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise
         raise BadInput(
             f"{path}: there is no such file: correct the `path` column of the slide table, or set HISTOGENESIS_SLIDE_ROOT to"
             " the folder that paths are relative to"
@@ -269,19 +290,23 @@ def check_present(path: Path) -> None:
         raise BadInput(f"{path}: the file is empty (0 bytes): copy it again from where it came from")
 
 
-def _unreadable(path: Path, error: Exception) -> BadInput:
+def _unreadable(path: Path, error: Exception) -> Unreadable:
     """Why OpenSlide does not take a file, as far as its first bytes tell."""
     with open(path, "rb") as file:
         head = file.read(4096)
     if b"\0" not in head and sum(byte in b"\t\n\r\f\x1b" or byte >= 32 for byte in head) == len(head):
-        return BadInput(
+        return Unreadable(
             f"{path}: is a text file, not a slide, whatever its name says: put the slide itself in its place"
         )
     if head[:4] in TIFF_MAGIC:
-        return BadInput(f"{path}: is a TIFF that OpenSlide cannot follow ({error}): cut off or damaged; copy it again")
-    if isinstance(error, openslide.OpenSlideUnsupportedFormatError):
-        return BadInput(
-            f"{path}: is in no format that OpenSlide reads: convert it to a pyramidal TIFF (`vips tiffsave in out.tif --tile"
-            " --pyramid --compression jpeg`), or, if it was cut off or damaged, copy it again"
+        why = why_not_tiff(path)
+        if why:
+            return Unreadable(f"{path}: is a TIFF that cannot be read here: it {why}: {CONVERT}")
+        return Unreadable(
+            f"{path}: is a TIFF that OpenSlide cannot follow ({error}): cut off or damaged; copy it again"
         )
-    return BadInput(f"{path}: cannot be opened ({error}): the file seems damaged or cut off; copy it again")
+    if isinstance(error, openslide.OpenSlideUnsupportedFormatError):
+        return Unreadable(
+            f"{path}: is in no format that OpenSlide reads: {CONVERT}, or, if it was cut off or damaged, copy it again"
+        )
+    return Unreadable(f"{path}: cannot be opened ({error}): the file seems damaged or cut off; copy it again")

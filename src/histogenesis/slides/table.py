@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.slides.check import check_picture, check_tiff_complete, check_tiles, sha256_of
-from histogenesis.slides.read import COARSEST_MPP, FINEST_MPP, Slide, check_present, open_slide
+from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles, sha256_of
+from histogenesis.slides.files import digest_of_files, files_of_slide
+from histogenesis.slides.fingerprint import fingerprint
+from histogenesis.slides.importing import import_slide
+from histogenesis.slides.plausible import COARSEST_MPP, FINEST_MPP
+from histogenesis.slides.read import Slide, Unreadable, check_present, open_slide
 
 SLIDE_ROOT = "HISTOGENESIS_SLIDE_ROOT"
 
@@ -26,7 +30,7 @@ class SlideRow(BaseModel):
 
     slide: config.Name
     path: Annotated[str, Field(min_length=1)]
-    patient: config.Name
+    patient: str = ""
     mpp: Annotated[float, Field(ge=FINEST_MPP, le=COARSEST_MPP)] | None = None
     label: str | None = None
     split: Literal["train", "validation", "test"] | None = None
@@ -34,46 +38,67 @@ class SlideRow(BaseModel):
     tissue: str | None = None
     regions: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def own_patient(cls, values):
+    @model_validator(mode="after")
+    def own_patient(self):
         """Without a patient, a slide is a patient of its own."""
-        return {**values, "patient": values.get("patient") or values.get("slide")}
+        if not self.patient:
+            object.__setattr__(self, "patient", self.slide)
+        return self
+
+    @property
+    def patient_stated(self) -> bool:
+        """Whether the table names the patient."""
+        return "patient" in self.model_fields_set
 
 
 def read_table(path: str | Path) -> list[SlideRow]:
     """Read slides.tsv: tab-separated, columns `slide` and `path`, and any of patient, mpp, label, split,
-    sha256, tissue, regions.
+    sha256, tissue, regions. A line whose first character is # is a remark; elsewhere # is a letter like others.
 
     Raises BadInput with everything that is wrong, one line each. OSErrors rise, except for a table that does not exist.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#", skip_blank_lines=True)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: there is no such slide table: correct `slides.table` in the recipe") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{path}: is not a table of tab-separated columns ({str(error).strip()}): save it as .tsv"
-        ) from None
-    table.columns = table.columns.str.strip()
+    (_, names), *lines = _lines(path)
     known = list(SlideRow.model_fields)
-    problems = [f"unknown column {name!r}; there are {', '.join(known)}" for name in table.columns if name not in known]
-    problems += [f"no column {name!r}; is the table tab-separated?" for name in ("slide", "path") if name not in table]
+    problems = [f"unknown column {name!r}; there are {', '.join(known)}" for name in names if name not in known]
+    problems += [f"no column {name!r}; is the table tab-separated?" for name in ("slide", "path") if name not in names]
+    problems += [f"column {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     if problems:
         raise _bad_table(path, problems)
     rows = []
-    for number, cells in enumerate(table.to_dict("records"), start=2):
-        values = {name: cell.strip() for name, cell in cells.items() if cell.strip()}
+    for number, cells in lines:
+        if extra := [cell for cell in cells[len(names) :] if cell]:
+            problems.append(
+                f"line {number}: has {len(cells)} fields for {len(names)} columns (too many: {', '.join(map(repr, extra))}):"
+                " take the extra tab out, or name its column"
+            )
+            continue
+        values = {name: cell for name, cell in zip(names, cells) if cell}
         values |= {"sha256": values["sha256"].lower()} if "sha256" in values else {}
         try:
             rows.append(SlideRow.model_validate(values))
         except ValidationError as error:
             problems += [f"line {number}, {values.get('slide', '(no name)')}: {_in_words(p)}" for p in error.errors()]
-    if not len(table):
+    if not lines:
         problems.append("it has no rows")
     if problems := problems + _contradictions(rows):
         raise _bad_table(path, problems)
     return rows
+
+
+def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
+    """(number, cells without surrounding blanks) of each line that is neither empty nor a remark; the header is the first."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such slide table: correct `slides.table` in the recipe") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: is not a table of tab-separated columns in UTF-8 ({error}): save it as .tsv") from None
+    found = [(number, cells) for number, cells in found if any(cells) and not cells[0].startswith("#")]
+    if not found:
+        raise BadInput(f"{path}: is not a table of tab-separated columns (it is empty): save it as .tsv")
+    return found
 
 
 def _in_words(problem: dict) -> str:
@@ -83,7 +108,6 @@ def _in_words(problem: dict) -> str:
         "split": "give train, validation, test, or leave it empty",
         "sha256": "give 64 hexadecimal digits, or leave it empty",
         "slide": "give a name of letters, digits, and . _ - (the first a letter or a digit)",
-        "patient": "give a name of letters, digits, and . _ - (the first a letter or a digit)",
     }.get(column, problem["msg"])
     return (
         f"{column} is missing: {remedy}" if problem["type"] == "missing" else f"{column} {given!r} cannot be: {remedy}"
@@ -150,37 +174,72 @@ def slide_path(path: str, run_dir: str | Path | None = None) -> Path:
     return Path(os.environ.get(SLIDE_ROOT) or ".") / path
 
 
-def register(row: SlideRow, run_dir: str | Path | None = None) -> dict:
-    """Check one slide, and describe it: slide, path, sha256, bytes, mpp, width_px, height_px, vendor, error.
+KNOWN = ("sha256", "bytes", "files", "mpp", "width_px", "height_px", "vendor", "facts", "damaged", "fingerprint")
+MAX_DAMAGED = 0.1
+
+
+def register(row: SlideRow, run_dir: str | Path | None = None, max_damaged: float = MAX_DAMAGED) -> dict:
+    """Check one slide, and describe it: slide, path, sha256 and bytes (of all its files), files (their number), mpp, width_px,
+    height_px, vendor, facts (compression, JPEG quality, bits, ICC profile), damaged (`probe_tiles`), fingerprint, warnings,
+    error.
 
     A slide that cannot be used has one line in `error` (file, what is wrong, what to do) and None for what is not known.
+    What no slide reader opens is imported: then `path` is that of the pyramid in `run_dir`, and `imported_from` the table's.
     A read error that may pass (network, permission) is no property of the slide: it rises as OSError.
     """
-    record = dict.fromkeys(("sha256", "bytes", "mpp", "width_px", "height_px", "vendor", "error"))
-    record = {"slide": row.slide, "path": row.path, **record}
+    record = {"slide": row.slide, "path": row.path, **dict.fromkeys(KNOWN), "warnings": [], "error": None}
     path = Path(row.path)
     try:
         path = slide_path(row.path, run_dir)
         check_present(path)
-        record |= {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        files = files_of_slide(path)
+        record |= {"bytes": sum(file.stat().st_size for file in files), "files": len(files)}
+        record["sha256"] = digest_of_files(files, sha256_of)
         check_tiff_complete(path)
-        if row.sha256 and row.sha256 != record["sha256"]:
+        if row.sha256 and row.sha256 not in (record["sha256"], sha256_of(path) if len(files) > 1 else ""):
             raise BadInput(
                 f"{path}: its sha256 is {record['sha256'][:12]}..., but the slide table says {row.sha256[:12]}...: copy the"
                 " file again, or correct the `sha256` column if it was changed on purpose"
             )
-        with open_slide(path, row.mpp) as slide:
+        with _open_or_import(row, path, run_dir, record) as slide:
             record |= {
                 "width_px": slide.width_px,
                 "height_px": slide.height_px,
                 "vendor": slide.vendor,
                 "mpp": slide.mpp,
+                "facts": slide.facts,
             }
-            check_tiles(slide)
-            check_picture(slide)
+            damaged = probe_tiles(slide, max_damaged)
+            picture, warnings = check_picture(slide)
+            record |= {"fingerprint": fingerprint(picture), "damaged": {k: damaged[k] for k in ("probed", "failed")}}
+            record["warnings"] = [*record["warnings"], *slide.warnings, *warnings]
+            if damaged["failed"] or slide.damaged:
+                first = (damaged["first"] or "").removeprefix(f"{path}: ")
+                record["warnings"].append(
+                    f"damaged: {damaged['failed']} of {damaged['probed']} places tried cannot be decoded, and"
+                    f" {len(slide.damaged)} of the overview; they are left out{f' (first: {first})' if first else ''}"
+                )
     except BadInput as error:
         record["error"] = str(error).replace(str(path), row.path)
+    record["warnings"] = [text.replace(str(path), row.path) for text in record["warnings"]]
     return record
+
+
+def _open_or_import(row: SlideRow, path: Path, run_dir: str | Path | None, record: dict) -> Slide:
+    """The open slide: the file itself, or the pyramid that is made of it."""
+    try:
+        return open_slide(path, row.mpp)
+    except Unreadable as unreadable:
+        if run_dir is None:
+            raise
+        inside = f"imported/{row.slide}.tif"
+        try:
+            what = import_slide(path, Path(run_dir, inside), row.mpp)
+        except BadInput as error:
+            raise (unreadable if "can be imported" in str(error) else error) from None
+        record |= {"path": f"run:{inside}", "imported_from": row.path}
+        record["warnings"].append(f"imported once from {what} into a pyramid of JPEG tiles (quality 90)")
+        return open_slide(Path(run_dir, inside))
 
 
 def open_record(record_json: str | Path, run_dir: str | Path | None = None) -> Slide:

@@ -72,19 +72,47 @@ def border_runs(steps: np.ndarray) -> np.ndarray:
 def geojson_to_mask(
     path: Path, size: tuple[int, int], scale: float, width_px: int, height_px: int
 ) -> tuple[np.ndarray, list[str]]:
-    """Read tissue that a person drew or corrected. Returns bool (h, w) and warnings.
+    """Read tissue that a person drew or corrected (`drawn_areas`). Returns bool (h, w) and warnings.
 
-    size: (h, w) of the mask; scale: slide pixels per mask pixel. Features count that are classified Tissue, or not at all;
-    those classified Ignore* or Artifact are cut out of them; others are passed over. A mask pixel is tissue if its centre
-    is. Raises BadInput for a file that is broken, holds no tissue, or lies outside the slide.
+    size: (h, w) of the mask; scale: slide pixels per mask pixel. A mask pixel is tissue if its centre is. Raises BadInput for a
+    file that is broken, holds no tissue, or lies outside the slide.
     """
-    found = read_features(Path(path))
-    tissue = [area for name, area in found if name in ("", TISSUE.lower())]
+    tissue, cut, warnings = drawn_areas(Path(path))
+    check_inside(path, tissue, width_px, height_px)
+    return areas_to_mask(tissue, cut, size, scale), warnings
+
+
+def areas_to_mask(tissue: list, cut: list, size: tuple[int, int], scale: float) -> np.ndarray:
+    """Where pixel centres lie in tissue and not in what is cut out of it. bool (h, w)"""
+    return rasterise(tissue, size, scale) & ~rasterise(cut, size, scale)
+
+
+def drawn_areas(path: Path) -> tuple[list[shapely.Geometry], list[shapely.Geometry], list[str]]:
+    """(tissue, what is cut out of it, warnings) of a GeoJSON file.
+
+    Of the annotations (cells, tiles and detections are none) those classified Tissue count, or, if none is, those without a
+    class; those classified Ignore* or Artifact are cut out of them; others are passed over. Raises BadInput.
+    """
+    found = read_features(path)
+    tissue = [area for name, area in found if name == TISSUE.lower()]
+    unclassified = [area for name, area in found if name == ""]
+    ignored = len(unclassified) if tissue else 0
+    tissue = tissue or unclassified
     cut = [area for name, area in found if name.startswith(CUT_OUT)]
     passed = sorted({name for name, _ in found if name not in ("", TISSUE.lower()) and not name.startswith(CUT_OUT)})
     if not tissue:
         classes = f" (only of class {', '.join(passed)})" if passed else ""
         raise BadInput(f"{path}: no area is classified Tissue, or is without a class{classes}: {REMEDY}")
+    warnings = [f"{path.name}: class {', '.join(passed)} passed over"] if passed else []
+    if ignored:
+        warnings.append(
+            f"{path.name}: {ignored} annotation(s) without a class passed over: others are classified Tissue"
+        )
+    return tissue, cut, warnings
+
+
+def check_inside(path: Path, tissue: list[shapely.Geometry], width_px: int, height_px: int) -> None:
+    """Raises BadInput where most of the tissue lies outside the slide."""
     frame = shapely.box(0, 0, width_px, height_px)
     whole = shapely.union_all(tissue)
     if whole.intersection(frame).area < 0.5 * whole.area:
@@ -93,9 +121,6 @@ def geojson_to_mask(
             f"{path}: the tissue (x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}) lies outside the slide"
             f" ({width_px} x {height_px} px at full resolution): {REMEDY}"
         )
-    mask = rasterise(tissue, size, scale) & ~rasterise(cut, size, scale)
-    warnings = [f"{Path(path).name}: class {', '.join(passed)} passed over"] if passed else []
-    return mask, warnings
 
 
 def read_features(path: Path) -> list[tuple[str, shapely.Geometry]]:
@@ -112,6 +137,8 @@ def read_features(path: Path) -> list[tuple[str, shapely.Geometry]]:
     try:
         found = []
         for feature in features_of(document):
+            if not is_annotation(feature):
+                continue
             geometry = geometry_of(feature["geometry"])
             areas = [part for part in leaves(geometry) if part.geom_type == "Polygon"]
             if areas:
@@ -122,7 +149,7 @@ def read_features(path: Path) -> list[tuple[str, shapely.Geometry]]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
         raise BadInput(f"{path}: is JSON, but no GeoJSON of areas ({error!r}): {REMEDY}") from None
     if not found:
-        raise BadInput(f"{path}: holds no area: {REMEDY}")
+        raise BadInput(f"{path}: holds no area that is an annotation: {REMEDY}")
     return found
 
 
@@ -135,6 +162,14 @@ def features_of(document: dict | list) -> list[dict]:
     if document["type"] == "Feature":
         return [document] if document.get("geometry") else []
     return [{"geometry": document}]
+
+
+def is_annotation(feature: dict) -> bool:
+    """Whether a feature is what a person draws in QuPath, and no cell, tile, core or the like. Other programs say nothing: they
+    count. Old exports have it in `id` (PathAnnotationObject)."""
+    kind = (feature.get("properties") or {}).get("objectType")
+    old = str(feature.get("id", ""))
+    return kind == "annotation" if kind else not old.startswith("Path") or old == "PathAnnotationObject"
 
 
 def leaves(geometry: shapely.Geometry) -> list[shapely.Geometry]:

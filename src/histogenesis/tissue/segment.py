@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy import ndimage
 from skimage.color import rgb2hsv, rgb2lab
 from skimage.filters import threshold_otsu
 
+from histogenesis.tissue.artefacts import find_artefacts
 from histogenesis.tissue.fesi import MEDIAN_UM, OPENING_UM, RADIUS_UM, fesi, odd, opened
+from histogenesis.tissue.glass import find_glass, stain_of, tissue_by_stain
 from histogenesis.tissue.stain import GLASS, large_parts, pen_marks, smooth_lab, stained
 
 FINEST_MPP = 4.0  # finer pictures are averaged to this first: kernels stay small, and the answer is the same
@@ -24,11 +27,13 @@ SMEAR_UM = 200.0  # what lies mostly within this of a pen mark is the mark's own
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Tissue of a picture. mask: bool (h, w); background: uint8 (3,), the glass's colour; warnings: lines for a person."""
+    """Tissue of a picture. mask: bool (h, w); background: uint8 (3,), the glass's colour; warnings: lines for a
+    person; artefacts: what of the picture is none (`artefacts.KINDS`), bool (h, w) each, and not in the mask."""
 
     mask: np.ndarray
     background: np.ndarray
     warnings: list[str] = field(default_factory=list)
+    artefacts: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def fraction(self) -> float:
@@ -57,6 +62,34 @@ def segment(
     mask, warnings = guarded(lab, mpp, mask) if guard and method != "all" else (mask, [])
     background, more = background_colour(small, lab, mask)
     return Segmentation(resized(mask, (height, width), Image.Resampling.BILINEAR), background, warnings + more)
+
+
+def segment_stain(picture: np.ndarray, mpp: float, valid: np.ndarray, guard: bool = True) -> Segmentation:
+    """Tissue by its difference from the slide's own glass, with what is on the slide and no tissue. valid: bool (h, w), what
+    may be judged: scanned, not black, not damaged."""
+    glass = find_glass(picture, valid, GLASS)
+    picture = np.where(valid[..., None], picture, glass.colour)  # so that black does not bleed into what is judged
+    mask, _ = tissue_by_stain(stain_of(picture, glass, mpp)[0], mpp, glass, valid)
+    warnings = [] if glass.found else [f"no background was found; the colour {GLASS} stands for glass"]
+    artefacts = find_artefacts(picture, mpp, glass, mask, valid) if guard else {}
+    for kind in artefacts:
+        mask = mask & ~artefacts[kind]
+    warnings += [] if mask.any() else ["no tissue was found"]
+    return Segmentation(mask, glass.colour, warnings, artefacts)
+
+
+def histolab_own(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """histolab's TissueMask at its own scale, bool on the picture's grid. size_px: the slide's width and height.
+
+    Its scale is 1/32 of the slide, or that of its thumbnail where that is larger.
+    """
+    sizes = [
+        tuple(max(1, n // 32) for n in size_px),
+        tuple(int(n / 10 ** (math.ceil(math.log10(n)) - 3)) for n in size_px),
+    ]
+    size = max(sizes, key=lambda wh: wh[0] * wh[1])
+    own = histolab_mask(np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)))
+    return np.asarray(Image.fromarray(own).resize(picture.shape[1::-1], Image.Resampling.NEAREST))
 
 
 def segment_coarse(

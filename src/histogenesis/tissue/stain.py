@@ -9,6 +9,7 @@ from skimage.color import rgb2lab
 GLASS = (242, 242, 242)  # near white, where a picture shows no glass of its own
 SMOOTH_UM = 8.0  # noise of the camera and of JPEG is averaged over this
 LEAST_SMOOTH_PX = 0.6  # in coarse pictures, which a model may have drawn with noise
+SMOOTH = 0.6  # steps of lightness from pixel to pixel on glass, after smoothing; on tissue they are several
 STAINED_CHROMA = 5.0  # distance from glass in (a, b) of Lab
 MARK_MM2 = 0.01  # a smaller spot in an ink's colour is no pen mark,
 MARK_SHARE = 0.02  # unless it covers this share of the picture
@@ -24,10 +25,14 @@ def smooth_lab(picture: np.ndarray, mpp: float) -> np.ndarray:
 
 
 def glass_colour(lab: np.ndarray) -> np.ndarray:
-    """Lab of bare glass: the median of the brightest tenth, if that is bright and grey; else near white. (3,)"""
+    """Lab of bare glass: the median of the brightest tenth, if that is bright and grey, or smooth, of whatever tint; else near
+    white. (3,)"""
     lightness = lab[..., 0]
-    glass = np.median(lab[lightness >= np.quantile(lightness, 0.9)], axis=0)
+    bright = lightness >= np.quantile(lightness, 0.9)
+    glass = np.median(lab[bright], axis=0)
     if glass[0] >= 70 and np.hypot(glass[1], glass[2]) <= 8:
+        return glass
+    if min(lightness.shape) > 1 and np.median(np.hypot(*np.gradient(lightness))[bright]) <= SMOOTH:
         return glass
     return rgb2lab(np.array([[GLASS]], np.uint8))[0, 0].astype(np.float32)
 
@@ -36,6 +41,20 @@ def stained(lab: np.ndarray, chroma: float = STAINED_CHROMA) -> np.ndarray:
     """Where the picture has a colour that glass and black dust lack. bool (h, w)"""
     glass = glass_colour(lab)
     return np.hypot(lab[..., 1] - glass[1], lab[..., 2] - glass[2]) > chroma
+
+
+def lab_of(picture: np.ndarray) -> np.ndarray:
+    """Lab of uint8 (h, w, 3): float32 (h, w, 3)."""
+    return rgb2lab(picture.astype(np.float32) / 255)
+
+
+def ink_colours(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where Lab colours are those of a pen and of no stain (green, bright red), and where perhaps (blue, black). bool (h, w)"""
+    lightness, a, b = np.moveaxis(lab, -1, 0)
+    chroma = np.hypot(a, b)
+    never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
+    perhaps = ((b < -18) & (a < -0.4 * b)) | ((b < -48) & (a < -0.5 * b)) | ((lightness < 18) & (chroma < 12))
+    return never_a_stain, perhaps
 
 
 def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
@@ -47,8 +66,7 @@ def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     """
     lightness, a, b = np.moveaxis(lab, -1, 0)
     chroma = np.hypot(a, b)
-    never_a_stain = ((a < -10) & (chroma > 12)) | ((a > 42) & (b > 22))
-    perhaps = ((b < -18) & (a < -0.4 * b)) | ((b < -48) & (a < -0.5 * b)) | ((lightness < 18) & (chroma < 12))
+    never_a_stain, perhaps = ink_colours(lab)
     smear = ((a < -3) & (chroma > 5)) | ((a > 10) & (b > 4)) | ((lightness < 40) & (chroma < 15))
     least_px = min(MARK_MM2 * 1e6 / mpp**2, MARK_SHARE * tissue.size)
     marks = large_parts(never_a_stain, least_px)

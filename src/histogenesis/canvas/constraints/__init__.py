@@ -7,8 +7,8 @@ from histogenesis.canvas.constraints.base import Constraint
 from histogenesis.canvas.constraints.context import Context
 from histogenesis.canvas.constraints.lowres import LowRes
 from histogenesis.canvas.constraints.none import NoConstraint
-from histogenesis.canvas.constraints.null_space import NullSpace, Relaxation, project
+from histogenesis.canvas.constraints.null_space import NullSpace, Relaxation
 
 CONSTRAINTS: tuple[type[Constraint], ...] = (NoConstraint, NullSpace, LowRes, Context)
 
-__all__ = ["CONSTRAINTS", "Constraint", "Context", "LowRes", "NoConstraint", "NullSpace", "Relaxation", "project"]
+__all__ = ["CONSTRAINTS", "Constraint", "Context", "LowRes", "NoConstraint", "NullSpace", "Relaxation"]

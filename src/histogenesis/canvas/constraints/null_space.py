@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from histogenesis.canvas.constraints.base import Constraint
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 FACTOR = 2
 
@@ -53,19 +53,3 @@ class NullSpace(Constraint):
 
     def block_px(self, ratio: float) -> int:
         return FACTOR
-
-    def projects(self, sigma: float) -> bool:
-        return sigma > self.relaxation.sigma
-
-    def apply(self, denoised_bchw: Tensor, y_bchw: Tensor) -> Tensor:
-        return project(denoised_bchw, y_bchw, FACTOR)
-
-
-def project(u: Tensor, y: Tensor, factor: int) -> Tensor:
-    """The nearest image to u whose average pooling is y: (I - A+ A) u + A+ y (supplement eq. 21).
-
-    `u` (B, C, f h, f w), `y` (B, C, h, w). Windows must start at multiples of `factor`. A is average pooling, A+ repeats.
-    """
-    parts = [u[..., i::factor, j::factor] for i in range(factor) for j in range(factor)]
-    change = y - sum(parts[1:], parts[0]) / factor**2
-    return u + change.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)

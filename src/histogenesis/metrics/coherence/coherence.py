@@ -13,6 +13,7 @@ from tqdm import tqdm
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
 from histogenesis.metrics.coherence.error_map import ErrorMap
+from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
@@ -61,8 +62,8 @@ def measure_coherence(
 ) -> dict:
     """Seam score and cross-scale error of each level, as one JSON-ready dict: {"slide", "levels": [...]}.
 
-    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn; `maps` is a folder for the pictures of where
-    levels depart from the one above. Raises BadInput if they do not match.
+    levels_dir holds level0.h5, level1.h5, ...; tiles says how each was drawn; `maps` is a folder for what shows where: pictures
+    of where levels depart from the one above, and of seams, as pictures and arrays. Raises BadInput if they do not match.
     """
     plan = read_plan(plan_png)
     with ExitStack() as stack:
@@ -78,19 +79,20 @@ def measure_coherence(
         levels = []
         for k, (file, image, tile) in enumerate(tqdm(list(zip(files, images, tiles)), desc="coherence", unit="level")):
             height, width = sizes_px[k]
-            seams = seam_score(
-                gradient_profiles(image, plan),
-                tile_lines(height, tile.tile_px, *tile.overlap),
-                tile_lines(width, tile.tile_px, *tile.overlap),
-                shifts=shifts,
-                seed=k,
-                block_px=block_px(sizes_px, tiles, k),
-            )
+            lines = [tile_lines(side, tile.tile_px, *tile.overlap) for side in (height, width)]
+            block = block_px(sizes_px, tiles, k)
+            seams = asdict(seam_score(gradient_profiles(image, plan), *lines, shifts=shifts, seed=k, block_px=block))
             error_map = ErrorMap(*sizes_px[k - 1]) if k and maps else None
             errors = cross_scale_error(image, images[k - 1], plan, error_map) if k else None
-            if error_map:
+            if maps:
                 maps.mkdir(parents=True, exist_ok=True)
+            if error_map:
                 error_map.picture().save(maps / f"cross_scale_level{k}.png")
+            if maps and seams["score"] is not None:
+                found = seam_map(image, plan, *lines, block_px=block)
+                seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}
+                found.save(maps / seams["map"])
+                draw_seam_map(maps / seams["picture"], image, found)
             levels.append(
                 {
                     "level": k,
@@ -98,7 +100,7 @@ def measure_coherence(
                     "height_px": height,
                     "width_px": width,
                     **tile.model_dump(),
-                    "seams": asdict(seams),
+                    "seams": seams,
                     "cross_scale": {name: asdict(error) for name, error in errors.items()} if errors else None,
                     "cross_scale_map": f"cross_scale_level{k}.png" if error_map else None,
                 }

@@ -22,6 +22,7 @@ import numpy as np
 from histogenesis.metrics.coherence.strips import on_grid, strips
 
 COLUMNS_AT_ONCE = 512
+CLEAR_P = 0.05
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ class SeamScore:
     jump_low: float | None
     jump_high: float | None
     p: float | None  # how often shifted lines are at least as steep
+    p_flatter: float | None  # how often they are at most as steep
+    p_two_sided: float | None  # twice the smaller of both, at most 1: a blurred line is a seam too
+    kind: str | None  # "none", "steep" or "flat"; None where unmeasurable
     lines: int  # tile lines that cross tissue
     pixels: int  # pixels of tissue beside them
     shifts: int
     note: str = ""
+    by_line: tuple[dict, ...] = ()  # of each tile line: axis, at_px, score, p_two_sided, pixels
 
 
 def tile_lines(size_px: int, tile_px: int, stride_px: int | None = None, order: str | None = None) -> np.ndarray:
@@ -130,7 +135,8 @@ def seam_score(
         )
     ]
     grids = [grid for grid in grids if grid is not None]
-    empty = dict.fromkeys(("score", "low", "high", "jump", "jump_low", "jump_high", "p"))
+    names = ("score", "low", "high", "jump", "jump_low", "jump_high", "p", "p_flatter", "p_two_sided", "kind")
+    empty = dict.fromkeys(names)
     if not grids:
         why = "no two tiles meet inside tissue"
         return SeamScore(**empty, lines=0, pixels=0, shifts=shifts, note=why)
@@ -148,6 +154,9 @@ def seam_score(
     below, above = np.quantile(shifted, (0.025, 0.975), method="weibull")
     if below <= 0:
         return SeamScore(**empty, **counted, note="the shifted lines are flat: nothing to compare with")
+    steeper = float((1 + np.sum(shifted >= observed)) / (1 + shifts))
+    flatter = float((1 + np.sum(shifted <= observed)) / (1 + shifts))
+    both = min(1.0, 2 * min(steeper, flatter))
     return SeamScore(
         score=float(observed / shifted.mean()),
         low=float(observed / above),
@@ -155,8 +164,19 @@ def seam_score(
         jump=float(observed - shifted.mean()),
         jump_low=float(observed - above),
         jump_high=float(observed - below),
-        p=float((1 + np.sum(shifted >= observed)) / (1 + shifts)),
+        p=steeper,
+        p_flatter=flatter,
+        p_two_sided=both,
+        kind="none" if both >= CLEAR_P else "steep" if steeper < flatter else "flat",
         **counted,
+        by_line=tuple(
+            line
+            for axis, lines, total, n in (
+                ("row", row_lines, profiles.rows, profiles.rows_n),
+                ("column", column_lines, profiles.columns, profiles.columns_n),
+            )
+            for line in _each_line(axis, np.asarray(lines), total, n, block_px)
+        ),
     )
 
 
@@ -171,12 +191,28 @@ class _Grid:
     shifted_pixels: np.ndarray
 
 
-def _shifted(lines: np.ndarray, total: np.ndarray, n: np.ndarray, block_px: int) -> _Grid | None:
+def _each_line(axis: str, lines: np.ndarray, total: np.ndarray, n: np.ndarray, block_px: int) -> list[dict]:
+    """Each tile line that crosses tissue beside its own neighbours, up to half a tile away."""
+    found = []
+    for line in lines:
+        grid = _shifted(np.array([line]), total, n, block_px, float(np.median(np.diff([0, *lines, len(total)])) / 2))
+        if grid is None or not grid.shifted_total.sum():
+            continue
+        beside, own = grid.shifted_total / grid.shifted_pixels, grid.total / grid.pixels
+        ends = [(1 + np.sum(beside >= own)) / (1 + len(beside)), (1 + np.sum(beside <= own)) / (1 + len(beside))]
+        line_found = {"axis": axis, "at_px": int(line), "score": float(own / beside.mean())}
+        found.append(line_found | {"p_two_sided": float(min(1, 2 * min(ends))), "pixels": grid.pixels})
+    return found
+
+
+def _shifted(
+    lines: np.ndarray, total: np.ndarray, n: np.ndarray, block_px: int, reach: float | None = None
+) -> _Grid | None:
     """None when no line crosses tissue, or none can be shifted. A line that a shift moves off the canvas drops out."""
     if not len(lines):
         return None
     size_px = len(total)
-    reach = np.median(np.diff([0, *lines, size_px])) / 2
+    reach = np.median(np.diff([0, *lines, size_px])) / 2 if reach is None else reach
     steps = np.arange(-np.floor(reach / block_px), np.ceil(reach / block_px)).astype(int) * block_px
     at = lines + steps[steps != 0][:, None]
     inside = (at > 0) & (at < size_px)

@@ -8,6 +8,7 @@ would turn rounding of 1e-16 in each null direction into 1e-8, and 2,000 of thos
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +49,13 @@ def fid_warning(n: int, m: int, dimensions: int) -> str:
     )
 
 
+LEAST_PER_DIMENSION = 1.5  # images per dimension; with fewer the halves say nothing of the covariance
+LITTLE_PER_DIMENSION = 4
+
+
 @dataclass(frozen=True)
 class Extrapolation:
-    """FID = infinite + slope / N, fitted to `fids` at `sizes`."""
+    """FID = infinite + slope / N, through `fids` at `sizes` (the smaller set's)."""
 
     infinite: float
     slope: float
@@ -58,29 +63,34 @@ class Extrapolation:
     fids: list[float]
 
 
-def fid_infinity(real, generated, sizes: int = 8, repeats: int = 2, seed: int = 0) -> Extrapolation:
+def fid_infinity(real, generated, halves: tuple | None = None, seed: int = 0) -> Extrapolation:
     """FID extrapolated to infinitely many images: FID is linear in 1/N to first order (Chong and Forsyth 2020).
 
-    `sizes` sample sizes between a third of the images and all of them, each the mean of `repeats` random subsets without
-    duplicates, drawn with the same size from both sets; a straight line in 1/N by least squares.
+    The line goes through all images and the mean of their two halves: 2 FID(N) - FID(N/2). Every image counts alike, nothing
+    is left to chance but who is in which half (`halves`: 0 or 1 for each image of both sets; default by the seed), and the
+    terms in (d/N)^2 largely cancel: of the bias FID(N) - FID(infinity) at most 5 % is left from 1.5 images per dimension
+    on, where a line through sizes from N/3 leaves 20 %. Raises BadInput for fewer.
     """
     real, generated = check_pair(real, generated)
-    rng = np.random.default_rng(seed)
-    most = min(len(real), len(generated))
-    least = max(3, most // 3)
-    if most < 6:
-        raise BadInput(f"{most} images are too few to extrapolate FID: give at least 6 of each kind")
-    counts = np.unique(np.linspace(least, most, sizes).round().astype(int))
-    values = []
-    for count in counts:
-        draws = 1 if count == len(real) == len(generated) else repeats
-        values.append(np.mean([fid(_subset(real, count, rng), _subset(generated, count, rng)) for _ in range(draws)]))
-    slope, infinite = np.polyfit(1 / counts, values, 1)
-    return Extrapolation(float(infinite), float(slope), counts.tolist(), [float(v) for v in values])
+    most, dimensions = min(len(real), len(generated)), real.shape[1]
+    least = max(8, math.ceil(LEAST_PER_DIMENSION * dimensions))
+    if most < least:
+        raise BadInput(
+            f"{most} images are too few to extrapolate FID in {dimensions} dimensions: give at least {least} of each kind"
+        )
+    if halves is None:
+        rng = np.random.default_rng(seed)
+        halves = tuple(rng.permutation(n) % 2 for n in (len(real), len(generated)))
+    whole = fid(real, generated)
+    half = float(np.mean([fid(real[halves[0] == i], generated[halves[1] == i]) for i in (0, 1)]))
+    return Extrapolation(2 * whole - half, (half - whole) * most, [most // 2, most], [half, whole])
 
 
-def _subset(features, count, rng):
-    return features[rng.choice(len(features), count, replace=False)]
+def infinity_warning(n: int, m: int, dimensions: int) -> str:
+    """What is left of FID's bias after the extrapolation, in words for the report; empty when it is next to nothing."""
+    if min(n, m) >= LITTLE_PER_DIMENSION * dimensions:
+        return ""
+    return f"extrapolated from {min(n, m)} images in {dimensions} dimensions: up to 5 % of its difference to FID may be left"
 
 
 def _gaussian(features):

@@ -25,21 +25,24 @@ def squared_distances(a, b, block: int = BLOCK) -> Iterator[tuple[slice, np.ndar
         yield rows, distances
 
 
-def squared_radii(a, k: int, block: int = BLOCK) -> np.ndarray:
-    """Squared distance of each image to its k-th nearest other image, (n,)."""
+def squared_radii(a, k: int, block: int = BLOCK, origin=None) -> np.ndarray:
+    """Squared distance of each image to its k-th nearest other image, (n,). origin (n,): images of one origin (the same
+    patch, turned) are not others to each other; infinite where fewer than k others exist."""
+    own = np.arange(len(a)) if origin is None else np.asarray(origin)
     radii = np.empty(len(a))
     for rows, distances in squared_distances(a, a, block):
-        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
+        distances[own[rows, None] == own] = np.inf
         radii[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
     return radii
 
 
-def nearest(a, b, block: int = BLOCK, but_itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of a: the distance to its nearest row of b, and which (n,), (n,). `but_itself`: a is b."""
+def nearest(a, b, block: int = BLOCK, origin=None) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of a: the distance to its nearest row of b, and which (n,), (n,). origin: a is b, and images of
+    one origin (each its own: np.arange) are no neighbours."""
     index = np.empty(len(a), dtype=np.int64)
     for rows, distances in squared_distances(a, b, block):
-        if but_itself:
-            distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
+        if origin is not None:
+            distances[origin[rows, None] == origin] = np.inf
         index[rows] = distances.argmin(axis=1)
     exact = np.concatenate(
         [np.linalg.norm(a[i : i + block] - b[index[i : i + block]], axis=1) for i in range(0, len(a), block)]

@@ -24,7 +24,8 @@ BATCH = 64
 class ImageSet:
     """Images of one size with where they are from; `mpp` float64, `slide` and `patient` str, all (n,).
 
-    They may be a sample: `of` how many (0: these are all). `label`: the class of each, where there are classes.
+    They may be a sample: `of` how many (0: these are all). `label`: the class of each, where there are classes. `xy` (n, 2):
+    where each lies on its slide (any one unit), where that is known.
     """
 
     name: str
@@ -34,14 +35,15 @@ class ImageSet:
     patient: np.ndarray
     of: int = 0
     label: np.ndarray | None = None
+    xy: np.ndarray | None = None
 
     def __len__(self):
         return len(self.images)
 
     def take(self, rows) -> ImageSet:
-        label = None if self.label is None else self.label[rows]
+        label, xy = (None if v is None else v[rows] for v in (self.label, self.xy))
         return ImageSet(
-            self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of, label
+            self.name, self.images[rows], self.mpp[rows], self.slide[rows], self.patient[rows], self.of, label, xy
         )
 
 

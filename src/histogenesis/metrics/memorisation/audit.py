@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Audit:
-    verdict: str  # "copies", "suspect", "clear" or "too few"
+    verdict: str  # "copies", "suspect", "clear" or "not measured"
     sentence: str
     absolute: TooClose
     relative: TooClose
@@ -73,13 +73,17 @@ class Audit:
 QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
 
 
-def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8) -> Audit:
+def audit(
+    train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8, train_origin=None
+) -> Audit:
     """Nearest-neighbour audit in feature space.
 
     train (n, d). held_out and generated: (m, d), or (views, m, d) where each patch was encoded in several orientations: the
     nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
-    20 patches of each kind. verdict: "copies" if both tests have p < alpha, "suspect" if one has, "too few" if not even
-    a model that copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an
+    20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours
+    of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. verdict:
+    "copies" if both tests have p < alpha, "suspect" if one has, "not measured" if not even a model that copies everything
+    could reach alpha, else "clear". The held-out patches should come from other patients; an
     honest model of few patients may then be "suspect" for having learnt their stain: look at the pairs.
     """
     train = check_features(train, "training patches", 20)
@@ -89,7 +93,8 @@ def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.
             raise BadInput(
                 f"{name} features have {views.shape[2]} dimensions and training ones {train.shape[1]}: use one encoder for both"
             )
-    own = np.maximum(nearest(train, train, but_itself=True)[0], 1e-12)
+    origin = np.arange(len(train)) if train_origin is None else np.asarray(train_origin)
+    own = np.maximum(nearest(train, train, origin=origin)[0], 1e-12)
     near_held, index_held = _nearest_view(held_out, train)
     near, index = _nearest_view(generated, train)
     ratio_held, ratio = near_held / own[index_held], near / own[index]
@@ -119,71 +124,107 @@ def audit(train, held_out, generated, percentile: float = 1.0, alpha: float = 0.
     )
 
 
+SURE = 2.0  # chance puts one match that stands alone into one of 10^SURE generated sets
+MARGIN = 1.0  # and it is 10^MARGIN times rarer than the rarest match of a held-out patch
+FOUND_LEAST = 0.8  # share of planted copies' trials that must be caught before "no copies" may be said
+
+
 def audit_pieces(
-    held_out, generated, searched: int, of: int, percentile: float = 1.0, alpha: float = 0.01, sure: float = 3.0
+    held_out, generated, searched: int, of: int, percentile: float = 1.0, alpha: float = 0.01, planted=None
 ) -> dict:
     """Audit of pieces of patches: surprise (copies.Match) of each held-out and each generated patch's best match.
 
     "Too close" is more surprising than all but 1 % of held-out ones, and than chance (over 0). verdict: "copies" if p < alpha /
-    10, since there is only this one test; "suspect" if p < alpha or if any match is beyond all of the held-out and has
-    a chance under 10^-sure; "too few" where even copying all could not be told. searched, of: how many training patches were
-    searched, of how many. Patches that are plain are not given: they show nothing that could be copied. Returns a dict like
-    Audit's, without the pairs.
+    10, since there is only this one test; "suspect" if p < alpha or if any match stands alone (SURE, MARGIN); else "clear", but
+    "not measured" where not all training patches were searched (searched, of), where there are too few patches, or where
+    copies would not have been found: planted: the surprise of copies planted into the generated set (see `power_of`);
+    without it "clear" is not given. Patches that are plain are not given: they show nothing that could be copied. Returns
+    a dict like Audit's, without the pairs.
     """
     held_out, generated = np.asarray(held_out, np.float64), np.asarray(generated, np.float64)
     if min(len(held_out), len(generated)) < 20:
-        return {
-            "verdict": "too few",
-            "sentence": _too_few(len(held_out), len(generated), "patches that show something"),
-        }
+        why = _too_few(len(held_out), len(generated), "patches that show something")
+        return {"verdict": "not measured", "sentence": why, "searched": searched, "of": of, "power": None}
     found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
-    n, m, k = len(held_out), len(generated), _rank(len(held_out), percentile)
-    lone = int((generated > max(sure, held_out.max())).sum())
+    lone = int((generated > lone_from(held_out, len(generated))).sum())
+    verdict = verdict_of_pieces(held_out, generated, percentile, alpha)
+    power = power_of(held_out, generated, planted, percentile, alpha) if planted is not None else None
     share = f"{100 * found.fraction:.1f} % of the generated patches"
     expected = f"at most {100 * found.expected:.1f} %"
-    searched_text = f"{searched:,}" if searched >= of else f"{searched:,} of {of:,}"
-    if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha / 10:
-        verdict, sentence = "too few", _too_few(n, m)
-    elif found.p_value < alpha / 10:
-        verdict, sentence = (
-            "copies",
-            (
-                f"The model copies: {share} hold a piece of a training patch, shifted or turned or not, where an honest model"
-                f" has {expected} (p = {found.p_value:.1g})."
-            ),
+    there = f"{searched:,}" if searched >= of else f"{searched:,} of {of:,}"
+    if verdict == "copies":
+        sentence = (
+            f"The model copies: {share} hold a piece of a training patch, shifted or turned or not, where an honest model"
+            f" has {expected} (p = {found.p_value:.1g})."
         )
-    elif found.p_value < alpha or lone:
-        verdict, sentence = (
-            "suspect",
-            (
-                f"{lone} of {m} generated patches hold a piece that chance would not put into a training patch in"
-                f" {10**sure:,.0f} trials ({share} are too close, p = {found.p_value:.2g}): look at the closest pairs."
-            ),
+    elif verdict == "suspect":
+        sentence = (
+            f"{lone} of {len(generated)} generated patches hold a piece of a training patch as no held-out patch does"
+            f" ({share} are too close, p = {found.p_value:.2g}): look at the closest pairs."
         )
+    elif searched < of:
+        verdict, sentence = (
+            "not measured",
+            f"Only {there} training patches were searched: copies of the others are missed.",
+        )
+    elif power is None or power["found"] < FOUND_LEAST:
+        would = f"{100 * power['found']:.0f} % of trials" if power else "trials that were not made"
+        verdict = "not measured"
+        sentence = f"No copy was found, but 1 in 100 would have been found in {would}: hold out or draw more patches."
     else:
-        verdict, sentence = (
-            "clear",
-            (
-                f"No piece of a training patch was found: {share} match one as no held-out patch should, where an honest model"
-                f" has {expected} (p = {found.p_value:.2g})."
-            ),
+        sentence = (
+            f"No copies found, in all {there} training patches; copies of 1 in 100 patches would have been found with"
+            f" {100 * power['found']:.0f} % ({100 * power['low']:.0f} to {100 * power['high']:.0f} %)."
         )
-    if searched < of:
-        sentence += f" Only {searched_text} training patches were searched: copies of the others are missed."
     return {
         "verdict": verdict,
         "sentence": sentence,
         "absolute": asdict(found),
+        "lone": lone,
+        "searched": searched,
+        "of": of,
+        "power": power,
         "n_train": searched,
         "n_train_all": of,
-        "n_held_out": n,
-        "n_generated": m,
+        "n_held_out": len(held_out),
+        "n_generated": len(generated),
         "surprises": {
             "quantiles": list(QUANTILES),
             "held_out": np.quantile(held_out, QUANTILES).tolist(),
             "generated": np.quantile(generated, QUANTILES).tolist(),
         },
     }
+
+
+def lone_from(held_out: np.ndarray, generated: int) -> float:
+    """The surprise from which a single match is a finding, of so many generated patches."""
+    return max(SURE + np.log10(generated), float(np.max(held_out)) + MARGIN)
+
+
+def verdict_of_pieces(held_out, generated, percentile: float = 1.0, alpha: float = 0.01) -> str:
+    """ "copies", "suspect" or "clear" by the surprises alone."""
+    found = _too_close(np.minimum(-held_out, 0.0), -generated, percentile)
+    if found.p_value < alpha / 10:
+        return "copies"
+    return "suspect" if found.p_value < alpha or (generated > lone_from(held_out, len(generated))).any() else "clear"
+
+
+def power_of(
+    held_out, generated, planted, percentile: float = 1.0, alpha: float = 0.01, share: float = 0.01, trials: int = 200
+) -> dict:
+    """How often copies of 1 in 100 patches would have been told: in each trial so many generated patches, at least one, give
+    way to planted copies; generated patches that stand alone themselves are left out of all trials."""
+    rng, caught = np.random.default_rng(0), 0
+    honest = generated[generated <= lone_from(held_out, len(generated))]
+    many = max(1, round(share * len(generated)))
+    for _ in range(trials if len(honest) else 0):
+        own = rng.choice(honest, max(1, len(generated) - many))
+        caught += (
+            verdict_of_pieces(held_out, np.concatenate([own, rng.choice(planted, many)]), percentile, alpha) != "clear"
+        )
+    low, high = binomial_interval(caught, trials)
+    how = f"{many} of {len(generated)} patches replaced by copies, turned and shifted, {trials} times"
+    return {"share": share, "found": caught / trials, "low": low, "high": high, "how": how}
 
 
 def _views(features, name):
@@ -215,7 +256,7 @@ def _too_close(held_out, generated, percentile) -> TooClose:
 def _verdict(absolute, relative, alpha, n, m, percentile):
     k = _rank(n, percentile)
     if betabinom.sf(m - 1, m, k, n + 1 - k) >= alpha:
-        return "too few", _too_few(n, m)
+        return "not measured", _too_few(n, m)
     found = [t for t in (absolute, relative) if t.p_value < alpha]
     share = f"{100 * absolute.fraction:.1f} % of the generated patches"
     expected = f"{100 * absolute.expected:.1f} %"

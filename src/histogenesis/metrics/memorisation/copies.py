@@ -1,108 +1,178 @@
-"""Are pieces of training patches copied, wherever they lie? Windows of patches are looked for in all training patches.
+"""Are pieces of training patches copied, wherever they lie? Windows of patches are looked for in *all* training patches.
 
 An encoder compares whole patches, so a copy that is shifted by half a patch looks new to it. Here each patch is cut into its
 four quarters: wherever the copy lies over the training patches, or across their borders, one quarter lies wholly within
-one of them. Each quarter is correlated with every window of every training patch, turned and mirrored ones included.
+one of them. Each quarter is compared with every window of every training patch, turned and mirrored ones included: as it is,
+half a pixel further, and at four other scales.
 
-What makes this fast: patches are averaged down to 32 px; a window is turned to a standard orientation (by where its
-darkness lies), so that one comparison stands for eight; and it is described by its first 64 principal components.
-What makes it fair: a component is divided by its spread in the set that the window is of, so that a blurred or noisy set
-is no nearer to the training patches than a sharp one, as it would be in plain correlation; and a correlation counts for
-as much as it has independent components: it is turned into the number of windows that would match so well by chance
-(the a-contrario principle of Desolneux, Moisan and Morel 2000).
+Training patches stream by in blocks, so that memory does not grow with their number; each query keeps its best few windows
+by the first 64 components. These are judged by more components, in double precision and in an order of operations that no
+number of threads changes. A correlation counts for as much as it has independent components: it is turned into the number of
+windows that would match so well by chance (the a-contrario principle of Desolneux, Moisan and Morel 2000).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
 from skimage.feature import match_template
 
-WORK_PX = 32  # patches are averaged down to this
-COMPONENTS = 64
-PLAIN = 4.0  # grey levels of 255: a window with less spread in any of its quarters shows nothing that could be copied
-FITTED = 20_000  # windows that the components are taken of
-BLOCK = 8192
-CHUNK = 64  # patches whose windows are held at once
+from histogenesis.metrics.memorisation import windows as w
+
+CANDIDATES = 3  # windows that each query keeps, and each chunk may add one
+JUDGED = 32  # pairs of each patch that are judged by all components
+CHUNK = 32  # training patches whose windows are held at once
+QUERIES = 4096  # queries at once
 
 
 @dataclass(frozen=True)
 class Match:
     """The best match of each patch, all (n,). surprise: -log10 of the number of matches as good that chance gives one patch
-    (over 0: less than one); train: the training patch; quarter: which of the patch's matched, 0 to 3, row by row; plain:
-    whether no quarter shows anything that could be copied."""
+    (over 0: less than one); train: the training patch; quarter: which of the patch's matched, 0 to 3, row by row; scale: of
+    what the patch shows to the training patch; plain: whether no quarter shows anything that could be copied."""
 
     surprise: np.ndarray
     train: np.ndarray
     quarter: np.ndarray
     plain: np.ndarray
+    scale: np.ndarray
+
+    def take(self, rows) -> Match:
+        return Match(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-class Windows:
-    """All windows of the training patches, uint8 (n, p, p, 3), half a patch wide, ready for a search."""
+class Queries:
+    """All that is looked for of some patches, uint8 (n, p, p, 3), and the best that was found so far."""
 
-    def __init__(self, images: np.ndarray, seed: int = 0):
-        pictures = small_grey(images)
-        self.side = pictures.shape[1] // 2
-        view = sliding_window_view(pictures, (self.side, self.side), axis=(1, 2))
-        across, each = view.shape[1], view.shape[1] ** 2
-        rng = np.random.default_rng(seed)
-        rows = np.sort(rng.choice(len(pictures) * each, min(FITTED, len(pictures) * each), replace=False))
-        some, _ = _upright(view[rows // each, rows % each // across, rows % across])
-        self.mean = some.mean(axis=0) if len(some) else np.zeros(self.side**2, np.float32)
-        _, vectors = np.linalg.eigh((some - self.mean).T @ (some - self.mean))
-        self.components = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS])
-        self.spread = self._spread(self._project(some))
-        parts, patches = [np.zeros((0, self.components.shape[1]), np.float32)], [np.zeros(0, np.int64)]
-        for start in range(0, len(pictures), CHUNK):
-            upright, kept = _upright(view[start : start + CHUNK].reshape(-1, self.side, self.side))
-            parts.append(_unit(self._project(upright) / self.spread))
-            patches.append(start + kept // each)
-        self.vectors, self.patch = np.concatenate(parts), np.concatenate(patches)
+    def __init__(self, basis: w.Basis, images: np.ndarray, like: Queries | None = None):
+        """like: another set whose spread of components is taken (a few patches have none of their own)."""
+        self.n, side = len(images), basis.side
+        even, odd = w.phases(images)
+        parts, patch, quarter, scale = [], [], [], []
+        corners = np.tile(np.arange(4), self.n)
+        owners = np.arange(self.n).repeat(4)
+        shown = np.zeros(4 * self.n, bool)
 
-    def match(self, images: np.ndarray) -> Match:
-        """The best match of each of the images, uint8 (m, p, p, 3), the same p as the training patches'."""
-        n, quarters = len(images), _quarters(small_grey(images), self.side)
-        upright, kept = _upright(quarters.reshape(4 * n, self.side, self.side))
-        vectors = self._project(upright)
-        vectors = _unit(vectors / self._spread(vectors))
-        correlation, index = _nearest(vectors, self.vectors)
-        evidence, train = np.zeros(4 * n), np.zeros(4 * n, np.int64)
-        if len(self.vectors):
-            free = np.minimum(_free(vectors), _free(self.vectors[index]))
-            evidence[kept] = -free / 2 * np.log(1 - np.clip(correlation, 0, 0.9999).astype(np.float64) ** 2)
-            train[kept] = self.patch[index]
-        quarter = evidence.reshape(n, 4).argmax(axis=1)
-        best = 4 * np.arange(n) + quarter
-        surprise = (evidence[best] - np.log(4 * max(1, len(self.vectors)))) / np.log(10)
-        plain = np.ones(4 * n, bool)
-        plain[kept] = False
-        return Match(surprise, train[best], quarter, plain.reshape(n, 4).all(axis=1))
+        def add(found, size):
+            found = found.reshape(4 * self.n, side, side)
+            kept = ~w.plain(found)
+            if size == 1:
+                shown[kept] = True
+            parts.append(w.upright(found[kept]).reshape(-1, side**2))
+            patch.append(owners[kept])
+            quarter.append(corners[kept])
+            scale.append(np.full(kept.sum(), size))
 
-    def _project(self, upright):
-        return (upright - self.mean) @ self.components
+        add(w.quarters(even, side), 1)
+        add(w.quarters(odd, side), 1)
+        for size in w.SCALES:
+            found = w.scaled_quarters(even, side, size)
+            if found is not None:
+                add(found, size)
+        own = w.upright(w.quarters(even, side).reshape(-1, side, side)[shown]).reshape(-1, side**2)
+        self.spread = like.spread if like is not None else basis.spread_of(own)
+        self.windows = np.concatenate(parts).astype(np.float32)
+        self.coarse = w.unit(basis.project(self.windows) / self.spread[: w.COMPONENTS])
+        self.patch, self.quarter, self.scale = (np.concatenate(v) for v in (patch, quarter, scale))
+        self.plain = ~shown.reshape(self.n, 4).any(axis=1)
+        many = len(self.patch)
+        self.cosine = np.full((many, CANDIDATES), -2, np.float32)
+        self.train = np.full((many, CANDIDATES), -1, np.int64)
+        self.found = np.zeros((many, CANDIDATES, side**2), np.float32)
 
-    @staticmethod
-    def _spread(vectors):
-        return np.maximum(np.sqrt((vectors**2).mean(axis=0)), 1e-6) if len(vectors) else 1.0
+    def look(self, coarse: np.ndarray, windows: np.ndarray, train: np.ndarray) -> None:
+        """Keep the best of these windows (m, side^2): coarse (m, 64), of unit length; train (m,) whose they are."""
+        for start in range(0, len(self.coarse), QUERIES):
+            rows = slice(start, start + QUERIES)
+            cosines = self.coarse[rows] @ coarse.T
+            best = cosines.argmax(axis=1)
+            value = cosines[np.arange(len(best)), best]
+            worst = self.cosine[rows].argmin(axis=1)
+            at = np.flatnonzero(value > self.cosine[rows][np.arange(len(best)), worst])
+            self.cosine[start + at, worst[at]] = value[at]
+            self.train[start + at, worst[at]] = train[best[at]]
+            self.found[start + at, worst[at]] = windows[best[at]]
+
+
+class Search:
+    """Looks for pieces of patches in training patches. sample: training patches that the components are taken of."""
+
+    def __init__(self, sample: np.ndarray, seed: int = 0):
+        self.basis = w.Basis(w.small_grey(sample), seed)
+
+    def queries(self, images: np.ndarray, like: Queries | None = None) -> Queries:
+        return Queries(self.basis, images, like)
+
+    def match(self, blocks: Iterable[tuple[int, np.ndarray]], sets: list[Queries]) -> list[Match]:
+        """The best match of each patch of each set. blocks: (number of the first, uint8 (m, p, p, 3)), all there are."""
+        windows = 0
+        for first, images in blocks:
+            for start in range(0, len(images), CHUNK):
+                windows += self._chunk(first + start, images[start : start + CHUNK], sets)
+        return [self._judged(queries, windows) for queries in sets]
+
+    def _chunk(self, first, images, sets) -> int:
+        side = self.basis.side
+        view = sliding_window_view(w.small_grey(images), (side, side), axis=(1, 2))
+        each = view.shape[1] ** 2
+        found = view.reshape(-1, side, side)
+        kept = np.flatnonzero(~w.plain(found))
+        if len(kept):
+            upright = w.upright(found[kept]).reshape(len(kept), -1)
+            coarse = w.unit(self.basis.project(upright) / self.basis.spread[: w.COMPONENTS])
+            for queries in sets:
+                queries.look(coarse, upright, first + kept // each)
+        return len(kept)
+
+    def _judged(self, queries: Queries, windows: int) -> Match:
+        """The pairs of each patch that look best by the quick components, judged by all of them."""
+        query, candidate = np.nonzero(queries.train >= 0)
+        patch = queries.patch[query]
+        order = np.lexsort((-queries.cosine[query, candidate], patch))
+        rank = np.arange(len(order)) - np.searchsorted(patch[order], patch[order])
+        query, candidate = (v[order[rank < JUDGED]] for v in (query, candidate))
+        a = self.basis.project_exactly(queries.windows[query]) / queries.spread
+        b = self.basis.project_exactly(queries.found[query, candidate]) / self.basis.spread
+        value, train, quarter = _evidence(a, b), queries.train[query, candidate], queries.quarter[query]
+        order = np.lexsort((-quarter, -train, value))  # the greatest last; of equal ones the first training patch
+        out = {"value": np.zeros(queries.n), "train": np.zeros(queries.n, np.int64)}
+        out |= {"quarter": np.zeros(queries.n, np.int64), "scale": np.ones(queries.n)}
+        for name, v in (("value", value), ("train", train), ("quarter", quarter), ("scale", queries.scale[query])):
+            out[name][queries.patch[query][order]] = v[order]
+        tests = len(w.FINE) * max(1, windows) * max(1, len(queries.patch)) / max(1, queries.n)
+        surprise = (out["value"] - np.log(tests)) / np.log(10)
+        return Match(surprise, out["train"], out["quarter"], queries.plain, out["scale"])
+
+
+def _evidence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """-log of how often chance correlates whitened vectors (..., d) so well, the best of the first 64, 128 and 200
+    components, to three digits. As many components count as a vector spreads over (its participation ratio)."""
+    best = np.zeros(np.broadcast_shapes(a.shape, b.shape)[:-1])
+    for many in w.FINE:
+        x, y = (v[..., :many].astype(np.float64) for v in (a, b))
+        xx, yy, xy = (x**2).sum(axis=-1), (y**2).sum(axis=-1), (x * y).sum(axis=-1)
+        cosine = np.clip(xy / np.maximum(np.sqrt(xx * yy), 1e-12), 0, 0.9999)
+        free = np.minimum(*(s**2 / np.maximum((v**4).sum(axis=-1), 1e-300) for v, s in ((x, xx), (y, yy))))
+        best = np.maximum(best, -free / 2 * np.log(1 - cosine**2))
+    return np.round(best, 3)
 
 
 def align(image: np.ndarray, train: np.ndarray, quarter: int) -> tuple[np.ndarray, float]:
     """The training patch, turned and shifted to lie as in `image`, white where it does not reach, and the plain correlation
     of the quarter that matched. Both uint8 (p, p, 3)."""
     p = image.shape[0]
-    wanted = _quarters(small_grey(image[None]), small_grey(image[None]).shape[1] // 2)[0, quarter]
+    small = w.small_grey(image[None])
+    wanted = w.quarters(small, small.shape[1] // 2)[0, quarter]
     best = (-2.0, 0, 0, train)
-    for turned in _orientations(train):
-        found = match_template(small_grey(turned[None])[0], wanted)
+    for turned in w.orientations(train):
+        found = match_template(w.small_grey(turned[None])[0], wanted)
         y, x = np.unravel_index(found.argmax(), found.shape)
         best = max(best, (float(found[y, x]), int(y), int(x), turned), key=lambda b: b[0])
     correlation, y, x, turned = best
-    q = small_grey(image[None]).shape[1]
+    q = small.shape[1]
     dy, dx = (round((q - q // 2) * side) for side in divmod(quarter, 2))
     dy, dx = (round((d - at) * p / q) for d, at in ((dy, y), (dx, x)))
     out = np.full_like(image, 255)
@@ -110,63 +180,3 @@ def align(image: np.ndarray, train: np.ndarray, quarter: int) -> tuple[np.ndarra
         max(0, -dy) : p + min(0, -dy), max(0, -dx) : p + min(0, -dx)
     ]
     return out, correlation
-
-
-def small_grey(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, p, p, 3) -> float32 (n, q, q) grey, q the smaller of p and 32, area-averaged."""
-    grey = images.mean(axis=3, dtype=np.float32)
-    if grey.shape[1] <= WORK_PX:
-        return grey
-    size = (WORK_PX, WORK_PX)
-    return np.stack([np.asarray(Image.fromarray(g).resize(size, Image.Resampling.BOX)) for g in grey])
-
-
-def _quarters(pictures, side):
-    """(n, q, q) -> (n, 4, side, side): the four corners."""
-    ends = slice(0, side), slice(pictures.shape[1] - side, None)
-    return np.stack([pictures[:, a, b] for a in ends for b in ends], axis=1)
-
-
-def _orientations(image) -> Iterator[np.ndarray]:
-    for turn in range(4):
-        yield np.rot90(image, turn)
-        yield np.rot90(image, turn)[:, ::-1]
-
-
-def _upright(windows):
-    """Those windows (n, s, s) that are not plain, with mean 0 and spread 1, turned and mirrored until the brighter side is
-    below and to the right and the change from top to bottom the greater: (k, s * s), and which they are, (k,)."""
-    n, half = len(windows), windows.shape[1] // 2
-    parts = windows[:, : 2 * half, : 2 * half].reshape(n, 2, half, 2, half)
-    kept = np.flatnonzero(parts.std(axis=(2, 4)).reshape(n, 4).min(axis=1, initial=255) >= PLAIN)
-    windows = windows[kept]
-    windows = windows - windows.mean(axis=(1, 2), keepdims=True)
-    windows /= windows.std(axis=(1, 2), keepdims=True)
-    ramp = (np.arange(windows.shape[1]) - (windows.shape[1] - 1) / 2).astype(np.float32)
-    down, across = windows.sum(axis=2) @ ramp, windows.sum(axis=1) @ ramp
-    flipped, mirrored, turned = down < 0, across < 0, np.abs(across) > np.abs(down)
-    windows[flipped] = windows[flipped, ::-1]
-    windows[mirrored] = windows[mirrored, :, ::-1]
-    windows[turned] = windows[turned].transpose(0, 2, 1)
-    return windows.reshape(len(windows), windows.shape[1] ** 2), kept
-
-
-def _unit(vectors):
-    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)).astype(np.float32)
-
-
-def _free(vectors):
-    """How many components a unit vector spreads over (participation ratio); low for a window that is simple."""
-    return 1 / np.maximum((vectors.astype(np.float64) ** 4).sum(axis=1), 1e-12)
-
-
-def _nearest(queries, vectors):
-    """Greatest cosine of each query with any of the vectors, and which."""
-    best, index = np.full(len(queries), -2, np.float32), np.zeros(len(queries), np.int64)
-    for start in range(0, len(vectors), BLOCK):
-        cosines = queries @ vectors[start : start + BLOCK].T
-        found = cosines.argmax(axis=1)
-        value = cosines[np.arange(len(queries)), found]
-        better = value > best
-        best[better], index[better] = value[better], found[better] + start
-    return best, index

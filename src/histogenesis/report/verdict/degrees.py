@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from histogenesis.report.blocks import number_text
-from histogenesis.report.verdict.rules import FAR, KINDS, LIKENESS, NEAR
+from histogenesis.report.verdict.rules import FAR, KINDS, NEAR, SEAM_P
 
 Word = Literal["within", "worse", "unknown"]
 
@@ -40,13 +40,17 @@ def degree(row: Mapping[str, Any]) -> Degree:
 
     unknown   no value, no floor, an encoder that does not speak, or no interval and less than half-way to the ceiling
     worse     the interval lies beyond the real one; or there is none, and the value is half-way to the ceiling or more
-    within    the intervals meet, and the value's ends before half-way to the ceiling; else it is too wide to say. Where it is
-              likeness that is measured, a ceiling beyond the floor must show that a lack of structure would have been seen
+    within    the intervals meet, and the value's ends before half-way to the ceiling; else it is too wide to say. But for what
+              a pathologist measures, a ceiling beyond the floor must show that a lack of structure would have been seen
+
+    Seams have a test of their own: worse where it says so, and real slides under the same grid have none.
     """
     if _number(row, "value") is None:
         return Degree("unknown", None, str(row.get("note") or "not measured"))
     if row.get("speaks") is False:
         return Degree("unknown", None, f"{row.get('encoder') or 'the encoder'} does not see structure here")
+    if kind_of(row) == "seams" and (p := _number(row, "p")) is not None:
+        return _seam(p, _number(row, "floor_p"))
     sign = -1.0 if row.get("better") == "higher" else 1.0
     value, low, high = _ordered(row, sign, "value", "low", "high")
     floor, _, floor_high = _ordered(row, sign, "floor", "floor_low", "floor_high")
@@ -64,13 +68,21 @@ def degree(row: Mapping[str, Any]) -> Degree:
     end = _share(row, sign, high, floor, limit)
     if end is not None and end >= FAR:
         return Degree("unknown", share, "the interval is too wide to say")
-    if share is None and kind_of(row) in LIKENESS:
+    if share is None and kind_of(row) != "morphology":
         return Degree("unknown", None, "nothing shows that it would see a lack of structure")
     return Degree("within", share, _beside(row))
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
     return str(row.get("kind") or KINDS.get(str(row.get("name", "")), ""))
+
+
+def _seam(p: float, floor_p: float | None) -> Degree:
+    if p >= SEAM_P:
+        return Degree("within", None, f"p = {number_text(p)}")
+    if floor_p is not None and floor_p >= SEAM_P:
+        return Degree("worse", None, f"p = {number_text(p)}, real slides {number_text(floor_p)}")
+    return Degree("unknown", None, "real slides under the same grid show as much")
 
 
 def _share(row: Mapping[str, Any], sign: float, value: float, floor: float, limit: float) -> float | None:

@@ -95,8 +95,8 @@ def _told_apart(run: Run, entries: Rows) -> Iterator[Statement]:
         return
     row, worst = max(found, key=lambda entry: entry[0]["value"])
     status = {"worse": "look", "within": "good", "unknown": "open"}[worst.word]
-    text = f"Told apart: a small network trained for it is right on {100 * row['value']:.0f} % of the patches of patients that"
-    text += f" it has not seen, at {row['mpp']:g} mpp (50 %: guessing"
+    text = f"Told apart: a classifier trained for it ({row.get('encoder')}) is right on {100 * row['value']:.0f} % of patches"
+    text += f" that it has not seen, at {row['mpp']:g} mpp (50 %: guessing"
     if row.get("floor") is not None:
         text += f"; two halves of real patches: {100 * row['floor']:.0f} %"
     yield Statement(status, text + f"): {worst.word} against real tissue.", run.metrics_file)

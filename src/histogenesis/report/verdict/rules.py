@@ -36,7 +36,6 @@ WIDE_SEAM = 1.5  # an interval that reaches this says too little to call a level
 CLOSE, DISTANT = 2, 16  # mean cross-scale error, grey steps of 255: hardly visible; another picture
 SEAM_P = 0.01  # of a permutation test, after correction for how many were made
 POWER = 0.8  # of a search for copies: with less, nothing found says nothing
-MEMBER = 0.6  # AUC of membership inference: from here on the training patches are known from their loss
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ MORPHOLOGY = {
 }
 COLOURS = {
     "stain_vectors": Words("hues of the stains off", "hues of the stains off", "hues of the stains", unit="degrees"),
-    "stain_strength": Words("stains too weak", "stains too strong", "strength of the stains"),
+    "haematoxylin_amount": Words("haematoxylin too weak", "haematoxylin too strong", "haematoxylin"),
+    "eosin_amount": Words("eosin too weak", "eosin too strong", "eosin"),
 }
 # Without these a picture is no tissue, whatever distances say.
 VITAL = ("nuclei_per_mm2",)

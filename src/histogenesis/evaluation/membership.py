@@ -1,0 +1,91 @@
+"""Membership inference on a run's own denoiser: its loss on training and on held-out patches, at several noise levels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from histogenesis.core.errors import BadInput
+from histogenesis.core.noise import normal
+from histogenesis.evaluation.units import units
+from histogenesis.metrics.encoders.features import ImageSet
+from histogenesis.metrics.memorisation.membership import membership
+from histogenesis.models.batch import Batch
+from histogenesis.models.batches import Batches
+from histogenesis.models.model import load_model
+from histogenesis.patches.dataset import PatchCollection
+
+SIGMAS = (0.1, 0.25, 0.5, 1.0, 2.0)  # of pictures whose sigma_data is 0.5: where a denoiser decides on details
+PATCHES = 400  # of each side
+BATCH = 32
+
+
+def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: str, seed: int) -> dict:
+    """As `metrics.memorisation.membership`, of the model that lies in model_dir. Raises BadInput where there is none.
+
+    Training and held-out patches are equally many at each mpp, so that neither side is easier for its mpps.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(Path(model_dir), device)
+    if not hasattr(model, "objective") or model.channels != 3:
+        raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
+    sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
+    rows = _alike(sides, seed)
+    px = json.loads((Path(model_dir) / "model.json").read_text())["patch_px"]
+    losses = [losses_of(model, px, side, r, seed, device) for side, r in zip(sides, rows)]
+    sets = [
+        ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r])
+        for s, r in zip(sides, rows)
+    ]
+    own = [units(s, np.arange(len(s)), loss) for s, loss in zip(sets, losses)]
+    return membership(*losses, list(SIGMAS), *own, seed=seed)
+
+
+@torch.no_grad()
+def losses_of(model, px: int, patches: PatchCollection, rows: np.ndarray, seed: int, device: str) -> np.ndarray:
+    """(n, sigmas): each patch's loss; the noise of a patch is the same at every sigma and depends on seed and patch alone.
+
+    px: side of what the model has learnt; of larger patches, from which it learnt crops, the middle is taken.
+    """
+    batches = Batches(patches, model.normalisation, None, seed, False, model.conditions, **_options(model))
+    out = np.empty((len(rows), len(SIGMAS)))
+    for start in range(0, len(rows), BATCH):
+        chosen = [int(i) for i in rows[start : start + BATCH]]
+        image = batches.encoded(patches.read(chosen))
+        seen = batches.beside(image, chosen)
+        image, *seen = [middle(pictures, px) for pictures in (image, *seen)]
+        shape = tuple(image.shape[1:])
+        noise = torch.from_numpy(np.stack([normal(shape, "membership", seed, i) for i in chosen]))
+        mpp = torch.from_numpy(patches.mpp[chosen]).float()
+        label = torch.from_numpy(batches.labels[chosen]) if batches.labels is not None else None
+        level = torch.zeros(len(chosen)) if "lowres" in batches.pictures else None
+        keys = torch.zeros(len(chosen), dtype=torch.int32)
+        for k, sigma in enumerate(SIGMAS):
+            sigmas = torch.full((len(chosen),), sigma)
+            batch = Batch(image, noise, sigmas, mpp, keys, torch.cat(seen, dim=1) if seen else None, level, label)
+            out[start : start + BATCH, k] = model.sample_loss(batch.to(device), dropout=False).cpu().numpy()
+    return out
+
+
+def middle(pictures_bchw: torch.Tensor, px: int) -> torch.Tensor:
+    start = (pictures_bchw.shape[-1] - px) // 2
+    return pictures_bchw[..., start : start + px, start : start + px]
+
+
+def _options(model) -> dict:
+    return {"lowres_factor": getattr(model, "lowres_factor", None), "classes": model.classes}
+
+
+def _alike(sides: list[PatchCollection], seed: int) -> list[np.ndarray]:
+    """Rows of each side, equally many at each mpp, at most PATCHES in all."""
+    mpps = sorted(set(sides[0].mpp.tolist()) & set(sides[1].mpp.tolist()))
+    chosen = [[], []]
+    for mpp in mpps:
+        found = [np.flatnonzero(side.mpp == mpp) for side in sides]
+        n = min(PATCHES // len(mpps), *map(len, found))
+        for part, rows, k in zip(chosen, found, (0, 1)):
+            part.append(np.sort(np.random.default_rng([seed, k]).choice(rows, n, replace=False)))
+    return [np.concatenate(part) if part else np.zeros(0, int) for part in chosen]

@@ -1,0 +1,380 @@
+"""Slides as scanners and programs write them: each kind made here, and what is then said of it, by other readers' measure."""
+
+import json
+
+import h5py
+import numpy as np
+import openslide
+import pytest
+import shapely
+import tifffile
+from PIL import Image, ImageFilter
+from small_slides import write_tiff
+
+from histogenesis.core.errors import BadInput
+from histogenesis.patches.cut import cut_slide
+from histogenesis.recipe import PatchSet, Tissue
+from histogenesis.slides import sources
+from histogenesis.slides.files import files_of_slide
+from histogenesis.slides.read import DamagedPlace, open_slide
+from histogenesis.slides.table import SlideRow, open_record, register
+from histogenesis.slides.tiles import TiledTiff, jpeg_quality
+from histogenesis.tissue.files import segment_slide
+
+CENTIMETRE = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 mpp
+
+
+@pytest.fixture(scope="module")
+def pixels(cmu_slide):
+    """Real tissue, (768, 640, 3)."""
+    with openslide.OpenSlide(str(cmu_slide)) as slide:
+        return np.ascontiguousarray(np.asarray(slide.read_region((500, 900), 0, (640, 768)))[..., :3])
+
+
+def halves(picture, n=3):
+    return [np.asarray(Image.fromarray(picture).reduce(2**k)) for k in range(n)]
+
+
+def record_of(path, folder, **columns):
+    return register(SlideRow(slide="s", path=str(path), **columns), folder)
+
+
+# ---------------------------------------------------------------------------------------------- direct reading
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+def test_jpeg_tiles_are_openslides_pixels(tmp_path, pixels, photometric, subsampling):
+    if photometric == "rgb" and subsampling != (1, 1):
+        pytest.skip("RGB is not subsampled")
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
+        for k, level in enumerate(halves(pixels)):
+            tiff.write(level, tile=(128, 128), photometric=photometric, compression="jpeg", compressionargs={"level": 75},
+                       subsampling=subsampling, subfiletype=int(k > 0), metadata=None, **CENTIMETRE)  # fmt: skip
+    direct, other = TiledTiff(tmp_path / "s.tif"), openslide.OpenSlide(str(tmp_path / "s.tif"))
+    assert direct.level_dimensions == list(other.level_dimensions) and direct.quality == 75
+    for k, x, y in ((0, 3, 5), (0, 200, 130), (1, 64, 64), (2, 0, 11)):
+        theirs = np.asarray(other.read_region((x * 2**k, y * 2**k), k, (150, 140)))[..., :3]
+        assert np.array_equal(direct.read(k, x, y, 150, 140), theirs)
+
+
+def test_a_real_svs_is_read_directly_and_alike(cmu_slide):
+    with open_slide(cmu_slide) as slide, openslide.OpenSlide(str(cmu_slide)) as other:
+        assert isinstance(slide._source, sources.TiffSource)
+        assert slide.facts["jpeg_quality"] == 30  # its description says Q=30
+        for x, y in ((0, 0), (1001, 1503), (1900, 2700)):
+            theirs = np.asarray(other.read_region((x, y), 0, (300, 260)))[..., :3]
+            assert np.array_equal(slide.read(x, y, (260, 300), slide.mpp), theirs)
+
+
+@pytest.mark.parametrize("quality", [30, 60, 85, 95])
+def test_the_quality_of_a_jpeg_is_that_it_was_written_with(pixels, quality):
+    import simplejpeg
+
+    assert jpeg_quality(simplejpeg.encode_jpeg(pixels, quality=quality)) == quality
+
+
+# ---------------------------------------------------------------------------------------------- what OpenSlide lacks
+
+
+@pytest.mark.parametrize("compression", ["webp", "jpeg2000", "jpegxl", "deflate"])
+def test_codecs_that_openslide_lacks_are_read(tmp_path, pixels, compression):
+    lossless = {"webp": {"lossless": True}, "jpegxl": {"lossless": True}}.get(compression, {})
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
+        for k, level in enumerate(halves(pixels)):
+            tiff.write(level, tile=(128, 128), photometric="rgb", compression=compression, compressionargs=lossless,
+                       subfiletype=int(k > 0), metadata=None, **CENTIMETRE)  # fmt: skip
+    record = record_of(tmp_path / "s.tif", tmp_path)
+    assert record["error"] is None and record["mpp"] == pytest.approx(0.5)
+    with open_slide(tmp_path / "s.tif") as slide:
+        assert np.array_equal(slide.read(100, 200, 128, 0.5), pixels[200:328, 100:228])
+        assert slide.coarsest_mpp == 2.0
+
+
+def test_ome_has_its_mpp_in_xml_and_its_levels_in_subifds(tmp_path, pixels):
+    size = {f"PhysicalSize{axis}": 0.5 for axis in "XY"} | {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
+    with tifffile.TiffWriter(tmp_path / "s.ome.tif", bigtiff=True, ome=True) as tiff:
+        options = {"photometric": "rgb", "tile": (128, 128), "compression": "jpeg"}
+        tiff.write(pixels, subifds=2, metadata={"axes": "YXS"} | size, **options)
+        for level in halves(pixels)[1:]:
+            tiff.write(level, subfiletype=1, metadata=None, **options)
+    with open_slide(tmp_path / "s.ome.tif") as slide:
+        assert (slide.mpp, slide.coarsest_mpp) == (0.5, 2.0)
+
+
+def test_twelve_bits_in_sixteen_are_twelve(tmp_path, pixels):
+    write_tiff(tmp_path / "s.tif", [level.astype(np.uint16) * 16 for level in halves(pixels)], 0.5)
+    record = record_of(tmp_path / "s.tif", tmp_path)
+    assert record["error"] is None and "samples of 12 bits are read as 8" in record["warnings"]
+    with open_slide(tmp_path / "s.tif") as slide:
+        assert np.array_equal(slide.read(0, 0, (768, 640), 0.5), pixels)
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg", "deflate"])
+def test_strips_are_imported_once(tmp_path, pixels, compression):
+    tifffile.imwrite(
+        tmp_path / "s.tif", pixels, photometric="rgb", rowsperstrip=64, compression=compression, **CENTIMETRE
+    )
+    record = record_of(tmp_path / "s.tif", tmp_path)
+    assert record["error"] is None and "imported once from TIFF in strips" in record["warnings"][0]
+    assert record["path"] == "run:imported/s.tif" and record["imported_from"].endswith("s.tif")
+    (tmp_path / "s.json").write_text(json.dumps(record))
+    with open_record(tmp_path / "s.json", tmp_path) as slide:
+        assert slide.mpp == pytest.approx(0.5) and slide.coarsest_mpp > 1.9
+        theirs = tifffile.imread(tmp_path / "s.tif")
+        assert np.abs(slide.read(0, 0, (768, 640), 0.5).astype(int) - theirs).mean() < 3
+
+
+def test_a_picture_is_imported_with_the_mpp_of_the_table(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "s.png")
+    assert "is a PNG picture, which does not say its mpp" in record_of(tmp_path / "s.png", tmp_path)["error"]
+    record = record_of(tmp_path / "s.png", tmp_path, mpp=0.5)
+    assert record["error"] is None and (record["width_px"], record["mpp"]) == (640, pytest.approx(0.5))
+
+
+# ---------------------------------------------------------------------------------------------- mpp that cannot be
+
+
+@pytest.mark.parametrize("dpi", [72, 300, 600])
+def test_a_resolution_for_printing_is_no_mpp(tmp_path, pixels, dpi):
+    tifffile.imwrite(
+        tmp_path / "s.tif", pixels, tile=(128, 128), photometric="rgb", resolution=(dpi, dpi), resolutionunit=2
+    )
+    assert "give it in the `mpp` column" in record_of(tmp_path / "s.tif", tmp_path)["error"]
+    assert record_of(tmp_path / "s.tif", tmp_path, mpp=0.5)["mpp"] == 0.5
+
+
+def test_the_magnification_in_the_mpp_column_is_refused(tmp_path, pixels):
+    write_tiff(tmp_path / "s.tif", [pixels], 0.5)
+    error = record_of(tmp_path / "s.tif", tmp_path, mpp=40)["error"]
+    assert "the file says 0.5 (is 40 the magnification? That would be 0.25 mpp)" in error
+
+
+def test_an_objective_contradicts_a_wrong_tag(tmp_path, pixels):
+    for mpp, words in ((0.05, "finer than any objective resolves"), (0.1, "an objective of 20 x")):
+        write_tiff(tmp_path / "s.svs", [pixels], None, f"Aperio Image Library v1\r\n640x768 |AppMag = 20|MPP = {mpp}")
+        assert words in record_of(tmp_path / "s.svs", tmp_path)["error"]
+
+
+# ---------------------------------------------------------------------------------------------- damage
+
+
+def test_a_place_that_reads_after_reopening_was_the_network(tmp_path, pixels, monkeypatch):
+    write_tiff(tmp_path / "s.tif", [pixels], 0.5)
+    with open_slide(tmp_path / "s.tif") as slide:
+        failures, read = [1], TiledTiff.read
+
+        def once(self, *place):
+            if failures:
+                failures.pop()
+                raise sources.TileError("lost")
+            return read(self, *place)
+
+        monkeypatch.setattr(TiledTiff, "read", once)
+        assert np.array_equal(slide.read(0, 0, 64, 0.5), pixels[:64, :64]) and not slide.damaged
+
+
+def spoiled(path, number):
+    """A tile of the full resolution becomes zeros, which no codec takes."""
+    with tifffile.TiffFile(path) as tiff:
+        offset, count = tiff.pages[0].dataoffsets[number], tiff.pages[0].databytecounts[number]
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(bytes(count))
+
+
+def test_damage_is_local(tmp_path, pixels):
+    write_tiff(tmp_path / "s.tif", [pixels], 0.5)
+    spoiled(tmp_path / "s.tif", 12)  # 10 tiles a row: x 128 to 192, y 64 to 128
+    with open_slide(tmp_path / "s.tif") as slide:
+        with pytest.raises(DamagedPlace, match=r"at pixel \(130, 70\)"):
+            slide.read(130, 70, 32, 0.5)
+        assert np.array_equal(slide.read(256, 256, 256, 0.5), pixels[256:512, 256:512])
+        overview = slide.overview(0.5)
+        assert np.array_equal(overview[256:], pixels[256:]) and slide.damaged == [(0, 0, 256, 256)]
+    record = record_of(tmp_path / "s.tif", tmp_path)
+    assert record["error"] is None and record["damaged"]["failed"] > 0
+
+
+# ---------------------------------------------------------------------------------------------- a plane larger than the scan
+
+
+SCN = """<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" uuid="urn:uuid:0">
+<collection name="c" uuid="urn:uuid:9" sizeX="{0}" sizeY="{1}"><barcode>QQ==</barcode>{2}</collection></scn>"""
+SCN_IMAGE = """<image name="{name}" uuid="urn:uuid:{first}"><creationDate>2020-01-01T00:00:00Z</creationDate>
+<device model="m" version="1"/><pixels sizeX="{w}" sizeY="{h}">{levels}</pixels>
+<view sizeX="{view[0]}" sizeY="{view[1]}" offsetX="{at[0]}" offsetY="{at[1]}" spacingZ="0"/><scanSettings><objectiveSettings>
+<objective>{objective}</objective></objectiveSettings><illuminationSettings><numericalAperture>0.4</numericalAperture>
+<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image>"""
+
+
+def write_scn(path, pixels, x, y, plane):
+    """A Leica SCN: `pixels` at (x, y) of a plane (width, height), 0.5 mpp; only that part was scanned."""
+    nm, levels, macro = 500, halves(pixels), np.full((100, 120, 3), 240, np.uint8)
+
+    def image(name, pages, first, view, at, objective):
+        sizes = enumerate((page.shape[1], page.shape[0]) for page in pages)
+        listed = "".join(f'<dimension sizeX="{w}" sizeY="{h}" r="{k}" ifd="{first + k}"/>' for k, (w, h) in sizes)
+        (h, w), nanometres = pages[0].shape[:2], [[n * nm for n in pair] for pair in (view, at)]
+        return SCN_IMAGE.format(
+            name=name, first=first, w=w, h=h, levels=listed, view=nanometres[0], at=nanometres[1], objective=objective
+        )
+
+    images = image("macro", [macro], 0, plane, (0, 0), "0.6")
+    images += image("main", levels, 1, pixels.shape[1::-1], (x, y), "20")
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        options = {"tile": (128, 128), "compression": "deflate", "photometric": "rgb", "metadata": None} | CENTIMETRE
+        tiff.write(macro, description=SCN.format(plane[0] * nm, plane[1] * nm, images), **options)
+        for level in levels:
+            tiff.write(level, **options)
+    return path
+
+
+def test_coordinates_are_those_of_the_scanned_part(tmp_path, pixels):
+    """OpenSlide's bounds, which QuPath crops to: (0, 0) is where they begin."""
+    path = write_scn(tmp_path / "s.scn", pixels, 1000, 600, (3000, 2000))
+    with openslide.OpenSlide(str(path)) as other, open_slide(path) as slide:
+        assert other.dimensions == (3000, 2000) and other.properties["openslide.bounds-x"] == "1000"
+        assert (slide.width_px, slide.height_px, slide.origin_px) == (640, 768, [1000, 600])
+        assert np.array_equal(slide.read(100, 50, 256, 0.5), pixels[50:306, 100:356])
+        assert slide.overview(0.5).shape == (768, 640, 3) and not slide.unscanned(8.0).any()
+
+
+def outline(path, rows, **properties):
+    """A GeoJSON with one rectangle (x0, y0, x1, y1) for each of `rows`, all annotations with these properties."""
+    features = []
+    for x0, y0, x1, y1 in rows:
+        ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
+        about = {"objectType": "annotation", **properties}
+        features.append(
+            {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": about}
+        )
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory, cmu_slide):
+    """A slide with bounds, tissue in the middle of its scanned part alone; its record."""
+    folder = tmp_path_factory.mktemp("bounds")
+    with openslide.OpenSlide(str(cmu_slide)) as slide:
+        tissue = np.asarray(slide.read_region((800, 2000), 0, (400, 400)))[..., :3]
+    scan = np.full((1000, 1200, 3), (244, 243, 245), np.uint8)
+    scan[500:900, 700:1100] = tissue
+    write_scn(folder / "s.scn", scan, 2000, 1500, (4000, 3000))
+    (folder / "s.json").write_text(json.dumps(record_of(folder / "s.scn", folder)))
+    return folder
+
+
+def segmented(folder, edited=None):
+    return segment_slide(folder / "s.json", folder, Tissue(mpp=8), folder / "tissue", edited)
+
+
+def test_our_outline_is_where_qupath_shows_the_tissue(bounded):
+    """QuPath crops to the bounds: its (0, 0) is theirs. The tissue lies at x 700 to 1100, y 500 to 900 there."""
+    qc = segmented(bounded)
+    assert qc["error"] is None
+    drawn = json.loads((bounded / "tissue/tissue.geojson").read_text())
+    shape = shapely.union_all([shapely.geometry.shape(f["geometry"]) for f in drawn["features"]])
+    there = shapely.box(684, 484, 1116, 916)  # a pixel of the mask, 16 of the slide, about it
+    assert shape.intersection(there).area > 0.95 * shape.area and shape.area > 0.8 * there.area
+
+
+def test_a_drawing_of_qupath_gives_tissue_and_another_frame_is_told(bounded):
+    right = segmented(bounded, outline(bounded / "a.geojson", [(720, 520, 1080, 880)]))
+    assert right["error"] is None and right["area_mm2"] == pytest.approx(0.18**2, rel=0.1)
+    for box, words in (
+        ((2720, 2020, 3080, 2380), "counted from the corner of the whole plane"),
+        ((360, 260, 540, 440), "in micrometres"),
+        ((720, 120, 1080, 480), "upside down"),
+        ((20, 40, 90, 80), "0% of the drawn tissue is stained: export"),
+    ):
+        error = segmented(bounded, outline(bounded / "b.geojson", [box]))["error"]
+        assert error and "0% of the drawn tissue is stained" in error and words in error
+
+
+def test_only_annotations_count_and_only_tissue_if_anything_is_called_so(bounded):
+    whole, tissue = (0, 0, 1200, 1000), (720, 520, 1080, 880)
+    cells = json.loads(outline(bounded / "c.geojson", [whole], objectType="detection").read_text())["features"]
+    plain = json.loads(outline(bounded / "c.geojson", [whole]).read_text())["features"]
+    named = json.loads(outline(bounded / "c.geojson", [tissue], classification={"name": "Tissue"}).read_text())[
+        "features"
+    ]
+    (bounded / "c.geojson").write_text(json.dumps(cells + plain + named))
+    qc = segmented(bounded, bounded / "c.geojson")
+    assert qc["area_mm2"] == pytest.approx(0.18**2, rel=0.1)
+    assert any("1 annotation(s) without a class passed over" in line for line in qc["warnings"])
+    (bounded / "c.geojson").write_text(json.dumps(cells))
+    assert "no area that is an annotation" in segmented(bounded, bounded / "c.geojson")["error"]
+
+
+def test_patches_are_counted_from_the_scan_and_for_other_tools_from_the_plane(bounded):
+    segmented(bounded)
+    options = PatchSet(size_px=64, mpps=[0.5], placement="grid", min_tissue=0.9)
+    files = [bounded / name for name in ("s.h5", "s.png", "coords")]
+    cut = cut_slide(bounded / "s.json", bounded, bounded / "tissue", options, 1, *files)
+    with openslide.OpenSlide(str(bounded / "s.scn")) as other, h5py.File(bounded / "s.h5") as file:
+        with h5py.File(bounded / "coords/0.5mpp/patches/s.h5") as clam:
+            assert np.array_equal(clam["coords"][:], file["coords"][:] + np.array([2000, 1500])) and len(cut.coords) > 5
+            for place, patch in zip(clam["coords"][:], file["imgs"][:]):  # as CLAM's reader reads them
+                theirs = other.read_region(tuple(int(v) for v in place), 0, (64, 64))
+                assert np.array_equal(np.asarray(theirs)[..., :3], patch)
+
+
+def test_damaged_and_poor_patches_are_left_out_counted_and_shown(tmp_path, cmu_slide):
+    """Half of the slide out of focus, a tile that does not decode: the numbers tell them apart, and the sheet shows them."""
+    with openslide.OpenSlide(str(cmu_slide)) as slide:
+        pixels = np.asarray(slide.read_region((300, 1000), 0, (768, 768)))[..., :3]
+    soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(3)))
+    write_tiff(tmp_path / "s.tif", [np.concatenate([pixels, soft], axis=1)], 0.5)
+    spoiled(tmp_path / "s.tif", 30)
+    (tmp_path / "s.json").write_text(json.dumps(record_of(tmp_path / "s.tif", tmp_path)))
+    segment_slide(tmp_path / "s.json", tmp_path, Tissue(mpp=8, guard=False), tmp_path / "tissue")
+    options = PatchSet(size_px=64, mpps=[0.5], placement="grid", min_tissue=0.5, quality={"min_sharpness": 0.35})
+    files = [tmp_path / "set" / name for name in ("s.h5", "s.png", "coords")]
+    cut = cut_slide(tmp_path / "s.json", tmp_path, tmp_path / "tissue", options, 1, *files)
+    assert (cut.coords[:, 0] < 768).all() and len(cut.coords) > 20
+    assert cut.left_out["not sharp"] > 20
+    with h5py.File(files[0]) as file:
+        assert json.loads(file.attrs["left_out"]) == cut.left_out
+        assert (file["sharpness"][:] >= 0.35).all() and len(file["sharpness"]) == len(file["imgs"]) == len(
+            file["stain"]
+        )
+        for (x, y), patch in zip(file["coords"][:], file["imgs"][:]):
+            assert np.array_equal(patch, pixels[y : y + 64, x : x + 64])
+    assert np.asarray(Image.open(tmp_path / "set/left_out/s.png")).std() > 10
+
+
+# ---------------------------------------------------------------------------------------------- slides of many files
+
+
+def test_all_files_of_a_mirax_and_of_a_dicom_series(tmp_path):
+    (tmp_path / "m").mkdir()
+    for name in ("m.mrxs", "m/Slidedat.ini", "m/Data0000.dat", "other.mrxs"):
+        (tmp_path / name).write_text(name)
+    assert [f.name for f in files_of_slide(tmp_path / "m.mrxs")] == ["m.mrxs", "Data0000.dat", "Slidedat.ini"]
+
+    def dicom(series):
+        uid = series.encode() + b"\0" * (len(series) % 2)
+        return bytes(128) + b"DICM" + b"\x20\x00\x0e\x00UI" + len(uid).to_bytes(2, "little") + uid
+
+    for name, series in (("a.dcm", "1.2.3"), ("b.dcm", "1.2.3"), ("c.dcm", "1.2.33")):
+        (tmp_path / name).write_bytes(dicom(series))
+    assert [f.name for f in files_of_slide(tmp_path / "b.dcm")] == ["b.dcm", "a.dcm"]
+    assert files_of_slide(tmp_path / "gone.svs") == [tmp_path / "gone.svs"]
+
+
+def test_another_file_of_a_set_changed_is_another_slide(tmp_path, pixels, monkeypatch):
+    """The digest of the record covers all of them."""
+    path = write_tiff(tmp_path / "s.tif", [pixels], 0.5)
+    (tmp_path / "more.dat").write_text("1")
+    monkeypatch.setattr("histogenesis.slides.table.files_of_slide", lambda p: [p, tmp_path / "more.dat"])
+    first = record_of(path, tmp_path)
+    (tmp_path / "more.dat").write_text("2")
+    assert first["files"] == 2 and record_of(path, tmp_path)["sha256"] != first["sha256"]
+
+
+def test_a_tiff_that_nothing_reads_says_the_true_reason(tmp_path):
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros((300, 300), np.float32), tile=(128, 128), **CENTIMETRE)
+    with pytest.raises(BadInput, match="samples of type float32"):
+        open_slide(tmp_path / "s.tif")
