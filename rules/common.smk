@@ -18,7 +18,7 @@ from histogenesis.recipe.told import recipe_of_text, recipe_text, told as told_o
 from histogenesis.core.errors import BadInput
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
-from histogenesis.steps.check import check_start
+from histogenesis.steps.check import check_start, stop_on
 from snakemake.logging import logger
 
 ACCEPT_MISSING = str(config.pop("accept_missing", "")).lower() in ("1", "true", "yes")  # see brought.smk
@@ -50,8 +50,9 @@ try:
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
     if workflow.is_main_process:
-        for note in check_start(RECIPE.model_copy(update={"slides": slides}), Path(RUN)):
-            logger.warning(str(note))
+        FOUND = check_start(RECIPE.model_copy(update={"slides": slides}), Path(RUN))
+        for finding in FOUND:  # what stops the run does so before jobs begin (start.smk): a dry run goes on
+            logger.warning(str(finding))
     SLIDES = {row.slide: row for row in rows_of(slides, RECIPE.run)}
 except (RecipeError, BadInput) as error:
     raise WorkflowError(str(error)) from None

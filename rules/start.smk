@@ -81,6 +81,7 @@ def set_out():
     jobs = [job for job in workflow.dag.needrun_jobs() if job.output]
     refuse_less(jobs)
     try:
+        stop_on(FOUND)
         recipes = [os.path.relpath(path) for path in workflow.configfiles]
         claim(Path(RUN), recipes[-1] if recipes else None, still_claims)
         have_alone(Path(RUN))

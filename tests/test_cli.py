@@ -30,6 +30,8 @@ def test_each_command_says_what_it_does_with_examples_that_can_be_typed(name):
     assert examples, f"`histogenesis {name} --help` shows no example"
     for line in examples:
         program, *words = shlex.split(line)
+        if program == "snakemake":  # what comes next
+            continue
         assert program == "histogenesis"
         assert words[0] == name and callable(cli.parse(words).run)
 

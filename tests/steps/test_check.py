@@ -12,7 +12,7 @@ import yaml
 from histogenesis.core.errors import BadInput
 from histogenesis.phantom.slide import make_phantom
 from histogenesis.recipe import Phantom, parse_recipe
-from histogenesis.steps.check import check, check_start
+from histogenesis.steps.check import check, check_start, stop_on
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,10 @@ def test_a_bad_slide_stops_a_run_only_where_the_recipe_says_so(lab, tmp_path):
     recipe = parse_recipe(lab)
     (note,) = check_start(recipe, tmp_path / "results/r")
     assert "slide b" in str(note) and not note.stops
+    stop_on([note])
     lab["slides"]["on_bad"] = "stop"
     with pytest.raises(BadInput, match=r"slide b, path: .*there is no such file"):
-        check_start(parse_recipe(lab), tmp_path / "results/r")
+        stop_on(check_start(parse_recipe(lab), tmp_path / "results/r"))
     handed_on = tmp_path / "results/r"
     handed_on.mkdir(parents=True)
     (handed_on / "left_out.json").write_text("[]")

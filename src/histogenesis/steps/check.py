@@ -66,20 +66,22 @@ def check(
 
 
 def check_start(recipe: Recipe, run_dir: Path) -> list[Finding]:
-    """What a workflow looks at before it plans: its notes. Raises BadInput, with a line for each, for what stops the run.
+    """What a workflow looks at before it plans; `stop_on` it before jobs begin, not in a dry run.
 
     Slides are opened only where a bad one would end the run: the step that registers each says what it finds. A run that was
-    handed on without its slides (left_out.json) needs none of the files.
+    handed on without its slides (left_out.json) needs none of the files; one that has begun remembers what they held
+    (contents.json), and what is away now is said elsewhere.
     """
     if (run_dir / "left_out.json").exists():
         return []
-    begun = (
-        run_dir / "contents.json"
-    ).exists()  # it remembers what its files held, and what is away now is said elsewhere
-    found = check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop" and not begun, files=not begun)
+    begun = (run_dir / "contents.json").exists()
+    return check(recipe, run_dir, open_slides=recipe.slides.on_bad == "stop" and not begun, files=not begun)
+
+
+def stop_on(found: list[Finding]) -> None:
+    """Raise BadInput, with a line for each, for what a run cannot do without."""
     if errors := [str(one) for one in found if one.stops]:
         raise BadInput("\n".join(["the run cannot start:", *errors]))
-    return found
 
 
 def slide_rows(recipe: Recipe, found: list[Finding]) -> list:
