@@ -74,7 +74,7 @@ def trained(tmp_path_factory):
     model = build_model(section, 16, UNIT)
     batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, False)
     trainer = Trainer(model, section, batches, folder / "state", "digest", "cpu")
-    losses = [trainer.train_step([batches.read(step, range(8))]) for step in range(150)]
+    losses = [loss for step in range(150) for loss in trainer.train_step([batches.read(step, range(8))])]
     assert np.mean(losses[-10:]) < 0.3 * losses[0]
     spread = latent_spread(model.network.eval(), batches.encoded(patches.read(range(16))))
     save_model(folder, trainer.average, section, UNIT, patch_px=16, latent_spread=spread)

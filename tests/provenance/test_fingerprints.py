@@ -128,7 +128,7 @@ import time, sys
 from histogenesis.provenance import fingerprints as module
 real = module.fingerprint
 def slow(path):
-    time.sleep(0.1)
+    time.sleep(0.7)
     return real(path)
 module.fingerprint = slow
 print("begun", flush=True)

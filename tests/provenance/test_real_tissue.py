@@ -19,4 +19,5 @@ from histogenesis.provenance.share import shows_real_tissue
     ],
 )
 def test_what_shows_real_tissue(name, shows, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("synthetic: {levels: [{kind: draw}]}\n")
     assert shows_real_tissue(f"results/demo/{name}", "demo", None, tmp_path) == shows
