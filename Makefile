@@ -40,12 +40,12 @@ share: $(VENV)/ready ## a finished run in one file, with checksums and provenanc
 	$(VENV)/bin/histogenesis share results/$(RUN) --out $(RUN).crate.zip $(if $(REAL_TISSUE),--with-real-tissue)
 
 BASELINES := bicubic tv-l1 edsr r0 r28-like
-baselines: $(VENV)/ready ## the demo and what it is compared with, side by side in comparison/comparison.html
-	$(SNAKEMAKE) --cores $(CORES) --configfile config/config.yaml
+baselines: $(VENV)/ready ## config/small.yaml and what it is compared with, side by side in comparison/comparison.html
+	$(SNAKEMAKE) --cores $(CORES) --configfile config/small.yaml
 	for name in $(BASELINES); do \
 	    $(SNAKEMAKE) --cores $(CORES) --configfile config/baselines/$$name.yaml || exit 1; \
 	done
-	$(VENV)/bin/histogenesis compare results/demo $(BASELINES:%=results/baseline-%) --out comparison
+	$(VENV)/bin/histogenesis compare results/small $(BASELINES:%=results/baseline-%) --out comparison
 
 SIDES := harb-demo urcdm-demo outpainting-demo
 side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, trained as long, in side-by-side/comparison.html

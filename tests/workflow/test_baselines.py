@@ -123,5 +123,5 @@ def test_the_recipes_of_the_baselines_differ_from_the_demo_in_the_finer_levels_a
     for path in recipes:
         values = read_recipe(path)
         assert values["run"] == f"baseline-{path.stem}"
-        assert values["models"]["shared"] == {"path": "results/demo/models/shared"}
-        assert shared(path) == shared(root / "config/config.yaml"), path
+        assert values["models"]["shared"] == {"path": "results/small/models/shared"}
+        assert shared(path) == shared(root / "config/small.yaml"), path

@@ -29,7 +29,7 @@ REAL = [
     "results/lab/tissue/a/overlay.png",
     "results/lab/evaluation/closest_pairs.png",
     "results/lab/evaluation/synthetic_001/contact.png",
-    "results/lab/evaluation/features/efficientnet-lite0/train.h5",
+    "results/lab/evaluation/features/he-network/train.h5",
 ]
 FIGURE = re.compile(r'<figure>(?:<a href="([^"]*)">)?<img')
 PERSON = {"USER": "dr-somebody", "LOGNAME": "dr-somebody", "HOME": "/home/dr-somebody"}
