@@ -118,7 +118,8 @@ def test_two_gpus_share_a_training(copied, results):
     folder = copied.folder / "results/test-harb"
     shutil.rmtree(folder / "state/train")
     two_gpus = 'models={"shared": {"training": {"gpus": 2}}}'
-    done = copied.run(RECIPE, "--config", two_gpus, "--", "results/test-harb/models/shared/model.safetensors")
+    weights = "results/test-harb/models/shared/model.safetensors"
+    done = copied.run(RECIPE, "--config", two_gpus, "--forcerun", "train_model", "--", weights)
     assert "gpu=2" in done.stderr + done.stdout
     two, one = (load_file(path / "models/shared/model.safetensors") for path in (folder, results))
     assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)
