@@ -28,7 +28,7 @@ def cells():
     ]
 
 
-def entry(name, value, better, encoder="learned", label="all"):
+def entry(name, value, better, encoder="efficientnet-lite0", label="all"):
     about = {"name": name, "encoder": encoder, "class": label, "better": better, "floor": 0.01}
     return about | {"value": value, "low": value - 0.5, "high": value + 0.5}
 
