@@ -63,7 +63,7 @@ rule write_viewer:
         "../envs/evaluation.yaml"
     resources:
         mem_mb=each_try(2000),
-        runtime=canvas_minutes(20),
+        runtime=canvas_minutes(20) if LEVELS else 20,
     params:
         code=code("write_viewer.py"),
         env=environment("evaluation"),
