@@ -174,9 +174,8 @@ def test_fragments_of_slides_are_compared_at_the_resolution_of_level_0(tmp_path)
         for x in (5, 35):
             plan[y : y + 20, x : x + 20] = 255
     Image.fromarray(plan).save(folder / "plan.png")
-    both = [
-        {"slide": s, "patient": s, "split": p, "x_from": 0, "x_to": 1} for s, p in (("a", "train"), ("b", "validation"))
-    ]
+    whole = {"x_from": 0, "x_to": 1, "y_from": 0, "y_to": 1}
+    both = [{"slide": s, "patient": s, "split": p, **whole} for s, p in (("a", "train"), ("b", "validation"))]
     found = {row["name"]: row for row in fragment_metrics(tmp_path / "synthetic", tmp_path / "tissue", both)}
     assert found["fragment_count"]["value"] == 3
     assert found["fragment_area"]["value"] == pytest.approx(2.56 - 0.64)
