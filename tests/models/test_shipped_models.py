@@ -1,0 +1,52 @@
+"""The models that ship: whole, small enough, described, and better at tissue than what knows no picture."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from histogenesis.models.model import load_model
+from histogenesis.models.shipped import folder_of, shipped_names
+from histogenesis.slides.read import open_slide
+
+
+def test_some_ship():
+    assert {"gut-he-cells-v1", "gut-he-layout-v1"} <= set(shipped_names())
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_it_is_whole_small_and_described(name):
+    folder = folder_of(name)  # which checks the sums
+    assert (folder / "SHA256SUMS").is_file()
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 16 << 20
+    card, facts = (folder / "README.md").read_text(), json.loads((folder / "model.json").read_text())
+    for said in (
+        "Pathology Atlas",
+        "OSF DOI 10.17605/OSF.IO/6W5K8",
+        f"{facts['images']:,} images",
+        f"{facts['parameters']:,}",
+    ):
+        assert said in card.replace("\n", " "), said
+
+
+@pytest.mark.parametrize("name,mpp", [("gut-he-cells-v1", 1.0), ("gut-he-cells-v1", 0.5), ("gut-he-layout-v1", 4.0)])
+def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
+    """Better than shrinking each pixel towards the mean, which is the best that knows mean and spread alone; on skin."""
+    model = load_model(folder_of(name))
+    with open_slide(cmu_slide) as slide:
+        picture = slide.overview(mpp)
+    crops = [
+        picture[y : y + 32, x : x + 32]
+        for y in range(0, len(picture) - 31, 32)
+        for x in range(0, picture.shape[1] - 31, 32)
+    ]
+    crops = np.stack([crop for crop in crops if (crop.mean(axis=-1) < 200).mean() > 0.8][:32])
+    x = model.normalisation.encode(torch.from_numpy(crops.transpose(0, 3, 1, 2)))
+    sigma = 0.5
+    noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        estimate = model(noisy, torch.full((len(x),), sigma), torch.full((len(x),), mpp))
+    mean, var = x.mean(dim=(0, 2, 3), keepdim=True), x.var(dim=(0, 2, 3), keepdim=True)
+    shrunk = mean + (noisy - mean) * var / (var + sigma**2)
+    assert ((estimate - x) ** 2).mean() < 0.6 * ((shrunk - x) ** 2).mean()
