@@ -54,13 +54,15 @@ side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, tr
 	done
 	$(VENV)/bin/histogenesis compare $(SIDES:%=results/%) --out side-by-side
 
-# SLURM's tests mostly wait, so they run beside the others; their words come at the end.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m "not long"
+# Three at a time: SLURM's tests mostly wait, and those of the workflow and of the library need one core each.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -q -m "not long"
 test: $(VENV)/ready ## lint, then all tests
 	$(MAKE) --no-print-directory lint
 	$(PYTEST) -s tests/slurm > $(VENV)/slurm.log 2>&1 & slurm=$$!; \
-	$(PYTEST) --ignore=tests/slurm; others=$$?; \
-	wait $$slurm; slurm=$$?; cat $(VENV)/slurm.log; exit $$((others + slurm))
+	$(PYTEST) tests/workflow > $(VENV)/workflow.log 2>&1 & workflow=$$!; \
+	$(PYTEST) --ignore=tests/slurm --ignore=tests/workflow; library=$$?; \
+	wait $$workflow; workflow=$$?; cat $(VENV)/workflow.log; \
+	wait $$slurm; slurm=$$?; cat $(VENV)/slurm.log; exit $$((library + workflow + slurm))
 
 test-slurm: $(VENV)/ready ## the tests on a real SLURM alone: kills, time limits, lost nodes; with the table of their jobs
 	$(PYTEST) -s tests/slurm
