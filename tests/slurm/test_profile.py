@@ -71,16 +71,17 @@ def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, fold
 
 def test_a_profile_without_partition(cluster, snakemake, folder):
     """SLURM's default partition is taken; where there is none the message says so, with the remedy and the rule."""
+    no_gpu = ("--set-resources", "train_model:gpu=0")  # the default partition has none
     profile = yaml.safe_load((folder / "slurm/config.yaml").read_text())
     del profile["default-resources"]["slurm_partition"], profile["default-resources"]["gpu_partition"]
     (folder / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
-    assert snakemake(folder, profile="slurm").wait(900) == 0, (folder / "snakemake.log").read_text()
+    assert snakemake(folder, *no_gpu, profile="slurm").wait(900) == 0, (folder / "snakemake.log").read_text()
     assert last_job(cluster)["Partition"] == "cpu"
 
     (folder / "out.txt").unlink()
     cluster.command("scontrol", "update", "PartitionName=cpu", "Default=NO")
     try:
-        assert snakemake(folder, "--retries", "0", profile="slurm").wait(900) == 1
+        assert snakemake(folder, "--retries", "0", *no_gpu, profile="slurm").wait(900) == 1
     finally:
         cluster.command("scontrol", "update", "PartitionName=cpu", "Default=YES")
     text = (folder / "snakemake.log").read_text()
