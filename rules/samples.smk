@@ -133,10 +133,10 @@ rule gather_study:
         runtime=20,
     params:
         cells=told("gather_study", "cells"),
-        winner=told("gather_study", "winner"),
+        winner=lambda w: " ".join(f"--winner $RECIPE#{word}" for word in [told("gather_study", "winner")(w)] if word),
         models=told("gather_study", "models"),
         code=code("gather_study.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/gather_study.py" --evaluation $RUN_DIR/evaluation/samples --cells $RECIPE#{params.cells:q}'
-        " --winner $RECIPE#{params.winner:q} --models $RECIPE#{params.models:q} --out $(dirname {output.table}) 2>&1 | tee {log}"
+        " {params.winner} --models $RECIPE#{params.models:q} --out $(dirname {output.table}) 2>&1 | tee {log}"
