@@ -10,7 +10,14 @@ from histogenesis.recipe import Model
 from .conftest import Run
 
 pytestmark = pytest.mark.workflow
-TISSUE = {"make_phantom": 3, "register_slide": 3, "segment_tissue": 3, "split_patients": 1, "cut_patches": 3}
+TISSUE = {
+    "make_phantom": 3,
+    "register_slide": 3,
+    "segment_tissue": 3,
+    "split_patients": 1,
+    "cut_patches": 3,
+    "check_data": 1,
+}
 TARGETS = {"models", "slides", "evaluation", "study", "report"}
 
 

@@ -29,7 +29,7 @@ LEVELS = jobs(
 )  # of the finest level
 FINE = jobs(LEVELS, train_model=1, draw_level=2)  # the second model
 COARSE = jobs(LEVELS, train_model=1, draw_level=3, plan_tissue=1)  # the first, and all that is drawn from it
-PATCHES = jobs(COARSE, train_model=1)  # of both sets
+PATCHES = jobs(COARSE, train_model=1, check_data=1)  # of both sets
 SLIDE = jobs(PATCHES, REPORT, register_slide=1, split_patients=1, segment_tissue=1, cut_patches=2)
 
 
@@ -120,9 +120,12 @@ CHANGES = {
     ),
     "module models/networks": (module("models/networks/ddpmpp.py"), jobs(COARSE, REPORT, train_model=1)),
     "module models/training": (module("models/training.py"), jobs(COARSE, REPORT, train_model=1)),
-    "module tissue/fesi": (module("tissue/fesi.py"), jobs(PATCHES, REPORT, segment_tissue=3, cut_patches=6)),
+    "module tissue/fesi": (
+        module("tissue/fesi.py"),
+        jobs(PATCHES, REPORT, segment_tissue=3, split_patients=1, cut_patches=6),
+    ),
     "module patches/place": (module("patches/place.py"), jobs(PATCHES, REPORT, cut_patches=6)),
-    "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT)),
+    "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT, extract_features=2)),
     "module metrics/seams": (module("metrics/coherence/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
         module("report/page/template.html.j2"),

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from histogenesis.canvas.canvas import Level, write_made
 from histogenesis.canvas.codec import Latents, Pixels, enlarged
+from histogenesis.canvas.constraints import Constraint
 from histogenesis.canvas.plan import Round, plan_of
 from histogenesis.canvas.sight import Sight, seen_pictures, tensor
 from histogenesis.canvas.stepwise import Canvas
@@ -124,7 +125,7 @@ class Drawing:
         self, tiles: list[Tile], normalisation: Normalisation, sigmas: list[float]
     ) -> Callable[[Tensor, Stage], Tensor]:
         """The estimates as the constraint wants them, while it does."""
-        constraint = self.section.constraint
+        constraint: Constraint = self.section.constraint
 
         def apply(denoised: Tensor, stage: Stage) -> Tensor:
             if not constraint.projects(sigmas[stage.step]):
