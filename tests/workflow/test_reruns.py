@@ -165,8 +165,11 @@ CHANGES = {
     ),
     "recipe: the slide file": (recipe("synthetic.file.quality", 80), jobs(RECIPE, stitch_slide=1)),
     "recipe: tissue": (recipe("tissue.min_area_mm2", 0.01), jobs(RECIPE, PATCHES, segment_tissue=3, cut_patches=6)),
-    "recipe: one patch set": (recipe("patches.fine.per_slide", 19), jobs(RECIPE, FINE, cut_patches=3)),
-    "recipe: the other patch set": (recipe("patches.coarse.per_slide", 19), jobs(RECIPE, COARSE, cut_patches=3)),
+    "recipe: one patch set": (recipe("patches.fine.per_slide", 19), jobs(RECIPE, FINE, cut_patches=3, check_data=1)),
+    "recipe: the other patch set": (
+        recipe("patches.coarse.per_slide", 19),
+        jobs(RECIPE, COARSE, cut_patches=3, check_data=1),
+    ),
     "recipe: the split": (recipe("split.seed", 2), jobs(RECIPE, PATCHES, split_patients=1)),
     "recipe: evaluation, its neighbours": (recipe("evaluation.neighbours", 3), jobs(RECIPE, EVALUATED)),
     "recipe: evaluation, its images": (recipe("evaluation.images", 19), jobs(RECIPE, EVALUATED, extract_features=2)),
