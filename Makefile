@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo baselines side-by-side share test test-slurm test-conda lint
+.PHONY: help demo baselines side-by-side share test test-slurm test-long lint
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,7 +67,7 @@ test: $(VENV)/ready ## lint, then all tests
 test-slurm: $(VENV)/ready ## the tests on a real SLURM alone: kills, time limits, lost nodes; with the table of their jobs
 	$(PYTEST) -s tests/slurm
 
-test-conda: $(VENV)/ready ## the tiny recipe in environments made from envs/*.yaml (gigabytes, many minutes)
+test-long: $(VENV)/ready ## what takes many minutes: environments from envs/*.yaml, damage between steps, modules, crates, planted faults
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long
 
 lint: $(VENV)/ready ## ruff, snakefmt, types (mypy), who may import whom (import-linter), snakemake --lint

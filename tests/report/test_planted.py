@@ -26,7 +26,7 @@ from histogenesis.report.gather import gather
 from histogenesis.report.verdict import bottom_line, statements
 from histogenesis.slides.read import open_slide
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 SIDE, MPP = 64, 1.0
 FAST, SEEING = "stain-statistics", "efficientnet-lite0"
 SEEN = ("none", "phase noise", "blur", "mosaic")  # what only an encoder of structure tells apart

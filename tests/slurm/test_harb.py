@@ -19,7 +19,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 HARB = ("--configfile", "config/test/harb.yaml")
 LONGER = (*HARB, str(Path(__file__).with_name("longer.yaml")))

@@ -69,6 +69,7 @@ def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, fold
     assert words.lower() in text.lower() and "rule train_model" in text
 
 
+@pytest.mark.long
 def test_a_profile_without_partition(cluster, snakemake, folder):
     """SLURM's default partition is taken; where there is none the message says so, with the remedy and the rule."""
     no_gpu = ("--set-resources", "train_model:gpu=0")  # the default partition has none

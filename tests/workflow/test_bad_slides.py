@@ -9,7 +9,7 @@ import yaml
 
 from .conftest import Run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 EXPECTED = {
     "missing": "there is no such file",

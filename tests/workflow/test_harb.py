@@ -113,6 +113,7 @@ def test_the_papers_recipe_plans_at_full_size(root, tmp_path):
     assert planned["draw_level"] == 160 and planned["stitch_slide"] == 20
 
 
+@pytest.mark.long
 def test_two_gpus_share_a_training(copied, results):
     """Here two processes, started by the rule: the same weights as one process, to rounding."""
     folder = copied.folder / "results/test-harb"

@@ -21,7 +21,7 @@ from histogenesis.provenance.verify import METADATA_FILE, verify
 from .conftest import Run
 from .lab import Lab
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 LEVEL, SLIDE = "results/lab/synthetic/synthetic_001/level2.h5", "results/lab/synthetic/synthetic_001.tif"
 REAL = [
     "results/lab/patches/fine/a.h5",

@@ -102,6 +102,7 @@ def test_the_ablation_names_a_winner_that_is_trained_for_each_class(son):
         assert len(json.loads((results / f"evaluation/samples/{name}/shown.json").read_text())["shown"]) == 4
 
 
+@pytest.mark.long
 def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_accuracies(path):
     results = path.folder / "results/test-diffusion4path"
     models = sorted(folder.name for folder in (results / "models").iterdir())
@@ -128,11 +129,13 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
         assert set(read_texts(file, "label")) == {"normal", "tumour"} and (file["mpp"][:] == 1.75).all()
 
 
+@pytest.mark.long
 def test_the_report_shows_the_study(path):
     page = (path.folder / "results/test-diffusion4path/report.html").read_text()
     assert "sampler-eps-scaling" in page and "trained on real + generated" in page
 
 
+@pytest.mark.long
 def test_what_is_handed_on_holds_no_real_patch(path, tmp_path):
     command = [
         sys.executable,
@@ -152,12 +155,14 @@ def test_what_is_handed_on_holds_no_real_patch(path, tmp_path):
     assert not [name for name in names if name.endswith(real)]
 
 
+@pytest.mark.long
 def test_nothing_is_left_to_do_and_a_touch_changes_nothing(copied):
     for file in (copied.folder / "tiles").rglob("*"):
         file.touch()
     assert copied.planned(PATH) == {}
 
 
+@pytest.mark.long
 def test_changing_one_cell_reruns_that_cell(copied):
     def change(values):
         values["study"]["grid"]["samples.main.sampler"]["eps-scaling"]["steps"] = 4
@@ -166,6 +171,7 @@ def test_changing_one_cell_reruns_that_cell(copied):
     assert copied.planned(varied(copied, change)) == each | {"gather_study": 1, "write_recipe": 1, "write_report": 1}
 
 
+@pytest.mark.long
 def test_a_cell_more_leaves_the_others_alone(copied):
     def change(values):
         values["study"]["seeds"] = 3
@@ -174,6 +180,7 @@ def test_a_cell_more_leaves_the_others_alone(copied):
     assert copied.planned(varied(copied, change)) == each | {"gather_study": 1, "write_recipe": 1, "write_report": 1}
 
 
+@pytest.mark.long
 def test_a_picture_that_changes_reruns_all_that_was_learnt_from_it(copied):
     picture("normal", 999, 16).save(copied.folder / "tiles/normal/0_0.png")
     planned = copied.planned(PATH)

@@ -12,7 +12,7 @@ import pytest
 from .lab import Lab
 from .test_reruns import both, module, recipe
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 BROKEN = "raise RuntimeError('this version is broken')"
 # A module -> the step that then fails, an output of it that is gone, and what must follow when it is made again.
