@@ -40,8 +40,8 @@ def refused(tell):
     def wait_or_tell(self, job_info, msg):
         words = FOR_NOW.search(msg) if "sbatch failed" in msg else None
         if words and not ended.is_set():
-            if job_info.job not in told_of_refusal:
-                told_of_refusal.add(job_info.job)
+            if id(job_info.job) not in told_of_refusal:
+                told_of_refusal.add(id(job_info.job))
                 self.logger.info(f"SLURM takes no job of {job_info.job.name} for now ({words[0]}): it is asked again")
             if not ended.wait(PAUSE_S):
                 self._job_submission_executor.submit(self.run_job, job_info.job)
