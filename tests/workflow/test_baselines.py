@@ -96,7 +96,10 @@ def test_the_runs_are_compared(baselines, tmp_path):
     subprocess.run([sys.executable, "-m", "histogenesis", *words], check=True, cwd=baselines.folder)
     found = json.loads((tmp_path / "comparison.json").read_text())
     assert [run["run"] for run in found["runs"]] == ["test-harb", "test-baselines"]
-    assert [run["method"] for run in found["runs"]] == ["drawn, null-space, r = 1 of 3 steps", "bicubic; edsr; tv-l1"]
+    assert [run["method"] for run in found["runs"]] == [
+        "drawn, null-space, free below sigma 0.002",
+        "bicubic; edsr; tv-l1",
+    ]
     assert not [line for line in found["differences"] if "level 0" in line or "real patches" in line]
     for run in found["runs"]:
         names = {number["name"] for number in run["numbers"]}
