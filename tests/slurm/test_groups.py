@@ -45,7 +45,7 @@ def run(cluster, snakemake, tmp_path, root):
     def run(slides: list[str]) -> tuple[int, list[dict]]:
         (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=root, slides=slides))
         before = max((int(job["JobIDRaw"]) for job in cluster.jobs()), default=0)
-        code = snakemake(tmp_path).wait(900)
+        code = snakemake(tmp_path).wait(2400)
         return code, groups(cluster, before)
 
     return run
