@@ -45,12 +45,13 @@ def run(cluster, snakemake, tmp_path, root):
     def run(slides: list[str]) -> tuple[int, list[dict]]:
         (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=root, slides=slides))
         before = max((int(job["JobIDRaw"]) for job in cluster.jobs()), default=0)
-        code = snakemake(tmp_path).wait(2400)
+        code = snakemake(tmp_path).wait(900)
         return code, groups(cluster, before)
 
     return run
 
 
+@pytest.mark.long
 def test_many_slides_are_few_jobs_and_a_crash_is_tried_again_with_more_memory(run, tmp_path):
     slides = [*(f"s{n:02}" for n in range(17)), "crashing"]
     code, jobs = run(slides)

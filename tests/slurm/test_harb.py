@@ -57,7 +57,7 @@ def finished(cluster, snakemake, root, tmp_path_factory):
         copy(root / name, folder / name)
     before = last_job(cluster)
     process = snakemake(folder, *HARB, profile="slurm")
-    assert process.wait(2400) == 0, (folder / "snakemake.log").read_text()[-6000:]
+    assert process.wait(900) == 0, (folder / "snakemake.log").read_text()[-6000:]
     jobs = since(cluster, before)
     show(jobs)
     return folder, jobs
@@ -128,7 +128,7 @@ def test_two_slides_are_drawn_at_the_same_time_each_on_its_gpu(finished):
 def test_nothing_is_left_to_do(finished, snakemake):
     folder, _ = finished
     before = (folder / "snakemake.log").stat().st_size
-    assert snakemake(folder, *HARB, "--dry-run", profile="slurm").wait(2400) == 0
+    assert snakemake(folder, *HARB, "--dry-run", profile="slurm").wait(900) == 0
     assert "Nothing to be done" in (folder / "snakemake.log").read_text()[before:]
 
 
@@ -238,7 +238,7 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     run.wait(lambda: run.step() >= 20)
     seen["interrupted job"] = run.running("train_model")[0]
     head.send_signal(signal.SIGINT)
-    seen["interrupted code"] = head.wait(2400)
+    seen["interrupted code"] = head.wait(900)
     run.wait(lambda: not run.running(""), 20)
     seen["interrupted at"] = run.step()
 
@@ -265,14 +265,14 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     orphans = run.held(1)
     seen["orphans"] = run.running("draw_level")
     start_of_second = (run.folder / "snakemake.log").stat().st_size
-    seen["second code"] = run.start().wait(2400)  # before that, one that is not to be there
+    seen["second code"] = run.start().wait(900)  # before that, one that is not to be there
     seen["second says"] = (run.folder / "snakemake.log").read_text()[start_of_second:]
     head.kill()
     head.wait()
     start_of_locked = (run.folder / "snakemake.log").stat().st_size
-    seen["locked code"] = run.start().wait(2400)
+    seen["locked code"] = run.start().wait(900)
     seen["locked says"] = (run.folder / "snakemake.log").read_text()[start_of_locked:]
-    assert run.start("--unlock").wait(2400) == 0
+    assert run.start("--unlock").wait(900) == 0
     head = run.start()
     run.wait(lambda: len(run.running("draw_level")) == 4)
     seen["waiting"] = sorted(set(run.running("draw_level")) - set(seen["orphans"]))
@@ -293,7 +293,7 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     seen["node died at"] = {slide: run.passes(slide, 2) for slide in SLIDES}
     run.wait(lambda: "down" in cluster.command("sinfo", "-h", "-o", "%T"))
     cluster.start_node()
-    seen["last code"] = head.wait(2400)
+    seen["last code"] = head.wait(900)
     show(since(cluster, run.before))
     print(seen)
     return run
@@ -316,7 +316,7 @@ def resumed_at(log: str, what: str) -> list[int]:
 def test_the_run_ends_well_with_the_same_weights_and_pixels(disturbed, reference):
     folder, process = reference
     assert disturbed.seen["last code"] == 0, (disturbed.folder / "snakemake.log").read_text()[-6000:]
-    assert process.wait(2400) == 0, (folder / "local.log").read_text()[-6000:]
+    assert process.wait(900) == 0, (folder / "local.log").read_text()[-6000:]
     made = ["models/shared/model.safetensors", *(f"synthetic/{slide}.tif" for slide in SLIDES)]
     made += [f"synthetic/{slide}/level{k}.h5" for slide in SLIDES for k in range(3)]
     for name in made:

@@ -102,7 +102,7 @@ def run(cluster, snakemake, tmp_path_factory, root) -> Run:
     process = snakemake(folder)
     cluster.wait_for((folder / "cancelled.state").exists)
     cluster.command("scancel", cluster.queued()["rule_endings_wildcards_cancelled"])
-    returncode = process.wait(2400)
+    returncode = process.wait(900)
     result = Run(folder, cluster.jobs(duplicates=True), time.monotonic() - started, returncode)
     for job in result.jobs:
         print(
@@ -190,7 +190,7 @@ def test_a_job_whose_node_died_goes_on_when_there_is_a_node(cluster, snakemake, 
     cluster.stop_node()
     cluster.wait_for(lambda: "down" in cluster.command("sinfo", "-h", "-o", "%T"))
     cluster.start_node()
-    assert process.wait(2400) == 0, (tmp_path / "snakemake.log").read_text()
+    assert process.wait(900) == 0, (tmp_path / "snakemake.log").read_text()
     states = [job["State"] for job in cluster.jobs(duplicates=True) if job["JobIDRaw"] == number]
     assert states == ["NODE_FAIL", "COMPLETED"]
     assert "Trying to restart" not in (tmp_path / "snakemake.log").read_text()

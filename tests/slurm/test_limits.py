@@ -56,7 +56,7 @@ def test_what_is_refused_for_now_waits_and_costs_no_retry(cluster, start, tmp_pa
         cluster.command("sacctmgr", "-i", "add", "user", "root", "account=lab", check=False)
         cluster.command("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=3", "DefaultAccount=lab")
         process, new = start(8)
-        assert process.wait(2400) == 0, said(tmp_path)
+        assert process.wait(900) == 0, said(tmp_path)
         jobs = new()
     assert len(jobs) == 8 and {job["tres"]["mem"] for job in jobs} == {"400M"}, "once each, with the first try's memory"
     assert "MaxSubmitJob" in said(tmp_path), "some were refused"
@@ -72,7 +72,7 @@ def test_a_controller_that_is_away_when_jobs_are_submitted(cluster, start, tmp_p
             time.sleep(0.5)
     finally:
         cluster.start_controller()
-    assert process.wait(2400) == 0, said(tmp_path)
+    assert process.wait(900) == 0, said(tmp_path)
     assert {job["tres"]["mem"] for job in new()} == {"400M"}
 
 
@@ -86,7 +86,7 @@ def test_stopped_while_it_waits_snakemake_ends_and_submits_nothing(cluster, star
         process, new = start(3)
         cluster.wait_for(lambda: "takes no job" in said(tmp_path), 120)
         process.send_signal(signal.SIGINT)
-        assert process.wait(2400) != 0
+        assert process.wait(900) != 0
         cluster.command("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
         assert new() == []
 
@@ -94,7 +94,7 @@ def test_stopped_while_it_waits_snakemake_ends_and_submits_nothing(cluster, star
 @pytest.mark.parametrize("flag", ["gpus", "gres"])
 def test_a_step_with_a_gpu_finds_the_node_that_has_one(flag, cluster, start, tmp_path):
     process, new = start(1, gpu=1, **({"gpu_flag": "'gres'"} if flag == "gres" else {}))
-    assert process.wait(2400) == 0, said(tmp_path)
+    assert process.wait(900) == 0, said(tmp_path)
     node, gpu = (tmp_path / "0.done").read_text().split()
     assert node == "withgpus" and gpu in "0123"
     assert [job["Partition"] for job in new()] == ["gpu"]
@@ -102,7 +102,7 @@ def test_a_step_with_a_gpu_finds_the_node_that_has_one(flag, cluster, start, tmp
 
 def test_a_step_without_a_gpu_does_not_take_the_node_of_those_who_need_one(cluster, start, tmp_path):
     process, new = start(1)
-    assert process.wait(2400) == 0, said(tmp_path)
+    assert process.wait(900) == 0, said(tmp_path)
     assert (tmp_path / "0.done").read_text().split() == ["plain"] and [job["Partition"] for job in new()] == ["cpu"]
 
 
@@ -110,7 +110,7 @@ def test_a_partition_that_grants_less_gets_jobs_that_ask_for_less(cluster, start
     cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=20")
     try:
         process, new = start(1, max_runtime=20)
-        assert process.wait(2400) == 0, said(tmp_path)
+        assert process.wait(900) == 0, said(tmp_path)
     finally:
         cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=1440")
     assert [job["TimelimitRaw"] for job in new()] == ["20"]

@@ -36,7 +36,7 @@ def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, f
     resources = {"slurm_partition": "'cpu'", "gpu_partition": "'gpu'", "runtime": 33, "mem_mb": 700}
     site = {"default-resources": resources}
     (folder / "site/config.yaml").write_text(yaml.safe_dump(site))
-    assert snakemake(folder, profile="slurm").wait(2400) == 0, (folder / "snakemake.log").read_text()
+    assert snakemake(folder, profile="slurm").wait(900) == 0, (folder / "snakemake.log").read_text()
     job = last_job(cluster)
     assert (job["Partition"], job["TimelimitRaw"], job["tres"]["mem"], job["tres"]["gres/gpu"]) == (
         "gpu",
@@ -47,7 +47,7 @@ def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, f
     assert (folder / "out.txt").read_text().strip() in {"0", "1", "2", "3"}
 
     (folder / "out.txt").unlink()
-    assert snakemake(folder, "--workflow-profile", "site", profile="slurm").wait(2400) == 0
+    assert snakemake(folder, "--workflow-profile", "site", profile="slurm").wait(900) == 0
     job = last_job(cluster)
     assert (job["Partition"], job["TimelimitRaw"], job["tres"]["mem"]) == ("gpu", "33", "700M")
 
@@ -64,7 +64,7 @@ def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, f
 def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, folder, resource, words):
     partition = "" if "partition" in resource else "train_model:slurm_partition=gpu"
     settings = [text for text in (f"train_model:{resource}", partition) if text]
-    assert snakemake(folder, "--retries", "0", "--set-resources", *settings, profile="slurm").wait(2400) == 1
+    assert snakemake(folder, "--retries", "0", "--set-resources", *settings, profile="slurm").wait(900) == 1
     text = (folder / "snakemake.log").read_text()
     assert words.lower() in text.lower() and "rule train_model" in text
 
@@ -76,13 +76,13 @@ def test_a_profile_without_partition(cluster, snakemake, folder):
     profile = yaml.safe_load((folder / "slurm/config.yaml").read_text())
     del profile["default-resources"]["slurm_partition"], profile["default-resources"]["gpu_partition"]
     (folder / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
-    assert snakemake(folder, *no_gpu, profile="slurm").wait(2400) == 0, (folder / "snakemake.log").read_text()
+    assert snakemake(folder, *no_gpu, profile="slurm").wait(900) == 0, (folder / "snakemake.log").read_text()
     assert last_job(cluster)["Partition"] == "cpu"
 
     (folder / "out.txt").unlink()
     cluster.command("scontrol", "update", "PartitionName=cpu", "Default=NO")
     try:
-        assert snakemake(folder, "--retries", "0", *no_gpu, profile="slurm").wait(2400) == 1
+        assert snakemake(folder, "--retries", "0", *no_gpu, profile="slurm").wait(900) == 1
     finally:
         cluster.command("scontrol", "update", "PartitionName=cpu", "Default=YES")
     text = (folder / "snakemake.log").read_text()

@@ -91,6 +91,7 @@ def test_nothing_is_left_to_do_and_a_changed_model_reruns_what_it_made(baselines
     assert run.planned(RECIPE) == {}, "a model that is away is remembered as it was at the last run"
 
 
+@pytest.mark.long
 def test_the_runs_are_compared(baselines, tmp_path):
     words = ["compare", "results/test-harb", "results/test-baselines", "--out", str(tmp_path)]
     subprocess.run([sys.executable, "-m", "histogenesis", *words], check=True, cwd=baselines.folder)
