@@ -1,8 +1,10 @@
 """Write a slide table and a recipe for a folder of slides. Asks what is not said by flags, where there is somebody to ask."""
 
 import argparse
+import math
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 EXAMPLES = """\
@@ -128,8 +130,11 @@ def recipe_text(args: argparse.Namespace, method: str, patients: set[str], rows:
     whole = read_recipe(workflow_home() / "config" / base)
     if len(patients) == 1:
         own["split"] = {"by": "region"}
-    if args.finest and method == "urcdm":
-        raise BadInput("--finest: urcdm's mpps belong to each other; change them in the recipe")
+    mpps = [level["mpp"] for level in whole.get("synthetic", {}).get("levels", [])]
+    if args.finest and not all(math.isclose(above, 2 * below) for above, below in pairwise(mpps)):
+        raise BadInput(
+            f"--finest: the levels of {base} do not double, so its mpps belong to each other; change them in the recipe"
+        )
     if args.finest:
         own |= ladder(whole, args.finest)
     parse_recipe(read_over(whole, own), str(args.recipe))
