@@ -9,7 +9,8 @@ import atexit
 import itertools
 
 import yaml
-from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json, write_text
+from histogenesis.core.files import write_text
+from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json
 
 
 def still_claims(recipe_file):

@@ -4,11 +4,11 @@ Reads a patch set, splits.tsv, and the levels and plan.png of one synthetic slid
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
 from histogenesis.report.contact import draw_contact_sheet
@@ -33,10 +33,8 @@ def main():
         )
     except BadInput as error:
         sys.exit(f"error: {error}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.out.with_name(args.out.name + ".tmp")
-    sheet.save(unfinished, "png")
-    os.replace(unfinished, args.out)
+    with written(args.out) as part:
+        sheet.save(part, "png")
 
 
 if __name__ == "__main__":

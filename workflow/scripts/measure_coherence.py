@@ -5,11 +5,11 @@ Reads level0.h5, level1.h5, ... and the tissue plan; --tiles says how each level
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_json
 from histogenesis.metrics.coherence.coherence import LevelTiles, measure_coherence
 from histogenesis.recipe import Evaluation
 from histogenesis.recipe.identity import section_text
@@ -35,9 +35,7 @@ def main():
         found = measure_coherence(args.levels_dir, args.plan, options.seam_shifts, tiles, args.out.parent)
     except BadInput as error:
         sys.exit(f"error: {error}")
-    unfinished = args.out.with_name(args.out.name + ".tmp")
-    unfinished.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(unfinished, args.out)
+    write_json(args.out, found)
 
 
 if __name__ == "__main__":

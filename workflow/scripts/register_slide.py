@@ -2,11 +2,10 @@
 A slide that cannot be used gets a record with its error, so that the rest goes on; --stop-on-bad ends the run instead."""
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
+from histogenesis.core.files import write_json
 from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import SlideRow, register
 
@@ -26,10 +25,7 @@ def main() -> None:
         if arguments.stop_on_bad:
             sys.exit(f"error: {record['error']}")
         print(f"set aside: {record['error']}", file=sys.stderr)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    part = arguments.out.with_name(arguments.out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(part, arguments.out)
+    write_json(arguments.out, record)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ What it does not have yet (weights, or the mpps that this recipe draws) ends in 
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
@@ -39,10 +39,9 @@ def main() -> None:
             check_fits(folder, facts, TypeAdapter(AnyLevel).validate_python(level), args.out.name, ratio)
     except BadInput as error:
         sys.exit(f"error: {error}")
-    args.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        shutil.copyfile(folder / name, args.out / f"{name}.part")
-        os.replace(args.out / f"{name}.part", args.out / name)
+        with written(args.out / name) as part:
+            shutil.copyfile(folder / name, part)
 
 
 if __name__ == "__main__":

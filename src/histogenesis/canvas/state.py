@@ -23,6 +23,7 @@ from torch import Tensor
 
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_json
 
 FORMAT = 2  # of the journal
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -171,9 +172,7 @@ class State:
         self._write_journal({"set": at["set"], "aside": at["aside"]}, at)
 
     def _write_journal(self, more: dict, at: dict | None = None) -> None:
-        part = self.folder / "journal.json.part"
-        part.write_text(json.dumps((at or self._at()) | more))
-        os.replace(part, self.folder / "journal.json")
+        write_json(self.folder / "journal.json", (at or self._at()) | more, indent=None)
 
     def _read_journal(self) -> dict | None:
         path = self.folder / "journal.json"

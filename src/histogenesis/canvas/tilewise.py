@@ -7,7 +7,6 @@ place) and of its finished neighbours, never of its place in a batch.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,7 @@ from histogenesis.canvas.sight import tensor
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.canvas.waves import neighbours
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.sampling.solvers import Take
 
 if TYPE_CHECKING:
@@ -85,13 +85,8 @@ class TileFiles:
 
     def save(self, tile: Tile, core: np.ndarray) -> None:
         """Write a finished core; it appears whole or not at all."""
-        path = self.path(tile)
-        part = path.with_suffix(f".part{os.getpid()}")
-        with open(part, "wb") as file:
-            np.save(file, core)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with written(self.path(tile)) as part:
+            np.save(part, core)
 
     def held(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """What a tile must agree with: uint8 (t, t, 3), and where it is known, bool (t, t).

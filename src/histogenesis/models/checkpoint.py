@@ -1,7 +1,6 @@
 """Training state on disk: one safetensors file, written to a temporary name and renamed. No pickle."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 
 
 def adam(weights: dict[str, Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -32,15 +32,11 @@ def fill_steps(optimizer: torch.optim.Adam, steps: int) -> None:
 
 def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], facts: dict) -> None:
     """Write tensors as `group/name`, with the step and the digest of what they depend on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{group}/{name}": t.detach().contiguous() for group, named in groups.items() for name, t in named.items()
     }
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"step": str(step), "digest": digest, "facts": json.dumps(facts)})
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with written(path) as part:
+        save_file(tensors, part, metadata={"step": str(step), "digest": digest, "facts": json.dumps(facts)})
 
 
 def load_checkpoint(path: Path, digest: str, groups: dict[str, dict[str, Tensor]]) -> tuple[int, dict] | None:

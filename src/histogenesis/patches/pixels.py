@@ -17,6 +17,8 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from histogenesis.core.files import written
+
 SPARE_FILES = 256  # that a process may open besides
 JPEG, ENDS = (
     "_jpeg",
@@ -113,8 +115,7 @@ def pack_store(path: Path, quality: int) -> None:
 
     The patches' own digest then says the quality too, as what is read is no longer what was cut.
     """
-    part = path.with_name(path.name + ".part")
-    with h5py.File(path, "r") as raw, h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(path, "r") as raw, h5py.File(part, "w") as file:
         for name in raw:
             if name in ("imgs", "context"):
                 _pack(raw[name], file, name, quality)
@@ -122,7 +123,6 @@ def pack_store(path: Path, quality: int) -> None:
                 raw.copy(name, file)
         file.attrs.update(raw.attrs)
         file.attrs["imgs_sha256"] = f"{raw.attrs['imgs_sha256']}:jpeg-{quality}"
-    os.replace(part, path)
 
 
 def _pack(pictures: h5py.Dataset, file: h5py.File, name: str, quality: int) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from histogenesis.core.files import written
 from histogenesis.core.geometry import served_mpp
 
 
@@ -69,16 +69,13 @@ class Cut:
 
 
 def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: Iterable[np.ndarray] = ()) -> None:
-    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order, or
+    """Write the store, whole or not at all. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order, or
     None to leave that row out of the cut; contexts: one for each that is kept, where the cut has a context_ratio.
 
     The bytes are a function of the content: no times are stored.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     n, p = len(cut.coords), cut.patch_px
-    with h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w") as file:
         digest = hashlib.sha256()
         for name, pictures in [("imgs", images), *([("context", contexts)] if cut.context_ratio else [])]:
             chunks = (1, p, p, 3) if n else None
@@ -126,7 +123,6 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
         )
         if cut.context_ratio:
             file.attrs["context_ratio"] = cut.context_ratio
-    os.replace(part, path)
 
 
 def read_texts(file: h5py.File, name: str) -> np.ndarray:
@@ -141,7 +137,6 @@ def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:
     for mpp in mpps:
         coords = cut.coords[np.isclose(cut.mpp, mpp)] + np.array(cut.origin_px)
         target = Path(folder) / f"{mpp:g}mpp" / "patches"
-        target.mkdir(parents=True, exist_ok=True)
         write_coords_file(target / f"{cut.slide}_patches.h5", coords, trident_attributes(cut, mpp))
         write_coords_file(target / f"{cut.slide}.h5", coords, clam_attributes(cut, mpp))
 
@@ -180,8 +175,6 @@ def level0_px(cut: Cut, mpp: float) -> int:
 
 
 def write_coords_file(path: Path, coords: np.ndarray, attributes: dict) -> None:
-    """One `coords` dataset with attributes, to a temporary name first."""
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    """One `coords` dataset with attributes."""
+    with written(path) as part, h5py.File(part, "w") as file:
         file.create_dataset("coords", data=coords, track_times=False).attrs.update(attributes)
-    os.replace(part, path)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from histogenesis.core.files import written
 from histogenesis.phantom.anatomy import Anatomy, Grid
 from histogenesis.phantom.render import Painter
 from histogenesis.recipe import Phantom, SlideFile
@@ -77,10 +78,5 @@ def _write_mask(mask: np.ndarray, out: Path, options: Phantom) -> None:
     text = PngInfo()
     text.add_text("mpp", f"{MASK_MPP:g}")
     text.add_text("synthetic", f"phantom {options.name}, by {who_made_it()['software']}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    try:
+    with written(out) as part:
         Image.fromarray(mask.astype(np.uint8) * 255).save(part, format="PNG", pnginfo=text)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 
 import h5py
 
+from histogenesis.core import files
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import read_plan
 from histogenesis.recipe import Recipe, RecipeError, parse_recipe
@@ -192,14 +192,7 @@ def _pixels_digest(path: Path) -> str:
 
 def write_csv(path: Path, arms: list[Arm]) -> None:
     """One line a number, real tissue first."""
-    part = path.with_name(path.name + ".tmp")
-    with open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(upper_bound(arms))
-        for arm in arms:
-            writer.writerows(arm.numbers)
-    os.replace(part, path)
+    files.write_rows(path, COLUMNS, [*upper_bound(arms), *(row for arm in arms for row in arm.numbers)])
 
 
 def write_json(path: Path, arms: list[Arm]) -> None:
@@ -218,6 +211,4 @@ def write_json(path: Path, arms: list[Arm]) -> None:
             for arm in arms
         ],
     }
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    files.write_json(path, value)

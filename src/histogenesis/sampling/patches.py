@@ -6,7 +6,6 @@ the same noise, and a drawing that was stopped goes on with the same pictures.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from histogenesis.core.files import written
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
 from histogenesis.models.denoiser import Denoiser
@@ -68,9 +68,8 @@ def draw_patches(
         file = state / f"{k}-{numbers[0]:08d}.npy"
         if not file.exists():
             pictures = draw_batch(model, section, label, numbers, size_px, mpp, device)
-            with open(file.with_suffix(".part"), "wb") as part:
+            with written(file) as part:
                 np.save(part, pictures)
-            os.replace(file.with_suffix(".part"), file)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
         made.append(np.load(file))

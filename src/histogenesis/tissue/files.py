@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scipy import ndimage
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_text, written
 from histogenesis.core.geometry import served_mpp
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.artefacts import COLOURS, black_parts, places_to_mask
@@ -182,14 +182,6 @@ def overlay(picture: np.ndarray, mask: np.ndarray, artefacts: dict[str, np.ndarr
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture (uint8 (h, w) or (h, w, 3)) to a temporary name, then rename."""
-    part = path.with_name(path.name + ".part")
-    Image.fromarray(picture).save(part, format="PNG")
-    os.replace(part, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text to a temporary name, then rename."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    """A picture (uint8 (h, w) or (h, w, 3)), whole or not at all."""
+    with written(path) as part:
+        Image.fromarray(picture).save(part, format="PNG")

@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from histogenesis import recipe as config
-from histogenesis.tissue.files import overlay, write_png, write_text
+from histogenesis.core.files import write_text
+from histogenesis.tissue.files import overlay, write_png
 from histogenesis.tissue.segment import Segmentation, segment_coarse
 from histogenesis.tissue.stain import smooth_lab, stained
 

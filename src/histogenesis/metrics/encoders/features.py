@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.metrics.checks import as_rgb, check_features
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.metrics.encoders.resize import pil_uint8
@@ -135,10 +135,7 @@ def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, p
 
 
 def save(path: Path, features: FeatureSet) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with h5py.File(temporary, "w", track_order=False) as file:
+    with written(path) as part, h5py.File(part, "w", track_order=False) as file:
         file["features"] = np.asarray(features.features, np.float32)
         file["digests"] = features.digests
         file["mpp"] = np.asarray(features.mpp, np.float64)
@@ -149,7 +146,6 @@ def save(path: Path, features: FeatureSet) -> None:
             from histogenesis.core.device import computed_on
 
             file.attrs.update(computed_on("cuda" if torch.cuda.is_available() else "cpu"))
-    os.replace(temporary, path)
 
 
 def load(path: Path) -> FeatureSet:
