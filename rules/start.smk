@@ -35,7 +35,9 @@ def still_made(wildcards):
 
 
 OWED = (
-    [name for name, wildcards in owed(Path(RUN)).items() if still_made(wildcards)] if workflow.is_main_process else []
+    [name for name, wildcards in (owed(Path(RUN)) | whole.to_be_healed(Path(RUN))).items() if still_made(wildcards)]
+    if workflow.is_main_process
+    else []
 )
 
 
@@ -111,8 +113,14 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-onsuccess:
+def end_well():
+    """When all jobs have ended well."""
     forget(Path(RUN))
+    refuse_damage()
+
+
+onsuccess:
+    end_well()
     say_bottom_line()
 
 
@@ -130,7 +138,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", lambda: forget(Path(RUN)))
+    also("onsuccess", end_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan

@@ -21,8 +21,8 @@ from histogenesis.canvas.plan import Round
 from histogenesis.canvas.sight import tensor
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.canvas.waves import neighbours
+from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
-from histogenesis.core.files import written
 from histogenesis.sampling.solvers import Take
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class TileFiles:
         self.d, self.folder, self.waves = d, Path(folder), d.schedule.waves
         self.wave_of = {place: n for n, wave in enumerate(self.waves) for place in wave}
         self.whites: dict[Place, bool] = {}
+        self.proven: set[Path] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # ------------------------------------------------------------------ tiles and their files
@@ -75,18 +76,32 @@ class TileFiles:
             return filled
         path = self.path(tile)
         try:
-            found = np.load(path, allow_pickle=False)
-            assert found.shape[:2] == tuple(part.stop - part.start for part in tile.core)
+            found = load_proven(path)
         except FileNotFoundError:
             raise LookupError(f"{path}: this tile is not finished") from None
-        except (ValueError, EOFError, AssertionError):
-            raise BadInput(f"{path}: broken tile; delete it to draw it again") from None
+        except Broken:
+            path.unlink(missing_ok=True)
+            raise BadInput(f"{path}: damaged tile, which is removed; the same command draws it again") from None
         return found
+
+    def finished(self, tile: Tile) -> bool:
+        """Whether a tile's core lies there, whole. One that is damaged is removed, and that is said."""
+        path = self.path(tile)
+        if path not in self.proven:
+            try:
+                load_proven(path)
+            except FileNotFoundError:
+                return False
+            except Broken:
+                print(f"{path}: damaged tile, drawn again", flush=True)
+                path.unlink(missing_ok=True)
+                return False
+            self.proven.add(path)
+        return path.exists()
 
     def save(self, tile: Tile, core: np.ndarray) -> None:
         """Write a finished core; it appears whole or not at all."""
-        with written(self.path(tile)) as part:
-            np.save(part, core)
+        save_proven(self.path(tile), core)
 
     def held(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """What a tile must agree with: uint8 (t, t, 3), and where it is known, bool (t, t).
@@ -116,7 +131,7 @@ class TileFiles:
         """The places that a network has still to draw, of those that are dealt out to one of several jobs."""
         mine = [place for n, place in enumerate(one.tiles) if n % jobs == job]
         drawn = [place for place in mine if self.filled(one.tiles[place]) is None]
-        return [place for place in drawn if not self.path(one.tiles[place]).exists()]
+        return [place for place in drawn if not self.finished(one.tiles[place])]
 
     def begin(self, n: int, one: Round, places: list[Place], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,11 @@ def written(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def move(path: str | Path, to: str | Path) -> None:
+    """Give a file another name in its folder; what had that name is gone."""
+    os.replace(path, to)
+
+
 def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -55,6 +61,17 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any, **options: Any) -> None:
     """JSON with an end of line. options: of json.dumps; one value a line unless they say otherwise."""
     write_text(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """What a file of state holds that can be worked out again: None where there is none or, said aloud, it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        print(f"{path}: damaged; what it said is worked out again", file=sys.stderr, flush=True)
+        return None
 
 
 def write_rows(path: str | Path, columns: list[str] | tuple[str, ...], rows: Any, delimiter: str = ",") -> None:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of, write_json, written
+from histogenesis.core.whole import found_damaged
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX, Autoencoder, LatentDenoiser
 from histogenesis.models.normalisation import Normalisation
@@ -76,10 +78,14 @@ def training_sigmas(options: ModelOptions) -> list[float | None]:
 def load_model(
     folder: Path, device: str = "cpu", precision: str = "fp32", fast: bool | None = None
 ) -> Denoiser | Upscaler | Autoencoder:
-    """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing or do not fit."""
+    """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing, damaged or do not fit."""
     try:
-        description = json.loads((folder / "model.json").read_text())
+        description = read_description(folder)
+        if description.get("weights_sha256", "") not in ("", sha256_of(folder / "model.safetensors")):
+            found_damaged(folder / "model.safetensors", "other weights than model.json says")
         weights = load_file(folder / "model.safetensors", device=device)
+    except SafetensorError as error:
+        found_damaged(folder / "model.safetensors", str(error))
     except FileNotFoundError as error:
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])
@@ -93,6 +99,14 @@ def load_model(
     except RuntimeError:
         raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
     return ready(model, device, precision, fast)
+
+
+def read_description(folder: Path) -> dict:
+    """model.json. Raises BadInput where it is damaged, FileNotFoundError."""
+    try:
+        return json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except ValueError:
+        found_damaged(folder / "model.json", "it is no JSON")
 
 
 def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple[Autoencoder, float] | None, dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +19,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def owed(run_dir: Path) -> dict[str, dict[str, str]]:
     """Output -> wildcards, of all that earlier runs set out to make and that is not there."""
-    try:
-        begun = json.loads((run_dir / UNFINISHED).read_text())
-    except (OSError, ValueError):
-        return {}
+    begun = files.read_json(run_dir / UNFINISHED) or {}
     return {name: wildcards for name, wildcards in begun.items() if not os.path.exists(name)}
 
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from histogenesis.core import files
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.metrics.coherence.strips import read_plan
 from histogenesis.recipe import Recipe, RecipeError, parse_recipe
 from histogenesis.report import cost
@@ -178,12 +177,12 @@ def _digest(path: Path) -> str | None:
 
 
 def _patches_digest(path: Path) -> tuple[str, str]:
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         return path.name, str(file.attrs.get("imgs_sha256", ""))
 
 
 def _pixels_digest(path: Path) -> str:
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         return hashlib.sha256(file["image"][:].tobytes()).hexdigest()
 
 
