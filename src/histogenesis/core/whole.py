@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.files import sha256_of, write_json
+from histogenesis.core.files import move, sha256_of, write_json
 
 MARKS, DAMAGED = "state/whole", "state/damaged"
 Mark = dict[
@@ -83,17 +83,31 @@ def set_aside(run: Path, path: str | Path, wrong: str, mark: Mark) -> str:
     """Move a damaged file away, so that its rule runs again; returns the line that says all this."""
     name = inside(run, path)
     kept = run / DAMAGED / name
-    write_mark(kept.with_name(kept.name + ".json"), mark)
+    remember(run, path)
     if os.path.lexists(path):
         shutil.move(path, kept)
-    mark_path(run, path).unlink(missing_ok=True)
     output = run / mark["output"]
     if mark["output"] != name:  # in a folder that is an output, or beside one: that must go for the rule to run
+        remember(run, output)
         shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
     by = " ".join([mark["rule"], *mark["wildcards"].values()])
     return (
         f"{path}: damaged: {wrong}. Written {mark['written']} by {by}; it lies in {kept.parent} now, and is made again"
     )
+
+
+def marks_of(run: Path, output: str | Path) -> list[Path]:
+    """The marks of an output: its own, or those of the files in it."""
+    folder = run / MARKS / inside(run, output)
+    return [path for path in (mark_path(run, output), *sorted(folder.rglob("*.json"))) if path.is_file()]
+
+
+def remember(run: Path, output: str | Path) -> None:
+    """Lay the marks of an output beside what is damaged: what it was before, and that it is to be made again."""
+    for path in marks_of(run, output):
+        to = run / DAMAGED / path.relative_to(run / MARKS)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        move(path, to)
 
 
 def found_damaged(path: str | Path, wrong: str) -> NoReturn:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,10 @@ from histogenesis.core.whole import (
     Mark,
     inside,
     mark_path,
+    marks_of,
     read_mark,
     read_mark_file,
+    remember,
     set_aside,
     what_is_wrong,
     write_mark,
@@ -55,12 +57,15 @@ def every_byte(path: Path, size: int) -> bool:
 # ------------------------------------------------------------------------------------------------------------ jobs
 
 
-def take_back(run: Path, outputs: Iterable[str]) -> None:
-    """Before a job begins: its outputs prove nothing until it has ended."""
+def take_back(run: Path, outputs: Sequence[str]) -> None:
+    """Before a job begins: its outputs prove nothing until it has ended. Of one that mends, what they were is remembered."""
+    mends = any((run / DAMAGED / inside(run, one)).exists() or damaged_mark(run, one).exists() for one in outputs)
     for output in outputs:
-        mark_path(run, output).unlink(missing_ok=True)
-        for mark in (run / MARKS / inside(run, output)).rglob("*.json"):
-            mark.unlink(missing_ok=True)
+        if mends:
+            remember(run, output)
+        else:
+            for mark in marks_of(run, output):
+                mark.unlink(missing_ok=True)
 
 
 def vouch(
@@ -116,7 +121,10 @@ def marks(run: Path) -> Iterator[tuple[Path, Mark | None]]:
 
 
 def damage_in(
-    run: Path, deep: bool = False, known: Mapping[str, list] | None = None, note=lambda *_: None
+    run: Path,
+    deep: bool = False,
+    known: Mapping[str, list] | None = None,
+    note: Callable[[Path, list], object] = lambda *_: None,
 ) -> list[tuple]:
     """(file, what is wrong, mark) of all of a run that is not what was written; outputs that are missing Snakemake knows.
 
