@@ -202,7 +202,7 @@ class Cluster:
         """New slurmds after `stop_node`."""
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "conf/slurm.conf"))
-        self._wait("slurmd", self._all_idle)
+        self._wait("slurmd", self._all_up)
 
     def _job_processes(self) -> list[psutil.Process]:
         """Every process of every job (slurmd gives them this cluster's configuration), and the step daemons above them."""
