@@ -97,6 +97,7 @@ def set_out():
         Path(path).unlink(
             missing_ok=True
         )  # an old run's last word is not that of a job that says nothing (retries.smk)
+    keep_links(jobs)
     begin(Path(RUN), {str(f): dict(job.wildcards) for job in jobs for f in job.output if f not in job.temp_output})
     note_version()
 
@@ -112,8 +113,13 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-onsuccess:
+def ended_well():
     forget(Path(RUN))
+    forget_links()
+
+
+onsuccess:
+    ended_well()
     say_bottom_line()
 
 
@@ -131,7 +137,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", lambda: forget(Path(RUN)))
+    also("onsuccess", ended_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan
