@@ -48,18 +48,11 @@ from histogenesis.recipe.drawing import (
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
 from histogenesis.recipe.extending import as_yaml, extended, read_recipe
 from histogenesis.recipe.models import (
-    EDSR,
-    VQF4,
     Adversarial,
     AnyModel,
-    AnyNetwork,
     AnyObjective,
     Autoencoding,
-    ClassicUNet,
-    EfficientUNet,
-    GuidedUNet,
     Model,
-    Network,
     Objective,
     Perceptual,
     Prediction,
@@ -68,6 +61,7 @@ from histogenesis.recipe.models import (
     Training,
     WinnerModel,
 )
+from histogenesis.recipe.networks import EDSR, VQF4, AnyNetwork, ClassicUNet, EfficientUNet, GuidedUNet, Network
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
 from histogenesis.recipe.samples import Cell, Samples, Study, Winner
 from histogenesis.recipe.schema import recipe_schema

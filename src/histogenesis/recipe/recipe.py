@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
+from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
@@ -103,7 +103,7 @@ class Recipe(Section):
                 f" allow; use a multiple of {deep} px"
             )
         try:
-            check_attention(model.network, size // model.latent_px)
+            model.network.check(size // model.latent_px)
         except ValueError as error:
             raise ValueError(f"{where}: its network {error}") from None
         if "mpp" in model.conditions and not patches.mpps:
@@ -219,7 +219,7 @@ class Recipe(Section):
         model = self.models[section.model]
         told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
-        return self.evaluation.utility is not None and told and not one
+        return self.evaluation.utility is not None and section.utility and told and not one
 
     @property
     def winner_models(self) -> dict[str, WinnerModel]:

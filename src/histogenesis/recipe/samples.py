@@ -29,6 +29,7 @@ class Samples(Section):
         "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
     )
     seed: int = Field(1, description="of the noise")
+    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )

@@ -168,7 +168,7 @@ def measure_reconstruction(recipe: Recipe, w: Any) -> Told:
 @step
 def draw_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
-    return {"options": identity(f"samples/{w.samples}", section, without={"compare"}), **threads(recipe)}
+    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "utility"}), **threads(recipe)}
 
 
 @step
