@@ -76,11 +76,40 @@ rule evaluate_samples:
         " {params.cpu_threads} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 
+rule train_on_real:
+    input:
+        splits=lambda w: splits_of(w.patch_set),
+        patches=lambda w: patches_of(w.patch_set),
+    output:
+        f"{RUN}/evaluation/classifiers/{{patch_set}}.safetensors",
+    log:
+        f"{RUN}/logs/train_on_real/{{patch_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_on_real/{{patch_set}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(4 * TORCH_MB),
+        runtime=240,
+        gpu=1,
+    params:
+        options=told("measure_utility"),
+        seed=told("measure_utility", "seed"),
+        cpu_threads=told("measure_utility", "cpu_threads"),
+        code=code("measure_utility.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " {params.options} {params.seed} {params.cpu_threads} --on-real {output} 2>&1 | tee {log}"
+
+
 rule measure_utility:
     input:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
         splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
         patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+        on_real=lambda w: f"{RUN}/evaluation/classifiers/{RECIPE.compared_with(w.samples)}.safetensors",
     output:
         found=f"{RUN}/evaluation/samples/{{samples}}/utility.json",
         picture=report(
@@ -107,7 +136,7 @@ rule measure_utility:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --generated {input.samples} {params.options} {params.seed} {params.cpu_threads}"
+        " --generated {input.samples} --on-real {input.on_real} {params.options} {params.seed} {params.cpu_threads}"
         " --out $(dirname {output.found}) 2>&1 | tee {log}"
 
 

@@ -183,6 +183,9 @@ def measure_utility(recipe: Recipe, w: Any) -> Told:
     return {"options": words, **seed(recipe), **threads(recipe)}
 
 
+TOLD["train_on_real"] = measure_utility
+
+
 @step
 def gather_study(recipe: Recipe, w: Any) -> Told:
     study, models = recipe.study, {}
