@@ -63,7 +63,7 @@ from histogenesis.recipe.models import (
 )
 from histogenesis.recipe.networks import EDSR, VQF4, AnyNetwork, ClassicUNet, EfficientUNet, GuidedUNet, Network
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
-from histogenesis.recipe.samples import Cell, Samples, Study, Winner
+from histogenesis.recipe.samples import AnySamples, BroughtSamples, Cell, Samples, Study, Winner
 from histogenesis.recipe.schema import recipe_schema
 
 __all__ = [
@@ -77,9 +77,11 @@ __all__ = [
     "AnyNetwork",
     "AnyObjective",
     "AnyPatches",
+    "AnySamples",
     "Autoencoding",
     "Average",
     "Bicubic",
+    "BroughtSamples",
     "Cell",
     "ClassicUNet",
     "Context",

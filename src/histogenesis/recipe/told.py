@@ -172,6 +172,17 @@ def draw_samples(recipe: Recipe, w: Any) -> Told:
 
 
 @step
+def take_samples(recipe: Recipe, w: Any) -> Told:
+    section = recipe.samples[w.samples]
+    compared = recipe.patches[section.compare]
+    return {
+        "options": identity(f"samples/{w.samples}", section, without={"utility"}),
+        "size_px": f"--size-px {compared.size_px}",
+        "mpp": f"--mpp {min(compared.mpps):g}" if compared.mpps and not section.mpp else "",
+    }
+
+
+@step
 def evaluate_samples(recipe: Recipe, w: Any) -> Told:
     return {"options": identity("evaluation", recipe.evaluation, only=OF_SAMPLES), **seed(recipe), **threads(recipe)}
 

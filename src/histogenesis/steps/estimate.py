@@ -177,7 +177,7 @@ def classes_of(recipe: Recipe, name: str) -> int:
 def samples(recipe: Recipe) -> list[Part]:
     """Patches that models draw, of each class: every evaluation of their samplers."""
     found = []
-    for name, section in recipe.samples.items():
+    for name, section in recipe.drawn_samples.items():
         model = recipe.trained_models.get(section.model)
         if model is None:
             continue
