@@ -22,8 +22,8 @@ PROJECT = "histogenesis"
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
 # What makes values of a script's words: those are params of the rules, so no byte follows from it that they do not say.
 COMMANDS = Path("src", PROJECT, "steps", "command.py")
-# Files of these kinds beside modules are part of the code (pyproject.toml packs the same); a stray note or backup is not.
-DATA = {".j2", ".css"}
+# Files of these kinds beside modules are part of the code; a stray note or backup is not.
+DATA = {".j2", ".css", ".js", ".html"}
 INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
 
 # ------------------------------------------------------------------------------------------------------------ code

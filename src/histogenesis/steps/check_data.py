@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histogenesis.core.errors import BadInput
+from histogenesis.models.shipped import stain_of
 from histogenesis.patches.gate import Counted, gate_data
 from histogenesis.recipe import Phantom, Slides
 from histogenesis.slides.table import rows_of
@@ -24,6 +25,7 @@ def check_data(
     out: Path,
     table: str | None = None,
     phantoms: Sequence[Phantom] = (),
+    starts: Sequence[tuple[str, str]] = (),
 ) -> None:
     """The data gate, before training: counts what every level, model and class has to learn from and what is held out of it.
 
@@ -37,6 +39,7 @@ def check_data(
     out: data.json
     table: slides.tsv
     phantoms: the recipe's slides.phantoms
+    starts: patch sets, each with a model from which training on it starts
     """
     rows = rows_of(Slides(table=table, phantoms=list(phantoms)), run_dir.name)
     slides = [row.slide for row in rows]
@@ -48,7 +51,8 @@ def check_data(
         files = [folder / f"{one}.h5" for one in (slides if from_slides else [name])]
         counted[name] = Counted(name, folder, (run_dir if from_slides else folder) / "splits.tsv", files)
     unstated = [row.slide for row in rows if not row.patient_stated]
-    found = gate_data(records, qc, counted, needs, limits, unstated)
+    of_he = [patch_set for patch_set, start in starts if stain_of(start) == "H&E"]
+    found = gate_data(records, qc, counted, needs, limits, unstated, of_he)
     for warning in found["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"data: {found['summary']}", file=sys.stderr)
