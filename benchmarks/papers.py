@@ -3,8 +3,8 @@
     python benchmarks/papers.py
 
 Son 2023: the five parts of the held-out patches (ablation_dict1..5.json of the published code). URCDM 2024: true and false
-positives of each rater (table 2). Intervals: Student's over the five parts; Clopper and Pearson's of a share; of the weighted mean
-error 10,000 resamplings of the ratings, within each rater (its chance alone) and of raters too (other pathologists).
+positives of each rater (table 2). Intervals: Student's over the five parts; Clopper and Pearson's of a share; of the weighted
+mean error 10,000 resamplings of the ratings, within each rater (its chance alone) and of raters too (other pathologists).
 """
 
 from itertools import combinations

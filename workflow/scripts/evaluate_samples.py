@@ -33,7 +33,8 @@ def main() -> None:
     options = Evaluation.model_validate_json(args.options)
     try:
         encoders = load_encoders(options)
-        sets = collect(args.patches, args.splits, args.samples, options.images, options.train_images, args.seed)
+        most = options.images, options.train_images
+        sets = collect(args.patches, args.splits, args.samples, *most, args.seed, options.one_per_group)
         sets = treated(sets, options)
         training = OnDisk(args.patches, args.splits, sorted(set(sets.train.label) - {""}) or None)
         found = evaluate_samples(sets, encoders, options, args.out, args.seed, training)
