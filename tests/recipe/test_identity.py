@@ -99,10 +99,11 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
         if name in recipe.autoencoders:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:
-        add("draw_samples", samples=name)
+        add("take_samples" if name in recipe.brought_samples else "draw_samples", samples=name)
         add("evaluate_samples", recipe.compared_with(name), samples=name)
         if recipe.measures_utility(name):
             add("measure_utility", samples=name)
+            add("train_on_real", patch_set=recipe.compared_with(name))
     if recipe.study:
         add("gather_study")
     if recipe.synthetic:

@@ -18,6 +18,7 @@ from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
 OF_SAMPLES = SAMPLED | {
+    "one_per_group",
     "neighbours",
     "repeats",
     "splits",
@@ -266,7 +267,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches"}
+    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 
