@@ -31,6 +31,7 @@ rule write_report:
             name=["metrics", "memorisation", "condition", "evidence"] if JUDGED else [],
         ),
         samples=samples_evaluated(),
+        readers=expand(f"{RUN}/reading/{{reading}}/analysis/analysis.json", reading=READ),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=JUDGED),
     output:
         f"{RUN}/report.html",

@@ -21,7 +21,7 @@ PROJECT = "histogenesis"
 # only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
 # Files of these kinds beside modules are part of the code (pyproject.toml packs the same); a stray note or backup is not.
-DATA = {".j2", ".css"}
+DATA = {".j2", ".html", ".css", ".js"}
 INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
 
 # ------------------------------------------------------------------------------------------------------------ code

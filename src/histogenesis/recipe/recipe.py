@@ -17,6 +17,7 @@ from histogenesis.recipe.fitting import check_attention, check_network, check_no
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
+from histogenesis.recipe.reading import AnyReaderStudy, Survey, WholeSlides
 from histogenesis.recipe.samples import Samples, Study
 
 
@@ -41,6 +42,9 @@ class Recipe(Section):
     synthetic: Synthetic | None = None
     samples: dict[Name, Samples] = Field(default_factory=dict)
     study: Study | None = None
+    reading: dict[Name, AnyReaderStudy] = Field(
+        default_factory=dict, description="reader studies, by names of your own: pictures shown to people"
+    )
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -61,6 +65,9 @@ class Recipe(Section):
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             with found:
                 self._check_models(f"synthetic.levels[{k}]", k, level)
+        for name, reading in self.reading.items():
+            with found:
+                self._check_reading(f"reading.{name}", reading)
         with found:
             self._check_compared()
         found.end()
@@ -191,6 +198,21 @@ class Recipe(Section):
         self._check_label(where, told, samples.guidance, model)
         if size % model.size_multiple_px:
             raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
+
+    def _check_reading(self, where: str, reading: AnyReaderStudy) -> None:
+        if isinstance(reading, Survey):
+            if reading.samples not in self.samples:
+                raise ValueError(f"{where}.samples: {absent('samples', reading.samples, self.samples)}")
+            if not self.patches[self.compared_with(reading.samples)].has_labels:
+                raise ValueError(f"{where}: a survey names classes, and the patches of these samples have no labels")
+            return
+        if not self.synthetic or not (self.slides.table or self.slides.phantoms):
+            raise ValueError(f"{where}: it shows real slides beside synthetic ones: give `slides:` and `synthetic:`")
+        if isinstance(reading, WholeSlides) and reading.each > len(self.synthetic.names):
+            raise ValueError(
+                f"{where}.each: {reading.each} synthetic slides are shown, and {len(self.synthetic.names)} are drawn; set"
+                " synthetic.slides, or lower it"
+            )
 
     def patches_of(self, model: str) -> str | None:
         """The patch set that a model learns from; None for one that another run has trained."""
