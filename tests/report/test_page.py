@@ -118,11 +118,14 @@ def test_tables_sort_by_number_by_click_and_by_key(browser, report):
     titles = page.evaluate("[...document.querySelectorAll('.sortable')].map((t) => t.tHead.textContent)")
     table = next(i for i, title in enumerate(titles) if "against real" in title and "notes" in title)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    page.evaluate("() => { window.sorts = 0; addEventListener('sort-end', () => window.sorts++); }")
     head = page.locator(".sortable").nth(table).locator("thead th", has_text=re.compile("^value"))
     head.click()
+    page.wait_for_function("window.sorts === 1")  # it sorts a moment after the click
     falling = column(page, table, 4)
     head.focus()
     page.keyboard.press("Enter")
+    page.wait_for_function("window.sorts === 2")
     rising = column(page, table, 4)
     known = [float(text.replace(",", "")) for text in rising if text != "–"]
     assert known == sorted(known) and len(set(known)) > 3  # 750 after 188 and not before, as text would be

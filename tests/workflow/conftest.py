@@ -30,7 +30,8 @@ class Run:
         env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment}
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=env, check=False)
         if check and done.returncode:
-            raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+            said = re.split(r"(?=Error in rule|Error:|Exception)", done.stdout + done.stderr, maxsplit=1)[-1]
+            raise AssertionError(f"snakemake failed:\n{said[:2000]}\n...\n{said[2000:][-3000:]}")
         return done
 
     def run(self, recipe: str | Path, *arguments: str, **kwargs) -> subprocess.CompletedProcess:

@@ -21,7 +21,7 @@ def create(file: Path, prefix: Path) -> None:
     if not versions["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
         sys.exit(f"python={versions['python']} is wanted, this is {sys.version.split()[0]}")
     subprocess.run([sys.executable, "-m", "venv", prefix], check=True)
-    pip = [prefix / "bin/python", "-m", "pip", "install", "--quiet"]
+    pip = [prefix / "bin/python", "-m", "pip", "install", "--quiet", "--retries", "10"]
     subprocess.run([*pip, f"pip=={versions['pip']}"], check=True)
     subprocess.run([*pip, "--no-deps", *last["pip"]], check=True)  # the file is to be whole: nothing else comes with it
 

@@ -41,7 +41,6 @@ def test_the_slide_is_drawn_from_latents_to_pixels(latent):
     assert not list((results / "state").glob("draw/*/*/*"))
 
 
-@pytest.mark.long
 def test_what_a_change_of_a_latent_model_reruns(latent):
     assert latent.planned(RECIPE, *SLIDE) == {}
     values = yaml.safe_load((latent.root / RECIPE).read_text())
