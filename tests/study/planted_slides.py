@@ -29,7 +29,9 @@ class PlantedSlide(Source):
         self.glass = np.array([246, 242, 238] if kind == REAL else [238, 240, 245])
         passes = np.where(self.mask[..., None], np.array([180, 110, 165]) + field * [18, 26, 14], 243) / 243
         pixels = passes * self.glass  # tissue takes its share of the light that comes through glass
-        noise = rng.normal(0, 0.8, (side, side, 1))  # of the camera: in tissue a model learns it, in glass it is not drawn
+        noise = rng.normal(
+            0, 0.8, (side, side, 1)
+        )  # of the camera: in tissue a model learns it, in glass it is not drawn
         pixels += noise * self.mask[..., None]
         if kind == REAL:
             pixels += (noise + 1.5 * x[..., None]) * ~self.mask[..., None]

@@ -34,10 +34,14 @@ def folders(slides, tmp_path_factory) -> Path:
         for seed in SEEDS:
             asked = Pairs(kind="pairs", each=2 * EACH, size_px=96, min_tissue=0.4, seed=seed)
             made = compose.pairs(asked, out, [], [0.5])
-            write_study(made, asked, "pairs", "planted", out / f"pairs{seed}/for_readers", out / f"pairs{seed}/key.json")
+            write_study(
+                made, asked, "pairs", "planted", out / f"pairs{seed}/for_readers", out / f"pairs{seed}/key.json"
+            )
             asked = WholeSlides(kind="whole-slides", each=EACH, seed=seed)
             made = compose.whole_slides(asked, out, [])
-            write_study(made, asked, "slides", "planted", out / f"slides{seed}/for_readers", out / f"slides{seed}/key.json")
+            write_study(
+                made, asked, "slides", "planted", out / f"slides{seed}/for_readers", out / f"slides{seed}/key.json"
+            )
     return out
 
 

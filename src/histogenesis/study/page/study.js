@@ -25,7 +25,7 @@
     try { if (lasting) localStorage.setItem(key, value); } catch { lasting = false; say("This browser cannot keep your answers. Save them as a file before you close the page."); }
   };
   const nobody = () => ({ reader: "", agreed: false, at: 0, answers: {}, comment: "" });
-  const recall = (reader) => { try { return { ...nobody(), ...JSON.parse(read(PREFIX + reader)) }; } catch { return { ...nobody(), reader }; } };
+  const recall = (reader) => { try { return { ...nobody(), ...JSON.parse(read(PREFIX + reader)), reader }; } catch { return { ...nobody(), reader }; } };
   let state = nobody();
   const remember = () => { if (state.reader) { write(PREFIX + state.reader, JSON.stringify(state)); write(LAST, state.reader); } };
 
@@ -78,6 +78,7 @@
     current = steps[state.at];
     shownAt = Date.now();
     say("");
+    window.shown = current.end ? null : { id: current.question.id, kind: current.part.kind };
     screen.className = current.end ? "words" : "";
     screen.replaceChildren(...(current.end ? end() : question(current)));
     progress();
