@@ -109,6 +109,7 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             add("measure_utility", samples=name)
     if recipe.study:
         add("gather_study")
+    add("write_viewer")
     for name in recipe.reading:
         add("make_reading", reading=name)
     if recipe.synthetic:

@@ -14,7 +14,7 @@ SCANNER = Codec(30, 2)
 
 
 class PlantedSlide(Source):
-    """real: larger, of another mpp, on glass of another tint with noise and shading, through the scanner's JPEG."""
+    """real: larger, of another mpp, on glass of another tint with noise, through the scanner's JPEG."""
 
     def __init__(self, kind: str, n: int):
         rng = np.random.default_rng([n, kind == REAL])
@@ -34,7 +34,7 @@ class PlantedSlide(Source):
         )  # of the camera: in tissue a model learns it, in glass it is not drawn
         pixels += noise * self.mask[..., None]
         if kind == REAL:
-            pixels += (noise + 1.5 * x[..., None]) * ~self.mask[..., None]
+            pixels += noise * ~self.mask[..., None]
         self.image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         if kind == REAL:
             self.codec = SCANNER

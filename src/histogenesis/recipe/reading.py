@@ -1,4 +1,4 @@
-"""Reader studies: pictures that are shown to people, who say which of them are real."""
+"""What is shown to people: the viewer, and reader studies, whose readers say which pictures are real."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ CONSENT = (
     "They stay in this browser until you save them as a file and send it to the person who invited you.\n"
     "The pictures are not for diagnosis."
 )
+
+
+class Viewer(Section):
+    """The folder for looking at slides (`snakemake viewer`)."""
+
+    real: bool = Field(
+        False,
+        description="real slides beside the synthetic ones, with outlines of tissue and of classes that a person drew",
+    )
 
 
 class ReaderStudy(Section):

@@ -17,7 +17,7 @@ from histogenesis.recipe.fitting import check_attention, check_network, check_no
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
-from histogenesis.recipe.reading import AnyReaderStudy, Survey, WholeSlides
+from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
 from histogenesis.recipe.samples import Samples, Study
 
 
@@ -42,6 +42,7 @@ class Recipe(Section):
     synthetic: Synthetic | None = None
     samples: dict[Name, Samples] = Field(default_factory=dict)
     study: Study | None = None
+    viewer: Viewer = Viewer()
     reading: dict[Name, AnyReaderStudy] = Field(
         default_factory=dict, description="reader studies, by names of your own: pictures shown to people"
     )

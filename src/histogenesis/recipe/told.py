@@ -197,6 +197,11 @@ def gather_study(recipe: Recipe, w: Any) -> Told:
 
 
 @step
+def write_viewer(recipe: Recipe, w: Any) -> Told:
+    return {"real": "--real" if recipe.viewer.real else ""}
+
+
+@step
 def make_reading(recipe: Recipe, w: Any) -> Told:
     section, mpps = recipe.reading[w.reading], []
     if getattr(section, "mpps", ()) is None:  # those of the levels
