@@ -27,6 +27,7 @@ def still_made(wildcards):
         "patch_set": RECIPE.patches,
         "model": RECIPE.models,
         "samples": RECIPE.samples,
+        "reading": RECIPE.reading,
         "encoder": ENCODERS,
         "k": list(map(str, range(len(LEVELS)))),
     }
@@ -58,6 +59,7 @@ def kept_outputs():
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
+    kept += outputs_of("make_reading", reading=RECIPE.reading) + outputs_of("analyse_reading", reading=READ)
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
         for step in ("plan_tissue", "stitch_slide"):

@@ -14,11 +14,11 @@ from histogenesis.report.training_pictures import save_sheet
 from histogenesis.slides.table import slide_path
 
 
-def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path, mpp: float | None = None) -> None:
+def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path, mpp: float | None = None) -> int:
     """Take patches that another generator has made, or patches of its slides, to be judged as drawn ones are.
 
-    Writes samples.h5 and, beside it, samples.png. Raises BadInput for a source that is not there, holds no picture, or one
-    that is smaller than size_px.
+    Writes samples.h5 and, beside it, samples.png; returns how many there are. Raises BadInput for a source that is not there,
+    holds no picture, or one that is smaller than size_px.
 
     name: of the samples, as in the recipe
     options: the recipe's section of these samples
@@ -47,6 +47,7 @@ def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path,
     write_store(out, cut, pictures)
     save_sheet(out.with_suffix(".png"), pictures, labels)
     print(f"{name}: {n} patches of {size_px} px taken from {section.source}")
+    return n
 
 
 def of_folder(folder: Path, section: BroughtSamples, size_px: int) -> tuple[np.ndarray, list[str], list[str]]:
