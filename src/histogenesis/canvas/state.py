@@ -50,6 +50,7 @@ class State:
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
         self.thread: threading.Thread | None = None
+        self.batch_room: Tensor | None = None
         self.saved, self.took = time.monotonic(), 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,22 +93,31 @@ class State:
             self.save()
 
     def x(self, tiles: Sequence[Tile]) -> Tensor:
-        """The windows of tiles before the current round: float32 (B, C, h, w) on the device."""
+        """The windows of tiles before the current round: float32 (B, C, h, w) on the device, until the next call."""
         plane = self.before("x")
         views = [self.aside.get((t.y, t.x), plane[(slice(None), *t.window)]) for t in tiles]
-        return self._to_device(torch.stack(views))
+        if self.place == "device" and self.device.type != "cpu":
+            return torch.stack(views).float()
+        return self._to_device(torch.stack(views, out=self.room((len(views), *views[0].shape))))
+
+    def room(self, shape: tuple[int, ...]) -> Tensor:
+        """Memory for a batch, float32, kept from one to the next."""
+        if self.batch_room is None or self.batch_room.shape != shape:
+            self.batch_room = torch.empty(shape, pin_memory=self.device.type == "cuda")
+        return self.batch_room
 
     def read(self, name: str, windows: Sequence[Window]) -> Tensor:
-        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device."""
-        plane = self.before(name)
-        return self._to_device(torch.stack([plane[(slice(None), *window)] for window in windows]))
+        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device; not to be written to."""
+        views = [self.before(name)[(slice(None), *window)] for window in windows]
+        return self._to_device(views[0][None] if len(views) == 1 else torch.stack(views))
 
     def write(self, name: str, windows: Sequence[Window], values: Sequence[Tensor]) -> None:
         """Windows of a plane after the current round; values (C, h, w) on the device."""
         for window, value in zip(windows, values):
             if self.place != "device":
                 self.crossed += value.numel() * self.dtype.itemsize
-            self.after(name)[(slice(None), *window)] = value.to(self.dtype)
+            part = self.after(name)[(slice(None), *window)]
+            part.copy_(value if value.device == part.device else value.to(self.dtype))  # half of the bytes cross
 
     def _to_device(self, values: Tensor) -> Tensor:
         if self.place != "device":

@@ -28,7 +28,7 @@ from histogenesis.sampling.solvers import Take
 if TYPE_CHECKING:
     from histogenesis.canvas.engine import Drawing
 
-Started = tuple[Tensor, None, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
+Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
 
 
 class TileFiles:
@@ -144,9 +144,9 @@ class TileFiles:
         if d.section.start:
             x = x + tensor([d.sight.shown(*tile.window) for tile in tiles], normalisation).to(device)
         hold = holding(known, whole, noise) if any_known else None
-        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, None, noise, hold
+        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, noise, hold
 
-    def end(self, n: int, tiles: list[Tile], x: Tensor, memory: Tensor | None, count: int) -> Tensor:
+    def end(self, n: int, tiles: list[Tile], x: Tensor, count: int) -> Tensor:
         """The finished pictures, 0 to 255; those of the last network are saved, the first `count` of them."""
         picture = self.d.bundles[n].normalisation.decode(x).clamp(0, 255)
         if n == len(self.d.bundles) - 1:
