@@ -17,6 +17,7 @@ from histogenesis.recipe.composing import (
     Relaxation,
     Sampler,
     Start,
+    check_guided,
 )
 from histogenesis.recipe.fitting import check_drawing, released
 from histogenesis.recipe.problems import Together
@@ -65,6 +66,11 @@ class Level(Section):
     white: White | None = Field(
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
     @model_validator(mode="after")
     def keep_the_release_as_a_noise_level(self):

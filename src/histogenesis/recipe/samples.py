@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Mpp, Name, Section
+from histogenesis.recipe.composing import check_guided
 from histogenesis.recipe.drawing import Sampler
 
 
@@ -32,6 +33,11 @@ class Samples(Section):
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
 
 class Winner(Section):
