@@ -63,8 +63,10 @@ def kept_outputs():
         for step in ("measure_coherence", "draw_contact_sheet"):
             kept += outputs_of(step, slide=JUDGED)
         kept += outputs_of("evaluate_patches")
-    left_out = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
-    return [name for name in kept if name not in json.loads(left_out.read_text())] if left_out.exists() else kept
+    away = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
+    left_out = json.loads(away.read_text()) if away.exists() else []
+    left_out = {*left_out, *(str(folder) for name in left_out for folder in Path(name).parents)}
+    return [name for name in kept if name not in left_out]
 
 
 def what_is_planned():

@@ -197,9 +197,9 @@ CHANGES = {
     # --- slides
     "a slide's bytes": (new_bytes("b.tif"), SLIDE),
     "a slide added": (another_slide, SLIDE),
-    "a slide removed": (table("b\tb.tif\tpb\ttumour\t\n", ""), jobs(PATCHES, REPORT, split_patients=1)),
+    "a slide removed": (table("b\tb.tif\tnguyen\ttumour\t\n", ""), jobs(PATCHES, REPORT, split_patients=1)),
     "a slide's label": (table("tumour", "normal"), {}),
-    "a slide's patient": (table("\tpb\t", "\tpa\t"), jobs(PATCHES, REPORT, split_patients=1)),
+    "a slide's patient": (table("\tnguyen\t", "\tkowalski\t"), jobs(PATCHES, REPORT, split_patients=1)),
     "a tissue outline edited": (
         lambda lab: lab.edit(OUTLINE, replace("540", "500")),
         jobs(PATCHES, REPORT, segment_tissue=1, cut_patches=2),

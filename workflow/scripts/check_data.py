@@ -8,6 +8,7 @@ from pathlib import Path
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.models.shipped import stain_of
 from histogenesis.patches.gate import Counted, gate_data
 from histogenesis.recipe.identity import section_text
 from histogenesis.slides.table import rows_of
@@ -24,6 +25,13 @@ def main() -> None:
     )
     parser.add_argument("--needs", type=section_text, required=True, help="JSON: what the recipe asks of its data")
     parser.add_argument("--limits", type=section_text, required=True, help="the recipe's section `gate`, as JSON")
+    parser.add_argument(
+        "--start",
+        nargs=2,
+        action="append",
+        default=[],
+        help="a patch set, and the model from which training on it starts",
+    )
     parser.add_argument("--out", type=Path, required=True, help="data.json")
     args = parser.parse_args()
     given = config.Slides(table=args.table, phantoms=json.loads(args.phantoms))
@@ -40,7 +48,8 @@ def main() -> None:
     except BadInput as error:
         sys.exit(f"error: {error}")
     unstated = [row.slide for row in rows if not row.patient_stated]
-    found = gate_data(records, qc, sets, json.loads(args.needs), json.loads(args.limits), unstated)
+    of_he = [patch_set for patch_set, start in args.start if stain_of(start) == "H&E"]
+    found = gate_data(records, qc, sets, json.loads(args.needs), json.loads(args.limits), unstated, of_he)
     for warning in found["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"data: {found['summary']}", file=sys.stderr)

@@ -20,8 +20,8 @@ PROJECT = "histogenesis"
 # What the recipe's classes say of values reaches the scripts as values, defaults spelt out, which are params of the rules. So
 # only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
-# Files of these kinds beside modules are part of the code (pyproject.toml packs the same); a stray note or backup is not.
-DATA = {".j2", ".css"}
+# Files of these kinds beside modules are part of the code; a stray note or backup is not.
+DATA = {".j2", ".css", ".js", ".html"}
 INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
 
 # ------------------------------------------------------------------------------------------------------------ code

@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=0, sort_keys=True) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")  # as a crate has it
 
 
 def owed(run_dir: Path) -> dict[str, dict[str, str]]:
