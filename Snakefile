@@ -31,7 +31,7 @@ include: "rules/samples.smk"
 
 if RECIPE.synthetic:
 
-    include: "rules/waves.smk"
+    include: "rules/shares.smk"
     include: "rules/drawing.smk"
 
 

@@ -1,7 +1,7 @@
 """Draw one level of a synthetic slide: its models, and the level above, in; a lossless canvas out.
 
-Run again after it was killed or stopped, it goes on within the level and gives the same pixels. With --wave it draws only one
-job's share of one wave of a level that is drawn tile by tile, into the state folder; a run without it then does the rest.
+Run again after it was killed or stopped, it goes on within the level and gives the same pixels. With --job it is one of several
+that draw the tiles of a level from one queue, into the state folder; a run without it then finishes the level.
 """
 
 import argparse
@@ -18,10 +18,12 @@ from PIL import Image
 from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.codec import codec_of
 from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.share import Share
 from histogenesis.core.device import check_precision, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped, hold
 from histogenesis.models.model import load_model
+from histogenesis.models.training import join_processes
 from histogenesis.recipe import Level as LevelSection
 from histogenesis.recipe import canonical
 from histogenesis.recipe.identity import bearing, section_text
@@ -54,12 +56,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory-mb", type=int, help="what the job may use; default: what is free")
     parser.add_argument("--beside-mb", type=int, default=4000, help="of that, for PyTorch and the network")
     parser.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
-    parser.add_argument("--wave", type=int, help="draw this wave only")
-    parser.add_argument("--job", type=int, default=0, help="which of the wave's jobs this is: 0, 1, ...")
-    parser.add_argument("--jobs", type=int, default=1, help="how many jobs draw the wave")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="level{k}.h5; with --wave, an empty file that says done"
-    )
+    parser.add_argument("--job", type=int, help="one of several jobs that draw the tiles together: 0, 1, ...")
+    parser.add_argument("--out", type=Path, required=True, help="level{k}.h5; with --job, an empty file that says done")
     return parser.parse_args()
 
 
@@ -72,10 +70,11 @@ def digest_of(path: Path | None) -> str:
 
 def main() -> None:
     args = arguments()
-    hold(args.state if args.wave is None else args.state / f"wave{args.wave}-{args.job}")
+    hold(args.state if args.job is None else args.state / f"job{args.job}")
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = join_processes()
+    share = Share.of_this_process()
     check_learnt(args.models, json.loads(args.ladder))
     section = LevelSection.model_validate_json(args.options)
     above = Level(args.above) if args.above else None
@@ -97,7 +96,7 @@ def main() -> None:
     ]
     parts += [digest_of(args.plan), digest_of(args.plan and args.plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    if args.wave is None and args.out.exists() and Level(args.out).facts.get("drawing") == digest:
+    if args.job is None and args.out.exists() and Level(args.out).facts.get("drawing") == digest:
         print(f"{args.out} was finished meanwhile by the process that held its state")
         return
 
@@ -139,15 +138,14 @@ def main() -> None:
             digest,
             StopRequest(),
             args.save_every,
-            args.wave,
-            args.job,
-            args.jobs,
             memory=memory,
+            share=share,
         )
     except Stopped as stopped:
         end_stopped(stopped)
-    if args.wave is not None:
-        args.out.touch()
+    if args.job is not None or share.rank:
+        if not share.rank:
+            args.out.touch()
         return
     drawing.finish(easel, args.out, model_sha256=",".join(weights), drawing=digest, **computed_on(device))
     shutil.rmtree(args.state)

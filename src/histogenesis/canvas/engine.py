@@ -24,6 +24,7 @@ from histogenesis.canvas.canvas import Level, write_made
 from histogenesis.canvas.codec import Latents, Pixels, enlarged
 from histogenesis.canvas.constraints import Constraint
 from histogenesis.canvas.plan import Round, plan_of
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.sight import Sight, seen_pictures, tensor
 from histogenesis.canvas.stepwise import Canvas
 from histogenesis.canvas.tilewise import TileFiles
@@ -179,36 +180,30 @@ class Drawing:
         digest: str = "",
         stop: bool = False,
         save_every_s: float = 30.0,
-        wave: int | None = None,
-        job: int = 0,
-        jobs: int = 1,
         place: str | None = None,
         memory: int | None = None,
+        share: Share | None = None,
     ) -> Canvas | TileFiles:
-        """Draw all rounds, going on from where `folder` says; returns the easel, which `finish` takes.
+        """Draw what is left, going on from where `folder` says; returns the easel, which `finish` takes.
 
-        Of tiles that are drawn to their end, `wave` and `job` of `jobs` draw one job's share of one round. place: where the
-        state lies (default: where it fits); memory: bytes of it that may be used. Raises Stopped, with the state saved, once
-        `stop` is true.
+        Tiles that are drawn to their end may be drawn by several processes at once, each of which returns when all are
+        finished. place: where the state lies (default: where it fits); memory: bytes of it that may be used; share: which of
+        several processes that draw one canvas this is. Raises Stopped, with the state saved, once `stop` is true.
         """
-        easel = TileFiles(self, folder) if self.schedule.whole else Canvas(self, folder, digest, place, memory)
+        easel = TileFiles(self, folder) if self.schedule.whole else Canvas(self, folder, digest, place, memory, share)
         if easel.holds_above and self.section.constraint.doubles:
             self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
         words = f"{self.slide} level {self.k}"
-        bar = tqdm(unit="tile", mininterval=2, desc=words)
-        for number in range(easel.round, len(self.schedule)) if wave is None else [wave]:
-            one = self.schedule[number]
-            places = easel.begin_round(one, job, jobs)
-            bar.total = bar.n + len(places) * (len(self.schedule) - number if not self.schedule.whole else 1)
-            for batch in (places[i : i + self.section.batch] for i in range(0, len(places), self.section.batch)):
-                self.draw_or_make_room(easel, one, batch)
-                bar.update(len(batch))
-                stopping = bool(stop)
+        with tqdm(unit="tile", mininterval=2, desc=words) as bar:
+            for one, places in easel.batches():
+                bar.total = max(bar.n + len(places), bar.total or easel.left)
+                if places:
+                    self.draw_or_make_room(easel, one, places)
+                    bar.update(len(places))
+                stopping = easel.stopping(bool(stop), places)
                 easel.drawn_batch(stopping, save_every_s)
                 if stopping:
                     raise Stopped(f"{words}: stopped on request, state saved in {folder}")
-            easel.end_round(one)
-        bar.close()
         return easel
 
     def draw_or_make_room(self, easel: Canvas | TileFiles, one: Round, places: list[Place]) -> None:

@@ -1,5 +1,7 @@
 """The state of a level in progress, where it fits: on the device, in memory, or in files; and its way to the disk and back.
 
+Several processes that draw one canvas have it in files, which they all map.
+
 On the device and in memory each plane is there once: a tile's core is written where it was read. Tiles at the canvas's border
 see px that others decide; these windows are set aside when a round begins, so that the order of tiles changes nothing.
 Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
 
@@ -43,10 +46,12 @@ class State:
         place: str = "host",
         dtype: str = "fp32",
         device: str = "cpu",
+        share: Share | None = None,
     ):
         self.folder, self.shape, self.digest = folder, shape, digest
         self.names, self.single = [*planes, *single], set(single)
         self.place, self.dtype, self.device = place, DTYPES[dtype], torch.device(device)
+        self.share = share or Share()
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
         self.thread: threading.Thread | None = None
@@ -55,11 +60,15 @@ class State:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal = self._read_journal()
+            if self.share.rank:
+                self.share.wait()  # for the first one, which makes the files
             if place == "files":
                 one = {name: self._map(name, 0, bool(journal)) for name in self.names}
                 two = {name: self._map(name, 1, bool(journal)) for name in planes}
                 self.maps = [one, one | two]
                 self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
+                if not self.share.rank:
+                    self.share.wait()
             else:
                 where = self.device if place == "device" else "cpu"
                 self.pairs = [{name: torch.zeros(shape, dtype=self.dtype, device=where) for name in self.names}] * 2
@@ -88,9 +97,11 @@ class State:
 
     def end(self) -> None:
         """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
+        self.share.wait()
         self.round, self.batch, self.aside = self.round + 1, 0, {}
         if self.place == "files":
             self.save()
+        self.share.wait()
 
     def x(self, tiles: Sequence[Tile]) -> Tensor:
         """The windows of tiles before the current round: float32 (B, C, h, w) on the device, until the next call."""
@@ -143,7 +154,8 @@ class State:
         if self.place == "files":
             for plane in (plane for of in self.maps for plane in of.values()):
                 plane.flush()
-            self._write_journal({})
+            if not self.share.rank:
+                self._write_journal({})
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
@@ -164,7 +176,8 @@ class State:
             self.thread = None
 
     def _at(self) -> dict:
-        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": self.batch, "place": self.place}
+        batch = self.batch if self.share.count == 1 else 0  # of several processes each has got as far as it has
+        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": batch, "place": self.place}
 
     def _write_planes(self, planes: dict[str, Tensor], at: dict) -> None:
         for name, plane in planes.items():

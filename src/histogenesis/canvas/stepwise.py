@@ -13,6 +13,7 @@ from torch import Tensor
 from histogenesis.canvas.canvas import BAND_PX
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.tiling import Drawn, Place, Tile
 from histogenesis.sampling.solvers import Stage, solve
@@ -27,7 +28,16 @@ PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 class Canvas:
     """The easel of joinings that let tiles agree at every step."""
 
-    def __init__(self, d: Drawing, folder: Path, digest: str, place: str | None = None, memory: int | None = None):
+    def __init__(
+        self,
+        d: Drawing,
+        folder: Path,
+        digest: str,
+        place: str | None = None,
+        memory: int | None = None,
+        share: Share | None = None,
+    ):
+        self.share, place = share or Share(), "files" if share and share.count > 1 else place
         self.d, self.joining, self.layout = d, d.section.joining, d.layout
         self.takes, self.field = d.takes[-1], d.noise(d.section.networks[-1])
         self.estimates = [f"estimate.{n}" for n in range(self.joining.colours)]
@@ -37,8 +47,8 @@ class Canvas:
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
-        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device)
-        self.round, self.holds_above = self.state.round, place != "files"
+        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
+        self.holds_above = place != "files"
         self.device = d.device if place == "device" else "cpu"
         self.background = self.encoded_background()
         if self.state.round or self.state.batch:
@@ -56,11 +66,25 @@ class Canvas:
 
     # ------------------------------------------------------------------ a round
 
-    def begin_round(self, one: Round, job: int = 0, jobs: int = 1) -> list[Place]:
-        """The tiles of a pass whose core holds something to draw, without those that are drawn."""
-        asked = [place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)]
-        self.state.begin([one.tiles[place] for place in asked])
-        return asked[self.state.batch * self.d.section.batch :]
+    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+        """The tiles that are left, pass by pass and batch by batch: those whose core holds something to draw. Of several
+        processes each draws a band of them, and all end a pass together, with an empty batch."""
+        size = self.d.section.batch
+        for number in range(self.state.round, len(self.d.schedule)):
+            one = self.d.schedule[number]
+            asked = self.share.of([place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)])
+            self.state.begin([one.tiles[place] for place in asked])
+            begun = self.state.batch * size
+            self.left = (len(asked) - begun) + len(asked) * (len(self.d.schedule) - number - 1)
+            for first in range(begun, len(asked), size):
+                yield one, asked[first : first + size]
+            self.end_round(one)
+            if self.share.count > 1:
+                yield one, []
+
+    def stopping(self, asked: bool, places: list[Place]) -> bool:
+        """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
+        return asked if self.share.count == 1 else not places and self.share.any(asked)
 
     @torch.inference_mode()
     def take_step(
@@ -139,6 +163,8 @@ class Canvas:
                 self.state.write(name, cores, [value[inside(*at)] for value, *at in zip(values, windows, cores)])
 
     def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+        if self.share.count > 1:  # what they have drawn is saved at the end of each pass
+            return
         self.state.batch += 1
         if stopping or self.state.due(save_every_s):
             self.state.save()
@@ -147,6 +173,7 @@ class Canvas:
 
     def end_round(self, one: Round) -> None:
         if self.estimates:
+            self.share.wait()
             self.take_merged_step(one)
         self.state.end()
         if self.state.round == len(self.takes):
@@ -171,7 +198,7 @@ class Canvas:
     def take_merged_step(self, one: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
-        for y in range(0, height, BAND_PX):
+        for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
             if one.number:
                 x = self.state.read("x", [window]).clone()

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
 from histogenesis.recipe.composing import (
     Constraint,
     GridShift,
@@ -57,6 +57,9 @@ class Level(Section):
     )
     state: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
+    )
+    gpus: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="GPUs of one node that draw the level together, a band of it each; without GPUs, processes"
     )
     cascade: list[Smaller] = Field(
         [],
