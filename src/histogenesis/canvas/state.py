@@ -160,8 +160,8 @@ class State:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
             planes, at = self.pairs[0] | border, self._at() | {"set": self.set, "aside": list(self.aside)}
-            if self.place == "device" and self.device.type != "cpu":
-                planes = {name: plane.cpu() for name, plane in planes.items()}
+            if self.place == "device":
+                planes = {name: plane.to("cpu", copy=True) for name, plane in planes.items()}
                 self.thread = threading.Thread(target=self._write_planes, args=(planes, at))
                 self.thread.start()
             else:
