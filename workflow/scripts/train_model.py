@@ -107,6 +107,7 @@ def main() -> None:
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
         "crop_px": section.training.crop_px,
+        "crop_context": section.training.crop_context,
         "classes": classes,
     }
     dropped, augment = section.label_dropout, section.training.augment
