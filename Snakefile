@@ -32,7 +32,7 @@ include: "rules/samples.smk"
 
 if RECIPE.synthetic:
 
-    include: "rules/waves.smk"
+    include: "rules/shares.smk"
     include: "rules/drawing.smk"
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
+from histogenesis.recipe.composing import check_guided
 from histogenesis.recipe.drawing import Sampler
 
 
@@ -33,6 +34,11 @@ class Samples(Section):
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
 
 class BroughtSamples(Section):

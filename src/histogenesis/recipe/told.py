@@ -243,7 +243,7 @@ def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+TOLD["draw_share"] = TOLD["upscale_level"] = draw_level
 
 
 @step
