@@ -1,5 +1,8 @@
 """Patches: records and tissue -> splits.tsv (by patient) and patches/{set}/{slide}.h5, with a picture of the places."""
 
+# Who is whose, for all steps alike: a crate says the same of other words (histogenesis/provenance/anonymous.py).
+ROWS = identity("rows", [[SLIDES[s].slide, SLIDES[s].patient, SLIDES[s].split] for s in sorted(SLIDES)])
+
 
 rule split_patients:
     input:
@@ -15,7 +18,7 @@ rule split_patients:
         mem_mb=each_try(1000),
         runtime=10,
     params:
-        rows=identity("rows", [[SLIDES[s].slide, SLIDES[s].patient, SLIDES[s].split] for s in sorted(SLIDES)]),
+        rows=ROWS,
         table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=told("split_patients", "phantoms"),
         options=told("split_patients"),
@@ -81,15 +84,16 @@ rule check_data:
         mem_mb=each_try(2000),
         runtime=20,
     params:
-        rows=identity("rows", [[SLIDES[s].slide, SLIDES[s].patient] for s in sorted(SLIDES)]),
+        rows=ROWS,
         table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
         phantoms=told("check_data", "phantoms"),
         sets=told("check_data", "sets"),
         needs=told("check_data", "needs"),
         limits=told("check_data", "limits"),
+        starts=json.dumps([[RECIPE.models[name].patches, start] for name, start in STARTS.items()]),
         code=code("check_data.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/check_data.py" --run-dir $RUN_DIR {params.table} --phantoms $RECIPE#{params.phantoms:q}'
-        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --out {output}"
+        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --starts {params.starts:q} --out {output}"
         " 2>&1 | tee {log}"

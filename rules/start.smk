@@ -28,6 +28,7 @@ def still_made(wildcards):
         "patch_set": RECIPE.patches,
         "model": RECIPE.models,
         "samples": RECIPE.samples,
+        "reading": RECIPE.reading,
         "encoder": ENCODERS,
         "k": list(map(str, range(len(LEVELS)))),
     }
@@ -54,10 +55,14 @@ def kept_outputs():
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
     kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders)
-    kept += outputs_of("draw_samples", samples=RECIPE.samples) + outputs_of("evaluate_samples", samples=RECIPE.samples)
+    kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples) + outputs_of(
+        "evaluate_samples", samples=RECIPE.samples
+    )
+    kept += outputs_of("take_samples", samples=RECIPE.brought_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
+    kept += outputs_of("make_reading", reading=RECIPE.reading) + outputs_of("analyse_reading", reading=READ)
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
         for step in ("plan_tissue", "stitch_slide"):
@@ -66,8 +71,10 @@ def kept_outputs():
         for step in ("measure_coherence", "draw_contact_sheet"):
             kept += outputs_of(step, slide=JUDGED)
         kept += outputs_of("evaluate_patches")
-    left_out = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
-    return [name for name in kept if name not in json.loads(left_out.read_text())] if left_out.exists() else kept
+    away = Path(RUN, "left_out.json")  # of a run that was handed on without what shows real tissue
+    left_out = json.loads(away.read_text()) if away.exists() else []
+    left_out = {*left_out, *(str(folder) for name in left_out for folder in Path(name).parents)}
+    return [name for name in kept if name not in left_out]
 
 
 def what_is_planned():
@@ -98,6 +105,7 @@ def set_out():
         Path(path).unlink(
             missing_ok=True
         )  # an old run's last word is not that of a job that says nothing (retries.smk)
+    keep_links(jobs)
     begin(Path(RUN), {str(f): dict(job.wildcards) for job in jobs for f in job.output if f not in job.temp_output})
     note_version()
 
@@ -113,14 +121,15 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-def end_well():
+def ended_well():
     """When all jobs have ended well."""
     forget(Path(RUN))
+    forget_links()
     refuse_damage()
 
 
 onsuccess:
-    end_well()
+    ended_well()
     say_bottom_line()
 
 
@@ -138,7 +147,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", end_well)
+    also("onsuccess", ended_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan

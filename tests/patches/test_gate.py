@@ -124,3 +124,14 @@ def test_a_recipe_asks_for_each_mpp_of_a_cascade_and_of_a_ladder(root):
     cascade = needs_of(parse_recipe(yaml.safe_load((root / "config/test/urcdm.yaml").read_text())))
     levels = {k for row in cascade if row["model"] for k in row["levels"]}
     assert levels and all(row["drawn"] for row in cascade if row["model"] and row["levels"])
+
+
+def test_a_model_of_one_stain_asks_whether_slides_have_it(tmp_path):
+    brown, pink = np.array([120, 80, 50], np.uint8), np.array([200, 120, 180], np.uint8)
+    for name, colour in (("a", brown), ("b", pink)):
+        cut = Cut(name, P, 4000, 4000, 0.5, np.zeros((5, 2), np.int64), np.full(5, 1.0), np.ones(5, np.float32))
+        write_store(tmp_path / f"{name}.h5", cut, np.broadcast_to(colour, (5, P, P, 3)).copy())
+    sets = {"main": counted(tmp_path, [tmp_path / "a.h5", tmp_path / "b.h5"])}
+    found = gate_data({}, {}, sets, [need(1.0, [0])], LIMITS, of_he=["main"])["warnings"]
+    assert [line[:2] for line in found if "eosin" in line] == ["a:"]
+    assert not [line for line in gate(sets, [need(1.0, [0])])["warnings"] if "eosin" in line]

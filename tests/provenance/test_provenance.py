@@ -50,6 +50,7 @@ SOURCES = {
     "src/histogenesis/page/write.py": "NAME = 'page.html.j2'\n",
     "src/histogenesis/page/page.html.j2": "<b>{{ x }}</b>",
     "src/histogenesis/page/styles/plain.css": "b { color: red }",
+    "src/histogenesis/page/page.js": "show('red')",
     "src/histogenesis/plugins/__init__.py": "",
     "src/histogenesis/plugins/one.py": "K = 1\n",
     "workflow/scripts/deep.py": "from histogenesis.a.top import run\n",
@@ -121,6 +122,7 @@ def changed_by(project: Path, name: str, edit) -> set[str]:
         ("src/histogenesis/plugins/one.py", lambda t: t.replace("1", "2"), {"named"}),
         ("src/histogenesis/page/page.html.j2", lambda t: t + " ", {"page"}),
         ("src/histogenesis/page/styles/plain.css", lambda t: t.replace("red", "blue"), {"page"}),
+        ("src/histogenesis/page/page.js", lambda t: t.replace("red", "blue"), {"page"}),
         ("workflow/scripts/deep.py", lambda t: t + "run()\n", {"deep"}),
         ("workflow/scripts/helper.py", lambda t: t + "X = LIMIT\n", {"sibling"}),
         # what changes nothing

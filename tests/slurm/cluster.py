@@ -106,11 +106,12 @@ class Cluster:
         self._daemon("slurmctld", "-D", "-c", "-f", str(self.folder / "conf/slurm.conf"))
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "conf/slurm.conf"))
-        self._wait("slurmd", self._all_idle)
+        self._wait("slurmd", self._all_up)
 
-    def _all_idle(self) -> bool:
-        """Whether every node is up."""
-        return self.command("sinfo", "-h", "-N", "-o", "%T", check=False).split() == ["idle"] * len(NODES)
+    def _all_up(self) -> bool:
+        """Whether every node is up; on one that was up before a job may still run."""
+        states = self.command("sinfo", "-h", "-N", "-o", "%T", check=False).split()
+        return len(states) >= len(NODES) and set(states) <= {"idle", "mixed", "allocated", "completing"}
 
     def stop(self) -> None:
         """End the jobs, then the daemons in reverse order, by their own process ids; take the link away."""
@@ -183,7 +184,7 @@ class Cluster:
     def _new_controller(self) -> None:
         self.stop_controller()
         self.start_controller()
-        self._wait("slurmctld", self._all_idle)
+        self._wait("slurmctld", self._all_up)
 
     def stop_controller(self) -> None:
         """SLURM does not answer any more; jobs go on."""
@@ -201,7 +202,7 @@ class Cluster:
         """New slurmds after `stop_node`."""
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "conf/slurm.conf"))
-        self._wait("slurmd", self._all_idle)
+        self._wait("slurmd", self._all_up)
 
     def _job_processes(self) -> list[psutil.Process]:
         """Every process of every job (slurmd gives them this cluster's configuration), and the step daemons above them."""

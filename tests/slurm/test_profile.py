@@ -72,6 +72,8 @@ def test_slurm_says_what_is_wrong_and_the_rule_is_named(cluster, snakemake, fold
 @pytest.mark.long
 def test_a_profile_without_partition(cluster, snakemake, folder):
     """SLURM's default partition is taken; where there is none the message says so, with the remedy and the rule."""
+    snakefile = folder / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("$CUDA_VISIBLE_DEVICES", "${{CUDA_VISIBLE_DEVICES:-none}}"))
     no_gpu = ("--set-resources", "train_model:gpu=0")  # the default partition has none
     profile = yaml.safe_load((folder / "slurm/config.yaml").read_text())
     del profile["default-resources"]["slurm_partition"], profile["default-resources"]["gpu_partition"]

@@ -47,7 +47,7 @@ synthetic:
 evaluation: {{contact_sheet: 2, seam_shifts: 20, encoders: [stain-statistics, he-network], images: 20, repeats: 10,
   pfid_crops: 10, sensitivity_images: 0, morphology_images: 0, c2st_steps: 0}}
 """
-TABLE = "slide\tpath\tpatient\tlabel\ttissue\na\ta.tif\tpa\tbenign\tdrawn/a.geojson\nb\tb.tif\tpb\ttumour\t\n"
+TABLE = "slide\tpath\tpatient\tlabel\ttissue\na\ta.tif\tkowalski\tbenign\tdrawn/a.geojson\nb\tb.tif\tnguyen\ttumour\t\n"
 
 
 class Lab:

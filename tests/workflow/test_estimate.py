@@ -19,7 +19,7 @@ from histogenesis.recipe import Model, load_recipe
 from histogenesis.report.cost import tiles_of
 from histogenesis.steps.estimate import estimate, jobs, measured_tflops
 
-pytestmark = [pytest.mark.workflow, pytest.mark.long]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from .conftest import Run
 from .lab import PARTS
 
-pytestmark = [pytest.mark.workflow, pytest.mark.long]
+pytestmark = pytest.mark.workflow
 RECIPE = """
 extends: test/harb.yaml
 run: mine

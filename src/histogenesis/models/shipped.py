@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def folder_of(name: str) -> Path:
         f"{name}: no folder with {' and '.join(FILES)}, and no model that ships (those are: {', '.join(there) or 'none'})"
         + (f"; did you mean {nearest[0]}?" if nearest else "")
     )
+
+
+def stain_of(name: str) -> str | None:
+    """The stain that a model says it has seen, if it does; None also for a model that is not there (yet)."""
+    try:
+        return json.loads((folder_of(name) / "model.json").read_text()).get("stain")
+    except BadInput:
+        return None
 
 
 def shipped_names() -> list[str]:

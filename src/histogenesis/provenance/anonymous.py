@@ -113,12 +113,17 @@ def column_text(text: str, column: str, words: dict[str, str]) -> str:
 
 
 def record_text(text: str, words: Words) -> str:
-    """A slide's record: its path, and what its error says of that file."""
+    """A slide's record: its path, what its error and warnings say of that file, and no picture, however small, of the slide."""
     record = json.loads(text)
     old = record["path"]
     new = words.files.get(old, old)
+
+    def said(sentence: str) -> str:
+        return sentence.replace(old, new).replace(Path(old).name, Path(new).name)
+
+    record |= {"warnings": list(map(said, record.get("warnings") or [])), "fingerprint": None}
     if record.get("error"):
-        record["error"] = record["error"].replace(old, new).replace(Path(old).name, Path(new).name)
+        record["error"] = said(record["error"])
     return json.dumps(record | {"path": new}, indent=1) + "\n"
 
 
@@ -176,6 +181,7 @@ def check_names_nobody_of(words: Words, name: str, text: str) -> None:
     if Path(name).suffix not in TEXT or name.startswith("code/"):
         return
     secret = {Path(path).name for path in words.files} | {path for path in words.files if "/" in path}
+    secret -= {Path(path).name for path in words.files.values()}  # a file called like its slide, whose name stays
     secret |= set(words.patients)
     for word in sorted(secret, key=len, reverse=True):
         if len(word) >= SHORTEST and re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text):

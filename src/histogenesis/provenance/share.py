@@ -129,6 +129,14 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: 
 # ------------------------------------------------------------------------------------------------------------ what
 
 
+NUMBERS = {".json", ".jsonl", ".csv", ".tsv", ".yaml", ".geojson"}
+SHOWS_NONE = (
+    r"models/[^/]+/(model\.safetensors|loss\.png)|phantoms/.+|tissue/[^/]+/mask\.png|samples/.+|study/study\.png"
+    r"|evaluation/[^/]+/cross_scale_level\d+\.png|evaluation/samples/[^/]+/(shown|utility)\.png"
+    r"|reading/[^/]+/analysis/analysis\.png"
+)
+
+
 def files_in(path: Path) -> list[Path]:
     """The file, or the files of a folder; none where there is nothing (a step's by-product that somebody deleted)."""
     if path.is_dir():
@@ -145,23 +153,22 @@ def no_real_slides(run_dir: Path) -> bool:
 
 
 def shows_real_tissue(name: str, run: str, job: Job, run_dir: Path) -> bool:
-    """Whether an output holds pixels of a patient's slide, or was computed from single patches of it."""
+    """Whether an output may hold pixels of a patient's slide, or was computed from single patches of it.
+
+    Of pictures, arrays and folders all may that are not known to show none: a new step's stay at home.
+    """
     name = name.removeprefix(f"results/{run}/")
+    if Path(name).suffix in NUMBERS:
+        return False
     if match := re.fullmatch(r"patches/[^/]+/(.+)\.(h5|png)|tissue/([^/]+)/overlay\.png", name):
-        record = run_dir / "slides" / f"{match[1] or match[3]}.json"
-        if not record.exists():  # labelled patches, which no slide of the run gave
-            return True
-        record = json.loads(record.read_text())
-        return not record["path"].startswith("run:")
-    if re.fullmatch(
-        r"models/[^/]+/samples\.png", name
-    ):  # an upscaler's are held-out patches, made small and large again
+        record = run_dir / "slides" / f"{match[1] or match[3]}.json"  # none is there for labelled patches
+        return not record.exists() or not json.loads(record.read_text())["path"].startswith("run:")
+    if re.fullmatch(r"models/[^/]+/samples\.png", name):
+        # an upscaler's are held-out patches, made small and large again
         return any((section.get("objective") or {}).get("kind", "edm") != "edm" for section in job.sections)
-    if name.startswith("synthetic/") and given_from_a_slide(run_dir):
-        return True
-    mixed = r"report\.html|evaluation/reconstruction/.+\.png"
-    mixed += r"|evaluation/(samples/[^/]+/)?(closest_pairs\.png|features/.+|evidence/.+|c2st/.+|[^/]+/contact\.png)"
-    return re.fullmatch(mixed, name) is not None
+    if name.startswith("synthetic/"):
+        return given_from_a_slide(run_dir)
+    return not re.fullmatch(SHOWS_NONE, name)
 
 
 def given_from_a_slide(run_dir: Path) -> bool:

@@ -14,7 +14,7 @@ UNFINISHED = "unfinished.json"
 
 
 def write_json(path: Path, value: Any) -> None:
-    files.write_json(path, value, indent=0, sort_keys=True)
+    files.write_json(path, value, sort_keys=True, ensure_ascii=False)  # as a crate has it
 
 
 def owed(run_dir: Path) -> dict[str, dict[str, str]]:

@@ -177,6 +177,31 @@ def to_be_healed(run: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def remembered(run: Path) -> dict[str, dict[str, str]]:
+    """Output -> file -> digest, of all that is to be made again because there was damage."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((run / DAMAGED).rglob("*.json")):
+        if mark := read_mark_file(path):
+            name = path.relative_to(run / DAMAGED).with_suffix("").as_posix()
+            found.setdefault(os.path.normpath(run / mark["output"]), {})[name] = mark["sha256"]
+    return found
+
+
+def is_mended(run: Path, output: str, before: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether an output that was damaged is what it was, file by file."""
+    wanted = before.get(os.path.normpath(output))
+    marks = {name: read_mark(run, run / name) for name in wanted or ()}
+    return bool(wanted) and all(mark and mark["sha256"] == wanted[name] for name, mark in marks.items())
+
+
+def note_times(run: Path, output: Path) -> None:
+    """The files of an output have another time now, and are the same."""
+    for path in marks_of(run, output):
+        mark, file = read_mark_file(path), run / path.relative_to(run / MARKS).with_suffix("")
+        if mark and file.exists():
+            write_mark(path, mark | {"mtime_ns": os.stat(file).st_mtime_ns})
+
+
 def missing_of(outputs: Iterable[str]) -> list[str]:
     """When all jobs have ended well: what they wrote, and is not there."""
     return [

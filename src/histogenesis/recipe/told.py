@@ -18,6 +18,7 @@ from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
 OF_SAMPLES = SAMPLED | {
+    "one_per_group",
     "neighbours",
     "repeats",
     "splits",
@@ -168,7 +169,18 @@ def measure_reconstruction(recipe: Recipe, w: Any) -> Told:
 @step
 def draw_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
-    return {"options": identity(f"samples/{w.samples}", section, without={"compare"}), **threads(recipe)}
+    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "utility"}), **threads(recipe)}
+
+
+@step
+def take_samples(recipe: Recipe, w: Any) -> Told:
+    section = recipe.samples[w.samples]
+    compared = recipe.patches[section.compare]
+    return {
+        "options": identity(f"samples/{w.samples}", section, without={"utility"}),
+        "size_px": f"--size-px {compared.size_px}",
+        "mpp": f"--mpp {min(compared.mpps):g}" if compared.mpps and not section.mpp else "",
+    }
 
 
 @step
@@ -183,6 +195,9 @@ def measure_utility(recipe: Recipe, w: Any) -> Told:
     return {"options": words, **seed(recipe), **threads(recipe)}
 
 
+TOLD["train_on_real"] = measure_utility
+
+
 @step
 def gather_study(recipe: Recipe, w: Any) -> Told:
     study, models = recipe.study, {}
@@ -194,6 +209,19 @@ def gather_study(recipe: Recipe, w: Any) -> Told:
         "winner": identity("study/winner", study.winner) if study.winner else "",
         "models": identity("models", models),
     }
+
+
+@step
+def write_viewer(recipe: Recipe, w: Any) -> Told:
+    return {"real": "--real" if recipe.viewer.real else ""}
+
+
+@step
+def make_reading(recipe: Recipe, w: Any) -> Told:
+    section, mpps = recipe.reading[w.reading], []
+    if getattr(section, "mpps", ()) is None:  # those of the levels
+        mpps = [f"--mpps {' '.join(f'{level.mpp:g}' for level in recipe.synthetic.levels if level.kind != 'given')}"]
+    return {"options": identity(f"reading/{w.reading}", section), "mpps": " ".join(mpps)}
 
 
 # ------------------------------------------------------------------------------------------------ drawing
@@ -215,7 +243,7 @@ def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+TOLD["draw_share"] = TOLD["upscale_level"] = draw_level
 
 
 @step
@@ -252,7 +280,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches"}
+    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 
