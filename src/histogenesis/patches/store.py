@@ -28,7 +28,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from histogenesis.core.geometry import served_mpp
+from histogenesis.core.geometry import magnification, served_mpp
 from histogenesis.core.hdf5 import CHUNKED, EMPTY, fletcher32, writing
 
 
@@ -144,12 +144,12 @@ def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:
 
 
 def trident_attributes(cut: Cut, mpp: float) -> dict:
-    """What TRIDENT's `read_coords` is asked for. Its magnification is 10 / mpp, so any mpp is exact."""
+    """What TRIDENT's `read_coords` is asked for. Its magnification is one of any mpp, exactly."""
     return {
         "patch_size": cut.patch_px,
         "patch_size_level0": level0_px(cut, mpp),
-        "level0_magnification": 10 / cut.slide_mpp,
-        "target_magnification": 10 / served_mpp(mpp, cut.slide_mpp),
+        "level0_magnification": magnification(cut.slide_mpp),
+        "target_magnification": magnification(served_mpp(mpp, cut.slide_mpp)),
         "overlap": 0,
         "name": cut.slide,
         "savetodir": "",

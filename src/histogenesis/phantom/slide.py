@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from histogenesis.core.files import written
+from histogenesis.core.geometry import px_of_mm
 from histogenesis.phantom.anatomy import Anatomy, Grid
 from histogenesis.phantom.render import Painter
 from histogenesis.recipe import Phantom, SlideFile
@@ -29,7 +30,7 @@ FILE = SlideFile(tile_px=512, quality=89)
 
 def size_px(options: Phantom) -> tuple[int, int]:
     """Height and width of level 0, in pixels."""
-    return tuple(max(1, round(n * 1000 / options.mpp)) for n in (options.height_mm, options.width_mm))
+    return tuple(max(1, round(px_of_mm(n, options.mpp))) for n in (options.height_mm, options.width_mm))
 
 
 def make_phantom(options: Phantom, out_tif: Path, out_mask_png: Path, threads: int | None = None) -> None:

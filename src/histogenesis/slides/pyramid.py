@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import DiskFull
 from histogenesis.core.files import written
+from histogenesis.core.geometry import per_cm
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -148,9 +149,7 @@ def write_pyramid(
                         progress["rows"] = y0 + len(band)
 
                 for level, size in enumerate(sizes):
-                    density = Fraction(
-                        10_000 / (mpp * 2**level)
-                    )  # pixels per centimetre, as a ratio of 32-bit integers
+                    density = Fraction(per_cm(mpp * 2**level))  # pixels per centimetre, as a ratio of 32-bit integers
                     density = density.limit_denominator(min(2**32 - 1, int(4e9 / density)))
                     tiff.write(
                         reducer.tiles(level) if level else finest(),

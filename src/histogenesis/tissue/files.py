@@ -13,7 +13,7 @@ from scipy import ndimage
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_text, written
-from histogenesis.core.geometry import served_mpp
+from histogenesis.core.geometry import mm2_of, px_of_mm2, served_mpp
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.artefacts import COLOURS, black_parts, places_to_mask
 from histogenesis.tissue.drawn import drawn_tissue
@@ -110,7 +110,7 @@ def automatic(
     if options.guard:
         found = left_out(found, found.artefacts, [])
     if options.min_area_mm2:
-        mask = large_parts(found.mask, options.min_area_mm2 * 1e6 / mpp**2)
+        mask = large_parts(found.mask, px_of_mm2(options.min_area_mm2, mpp))
         too_small = found.mask.any() and not mask.any()
         more = ["no tissue was found: each part is smaller than min_area_mm2"] if too_small else []
         found = Segmentation(mask, found.background, found.warnings + more, found.artefacts)
@@ -149,7 +149,7 @@ def write_tissue(
         "mpp": mpp,
         "width_px": width,
         "height_px": height,
-        "area_mm2": round(float(found.mask.sum()) * mpp**2 / 1e6, 6),
+        "area_mm2": round(mm2_of(float(found.mask.sum()), mpp), 6),
         "fraction": round(found.fraction, 6),
         "background": [int(v) for v in found.background],
         "shares": {kind: round(float(where.mean()), 6) for kind, where in found.artefacts.items()},
