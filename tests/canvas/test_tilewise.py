@@ -133,21 +133,20 @@ def draws(section, folder, name, dies_after=None):
 
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 def test_several_processes_draw_each_tile_once_and_the_same_pixels(tmp_path, order):
-    """Three processes, one of which is killed with tiles in hand: the others draw those."""
+    """Three processes, one of which is killed with tiles in hand: the others draw those, and all the rest, side by side."""
     section = level(order, resample=2)
     one, d = pixels(drawing(section, (64, 64)), tmp_path / "one"), drawing(section, (64, 64))
     fork = multiprocessing.get_context("fork")
-    asked = [
-        (section, tmp_path / "three", "a"),
-        (section, tmp_path / "three", "b"),
-        (section, tmp_path / "three", "c", 3),
-    ]
-    processes = [fork.Process(target=draws, args=args) for args in asked]
+    killed = fork.Process(target=draws, args=(section, tmp_path / "three", "c", 3))
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == 9
+    processes = [fork.Process(target=draws, args=(section, tmp_path / "three", name)) for name in "ab"]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 9]
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     drawn = [tuple(place) for name in "ab" for place in json.loads((tmp_path / "three" / name).read_text())]
     assert len(drawn) == len(set(drawn)) and len(d.schedule.waves) > 3
     assert sum(map(len, d.schedule.waves)) - 6 <= len(drawn) < sum(map(len, d.schedule.waves))
