@@ -218,11 +218,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_begin
     assert b'"step":"12"' in last.read_bytes()
     (tmp_path / "a" / "train.jsonl").unlink()  # lost as well
     DAMAGE[how](last)
+    damaged = {last.read_bytes()}
     later = trainer(tmp_path / "a")
     said = capsys.readouterr().out
     assert later.step == 8 and "damaged checkpoint" in said and "goes on from there" in said
     later.run(None, None)
     assert torch.equal(weights(whole), weights(later))
+    assert not damaged.intersection(path.read_bytes() for path in (tmp_path / "a").glob("checkpoint*"))
     steps = [[json.loads(line)["step"] for line in (tmp_path / n / "train.jsonl").open()] for n in ("whole", "a")]
     assert steps[0] == steps[1]
     for path in (tmp_path / "a").glob("checkpoint*"):

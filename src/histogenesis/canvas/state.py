@@ -94,6 +94,7 @@ class State:
                     return True
             except Unusable as why:
                 print(f"{path}: {why}", flush=True)
+                path.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
                 passed_over = True
         if passed_over:
             print(f"{self.folder}: no state is whole; this level is drawn from the start", flush=True)

@@ -66,6 +66,7 @@ def load_checkpoint(path: Path, digest: str, groups: dict[str, dict[str, Tensor]
             raise BadInput(f"{one}: the training state cannot be read; check its permissions") from None
         except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
             print(f"{one}: damaged checkpoint ({error})", flush=True)
+            one.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
             passed_over = True
     if passed_over:
         print(f"{path.parent}: no checkpoint is whole; the training begins anew", flush=True)
