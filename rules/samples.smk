@@ -7,6 +7,7 @@ rule draw_samples:
     input:
         weights=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.safetensors",
         description=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.json",
+        smaller=lambda w: [f"{RUN}/models/{one.model}/model.safetensors" for one in RECIPE.samples[w.samples].cascade],
     output:
         patches=f"{RUN}/samples/{{samples}}/samples.h5",
         picture=report(
@@ -30,11 +31,15 @@ rule draw_samples:
     params:
         options=told("draw_samples"),
         state=lambda w: f"{RUN}/state/samples/{w.samples}",
+        smaller=lambda w: " ".join(
+            ["--smaller"] * bool(RECIPE.samples[w.samples].cascade)
+            + [f"$RUN_DIR/models/{one.model}" for one in RECIPE.samples[w.samples].cascade]
+        ),
         cpu_threads=told("draw_samples", "cpu_threads"),
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) {params.smaller}'
         " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 

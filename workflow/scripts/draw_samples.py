@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="of the samples, as in the recipe")
     parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--smaller", type=Path, nargs="*", default=[], help="the folders of the cascade's models")
     parser.add_argument(
         "--options", type=section_text, required=True, help="the recipe's section of these samples, as JSON"
     )
@@ -39,6 +40,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
 def main() -> None:
     args = arguments()
     hold(args.state)
@@ -47,6 +53,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     section = Samples.model_validate_json(args.options)
     model = load_model(args.model, device, section.precision)
+    models = [*(load_model(folder, device, section.precision) for folder in args.smaller), model]
     card = json.loads((args.model / "model.json").read_text())
     told = (section.classes or model.classes) if model.classes else [None]
     only = card["classes"][0] if len(card.get("classes", [])) == 1 else ""  # the class of what a model draws untold
@@ -54,13 +61,13 @@ def main() -> None:
     if mpp == mpp and card["mpps"] and not same_mpp(mpp, card["mpps"]).any():
         raise BadInput(f"{args.model}: it has learned mpps {card['mpps']} and never saw {mpp:g}")
 
-    with open(args.model / "model.safetensors", "rb") as file:
-        weights = file_digest(file, "sha256").hexdigest()
-    digest = blake2b(json.dumps([canonical(bearing(section)), weights, args.key]).encode(), digest_size=16).hexdigest()
+    weights, *smaller = (digest_of(folder / "model.safetensors") for folder in (args.model, *args.smaller))
+    told_of = [canonical(bearing(section)), weights, args.key, *smaller]
+    digest = blake2b(json.dumps(told_of).encode(), digest_size=16).hexdigest()
     stop = StopRequest()
     try:
         state = args.state / digest[:12]
-        pictures, labels = draw_patches(model, section, told, size_px, mpp, state, device, lambda: bool(stop))
+        pictures, labels = draw_patches(models, section, told, size_px, mpp, state, device, lambda: bool(stop))
     except Stopped as stopped:
         end_stopped(stopped)
     n = len(pictures)
