@@ -90,6 +90,7 @@ wildcard_constraints:
     patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
     model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
     samples="|".join(map(re.escape, RECIPE.samples)) or "(?!)",
+    reading="|".join(map(re.escape, RECIPE.reading)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 

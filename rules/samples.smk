@@ -31,15 +31,11 @@ rule draw_samples:
     params:
         options=told("draw_samples"),
         state=lambda w: f"{RUN}/state/samples/{w.samples}",
-        smaller=lambda w: " ".join(
-            ["--smaller"] * bool(RECIPE.samples[w.samples].cascade)
-            + [f"$RUN_DIR/models/{one.model}" for one in RECIPE.samples[w.samples].cascade]
-        ),
         cpu_threads=told("draw_samples", "cpu_threads"),
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) {params.smaller}'
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) --models $RUN_DIR/models'
         " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 

@@ -27,6 +27,7 @@ def still_made(wildcards):
         "patch_set": RECIPE.patches,
         "model": RECIPE.models,
         "samples": RECIPE.samples,
+        "reading": RECIPE.reading,
         "encoder": ENCODERS,
         "k": list(map(str, range(len(LEVELS)))),
     }
@@ -58,6 +59,7 @@ def kept_outputs():
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
+    kept += outputs_of("make_reading", reading=RECIPE.reading) + outputs_of("analyse_reading", reading=READ)
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
         for step in ("plan_tissue", "stitch_slide"):
@@ -100,6 +102,7 @@ def set_out():
         Path(path).unlink(
             missing_ok=True
         )  # an old run's last word is not that of a job that says nothing (retries.smk)
+    keep_links(jobs)
     begin(Path(RUN), {str(f): dict(job.wildcards) for job in jobs for f in job.output if f not in job.temp_output})
     note_version()
 
@@ -115,8 +118,13 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-onsuccess:
+def ended_well():
     forget(Path(RUN))
+    forget_links()
+
+
+onsuccess:
+    ended_well()
     say_bottom_line()
 
 
@@ -134,7 +142,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", lambda: forget(Path(RUN)))
+    also("onsuccess", ended_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan

@@ -138,7 +138,7 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
         section = Level.model_validate(section.model_dump() | {"joining": {"kind": "average", "stride_px": 8}})
     d = drawing(section, above, denoise=spy, plan=plan, background=(240, 238, 241))
     easel = d.run(tmp_path / "a", "digest")
-    assert d.sigmas[0] == pytest.approx(2) and len(d.sigmas) == 6
+    assert d.step_sigmas[0][0] == pytest.approx(2) and len(d.step_sigmas[0]) == 6
     enlarged = NORMALISATION.encode(torch.from_numpy(above.image[:].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
     ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, easel.background)
     canvas = ground + 2 * NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)

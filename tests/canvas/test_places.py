@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import threading
 from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
 from test_draw import NORMALISATION, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from histogenesis.canvas import place as places
 from histogenesis.canvas.place import place_of
+from histogenesis.canvas.state import State
+from histogenesis.core.device import check_precision
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 
@@ -68,6 +73,86 @@ def test_no_pixel_leaves_the_device_between_the_first_evaluation_and_the_last(tm
     assert crossed["device"] == 0
     cores = 64 * 96 * 12
     assert crossed["host"] == crossed["files"] >= 5 * cores + 4 * cores + 8 * cores
+
+
+class Crossings(TorchDispatchMode):
+    """Counts the bytes that operations carry from memory to a device or back; of a device that computes nothing come zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        aten, kwargs = torch.ops.aten, kwargs or {}
+        source = args[1] if operation is aten.copy_.default else args[0] if operation is aten._to_copy.default else None
+        leaves = source is not None and source.is_meta
+        if leaves and operation is aten.copy_.default and not args[0].is_meta:
+            out = args[0]
+        elif leaves and kwargs.get("device", source.device).type == "cpu":
+            out = torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
+        else:
+            out = operation(*args, **kwargs)
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        made = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        if len({one.device.type for one in given + made if one.ndim}) > 1:
+            self.bytes += sum(one.numel() * one.element_size() for one in made)
+        return out
+
+
+@pytest.mark.parametrize(("place", "kind"), [("device", "dpmpp-2m"), ("device", "ddpm"), ("host", "dpmpp-2m")])
+def test_on_a_device_no_operation_of_a_stage_carries_a_byte_over_the_bus(tmp_path, above, place, kind):  # noqa: F811
+    """By what PyTorch is asked to do, from the first evaluation to the last: the level above and all noise are there."""
+    with Crossings() as crossings:
+        asked = []
+
+        def denoise(x, sigma, mpp):
+            if not asked:
+                crossings.bytes = 0
+            asked.append(crossings.bytes)
+            return windowed(x, sigma, mpp)
+
+        section = level(kind=kind, steps=3)
+        drawing(section, above, device="meta", denoise=denoise).run(tmp_path, "d", place=place, save_every_s=1e9)
+    if place == "device":
+        assert asked[-1] == 0
+    else:
+        assert asked[-1] > 2 * 64 * 96 * 3 * 4, "in memory x goes there and back, in each stage"
+
+
+def test_a_checkpoint_is_written_while_the_next_tiles_are_drawn(tmp_path, above, monkeypatch):  # noqa: F811
+    """From a device: writing is held up until more batches are drawn, and it is the state of before that lies there."""
+    whole, began, drawn_on = result(drawing(level(), above), tmp_path / "whole"), threading.Event(), threading.Event()
+    write, kept, d, asked = State._write_planes, {}, drawing(level(), above), []
+
+    def slowly(state, planes, at):
+        if not began.is_set():
+            kept.update({name: plane.clone() for name, plane in planes.items()})
+            began.set()
+            assert drawn_on.wait(60), "the drawing waits for the disk"
+            assert all(torch.equal(planes[name], kept[name]) for name in kept), "what is drawn meanwhile shows"
+        write(state, planes, at)
+
+    batch = d.draw_batch
+
+    def counted(*args):
+        batch(*args)
+        asked.append(began.is_set())
+        if sum(asked) == 4:
+            drawn_on.set()
+
+    monkeypatch.setattr(State, "_write_planes", slowly)
+    d.draw_batch = counted
+    assert np.array_equal(result(d, tmp_path / "a", place="device", save_every_s=0), whole)
+    assert drawn_on.is_set()
+
+
+def test_a_device_without_bf16_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    with pytest.raises(BadInput, match="Tesla V100 has no bf16: set `precision: fp32`, or take a GPU"):
+        check_precision("cuda", "bf16")
+    check_precision("cuda", "fp32")
+    check_precision("cpu", "bf16")
 
 
 def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_path, above, capsys):  # noqa: F811

@@ -22,6 +22,10 @@ def section(**keys) -> BroughtSamples:
     return BroughtSamples.model_validate({"compare": "p", **keys})
 
 
+def take(options, size_px, mpp, out) -> int:
+    return take_samples(name="x", options=options, size_px=size_px, mpp=mpp, out=out)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two classes: three pictures of 40 x 24 px each, of one colour a class, two grey levels apart."""
@@ -34,7 +38,7 @@ def folder(tmp_path):
 
 def test_larger_pictures_give_patches_side_by_side_of_their_class(folder, tmp_path):
     out = tmp_path / "samples.h5"
-    assert take_samples("x", folder, section(folder="made", classes=["a", "b"], images=5), 8, 0.5, out) == 10
+    assert take(section(folder=str(folder), classes=["a", "b"], images=5), 8, 0.5, out) == 10
     with h5py.File(out) as file:
         labels, pictures = read_texts(file, "label"), file["imgs"][:]
         assert (file["mpp"][:] == 0.5).all() and file.attrs["brought"] and file.attrs["synthetic"]
@@ -42,7 +46,7 @@ def test_larger_pictures_give_patches_side_by_side_of_their_class(folder, tmp_pa
         of = pictures[np.array(labels) == label]
         assert len(of) == 5 and ((of >= grey) & (of < grey + 6)).all()
     again = tmp_path / "again.h5"
-    take_samples("x", folder, section(folder="made", classes=["a", "b"], images=5), 8, 0.5, again)
+    take(section(folder=str(folder), classes=["a", "b"], images=5), 8, 0.5, again)
     with h5py.File(again) as file:
         assert np.array_equal(file["imgs"][:], pictures)
     assert out.with_suffix(".png").exists()
@@ -50,7 +54,7 @@ def test_larger_pictures_give_patches_side_by_side_of_their_class(folder, tmp_pa
 
 def test_a_slide_gives_patches_of_tissue_at_the_mpp_that_is_compared(tmp_path):
     out = tmp_path / "samples.h5"
-    assert take_samples("x", SLIDE, section(slides=str(SLIDE), images=6), 64, 2.0, out) == 6
+    assert take(section(slides=str(SLIDE), images=6), 64, 2.0, out) == 6
     with h5py.File(out) as file:
         pictures = file["imgs"][:]
         assert (file["mpp"][:] == 2.0).all() and set(read_texts(file, "label")) == {""}
@@ -59,13 +63,13 @@ def test_a_slide_gives_patches_of_tissue_at_the_mpp_that_is_compared(tmp_path):
 
 def test_what_cannot_be_taken_is_said(folder, tmp_path):
     out = tmp_path / "samples.h5"
-    for source, keys, size, message in (
-        (tmp_path / "nowhere", {"folder": "nowhere"}, 8, "nowhere is not there; correct the path"),
-        (folder, {"folder": "made", "classes": ["c"]}, 8, "made/c: holds no images"),
-        (folder, {"folder": "made"}, 30, "has 40 x 24 px, fewer than the real patches"),
+    for keys, size, message in (
+        ({"folder": str(tmp_path / "nowhere")}, 8, "nowhere is not there; correct the path"),
+        ({"folder": str(folder), "classes": ["c"]}, 8, "made/c: holds no images"),
+        ({"folder": str(folder)}, 30, "has 40 x 24 px, fewer than the real patches"),
     ):
         with pytest.raises(BadInput, match=message):
-            take_samples("x", source, section(**keys), size, 0.5, out)
+            take(section(**keys), size, 0.5, out)
 
 
 @pytest.mark.parametrize(

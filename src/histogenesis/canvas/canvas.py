@@ -35,10 +35,10 @@ def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int
             for y, rows in _rows_of_chunks(bands, chunk[0], height, -(-width // chunk[1]) * chunk[1]):
                 for x in range(0, width, chunk[1]):
                     block = np.ascontiguousarray(rows[:, x : x + chunk[1]])
-                    if (block == block[0, 0]).all():
+                    if (block[0] == block[0, 0]).all() and (block == block[0, 0]).all():
                         image[y : y + chunk[0], x : x + chunk[1]] = block[: height - y, : width - x]
                     else:
-                        image.id.write_direct_chunk((y, x, 0), block.tobytes(), filter_mask=1)  # 1: not compressed
+                        image.id.write_direct_chunk((y, x, 0), block, filter_mask=1)  # 1: not compressed
             file.attrs.update(facts)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -52,6 +52,9 @@ def _rows_of_chunks(
     """The same rows as bands of `chunk_px`, the last one filled up, as wide as whole chunks."""
     rows, filled = np.zeros((chunk_px, width_px, 3), np.uint8), 0
     for y, band in bands:
+        if band.shape[:2] == rows.shape[:2] and not filled:
+            yield y, band
+            continue
         done = 0
         while done < len(band):
             n = min(len(band) - done, chunk_px - filled)

@@ -1,5 +1,7 @@
 """The state of a level in progress, where it fits: on the device, in memory, or in files; and its way to the disk and back.
 
+Several processes that draw one canvas have it in files, which they all map.
+
 On the device and in memory each plane is there once: a tile's core is written where it was read. Tiles at the canvas's border
 see px that others decide; these windows are set aside when a round begins, so that the order of tiles changes nothing.
 Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
 
@@ -43,22 +46,29 @@ class State:
         place: str = "host",
         dtype: str = "fp32",
         device: str = "cpu",
+        share: Share | None = None,
     ):
         self.folder, self.shape, self.digest = folder, shape, digest
         self.names, self.single = [*planes, *single], set(single)
         self.place, self.dtype, self.device = place, DTYPES[dtype], torch.device(device)
+        self.share = share or Share()
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
         self.thread: threading.Thread | None = None
+        self.batch_room: Tensor | None = None
         self.saved, self.took = time.monotonic(), 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal = self._read_journal()
+            if self.share.rank:
+                self.share.wait()  # for the first one, which makes the files
             if place == "files":
                 one = {name: self._map(name, 0, bool(journal)) for name in self.names}
                 two = {name: self._map(name, 1, bool(journal)) for name in planes}
                 self.maps = [one, one | two]
                 self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
+                if not self.share.rank:
+                    self.share.wait()
             else:
                 where = self.device if place == "device" else "cpu"
                 self.pairs = [{name: torch.zeros(shape, dtype=self.dtype, device=where) for name in self.names}] * 2
@@ -87,27 +97,38 @@ class State:
 
     def end(self) -> None:
         """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
+        self.share.wait()
         self.round, self.batch, self.aside = self.round + 1, 0, {}
         if self.place == "files":
             self.save()
+        self.share.wait()
 
     def x(self, tiles: Sequence[Tile]) -> Tensor:
-        """The windows of tiles before the current round: float32 (B, C, h, w) on the device."""
+        """The windows of tiles before the current round: float32 (B, C, h, w) on the device, until the next call."""
         plane = self.before("x")
         views = [self.aside.get((t.y, t.x), plane[(slice(None), *t.window)]) for t in tiles]
-        return self._to_device(torch.stack(views))
+        if self.place == "device" and self.device.type != "cpu":
+            return torch.stack(views).float()
+        return self._to_device(torch.stack(views, out=self.room((len(views), *views[0].shape))))
+
+    def room(self, shape: tuple[int, ...]) -> Tensor:
+        """Memory for a batch, float32, kept from one to the next."""
+        if self.batch_room is None or self.batch_room.shape != shape:
+            self.batch_room = torch.empty(shape, pin_memory=self.device.type == "cuda")
+        return self.batch_room
 
     def read(self, name: str, windows: Sequence[Window]) -> Tensor:
-        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device."""
-        plane = self.before(name)
-        return self._to_device(torch.stack([plane[(slice(None), *window)] for window in windows]))
+        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device; not to be written to."""
+        views = [self.before(name)[(slice(None), *window)] for window in windows]
+        return self._to_device(views[0][None] if len(views) == 1 else torch.stack(views))
 
     def write(self, name: str, windows: Sequence[Window], values: Sequence[Tensor]) -> None:
         """Windows of a plane after the current round; values (C, h, w) on the device."""
         for window, value in zip(windows, values):
             if self.place != "device":
                 self.crossed += value.numel() * self.dtype.itemsize
-            self.after(name)[(slice(None), *window)] = value.to(self.dtype)
+            part = self.after(name)[(slice(None), *window)]
+            part.copy_(value if value.device == part.device else value.to(self.dtype))  # half of the bytes cross
 
     def _to_device(self, values: Tensor) -> Tensor:
         if self.place != "device":
@@ -133,13 +154,14 @@ class State:
         if self.place == "files":
             for plane in (plane for of in self.maps for plane in of.values()):
                 plane.flush()
-            self._write_journal({})
+            if not self.share.rank:
+                self._write_journal({})
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
             planes, at = self.pairs[0] | border, self._at() | {"set": self.set, "aside": list(self.aside)}
-            if self.place == "device" and self.device.type != "cpu":
-                planes = {name: plane.cpu() for name, plane in planes.items()}
+            if self.place == "device":
+                planes = {name: plane.to("cpu", copy=True) for name, plane in planes.items()}
                 self.thread = threading.Thread(target=self._write_planes, args=(planes, at))
                 self.thread.start()
             else:
@@ -154,7 +176,8 @@ class State:
             self.thread = None
 
     def _at(self) -> dict:
-        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": self.batch, "place": self.place}
+        batch = self.batch if self.share.count == 1 else 0  # of several processes each has got as far as it has
+        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": batch, "place": self.place}
 
     def _write_planes(self, planes: dict[str, Tensor], at: dict) -> None:
         for name, plane in planes.items():

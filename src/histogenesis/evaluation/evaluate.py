@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.ceilings import COMPRESSION, reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
 from histogenesis.evaluation.evaluate_c2st import NETWORK, c2st_metrics
 from histogenesis.evaluation.evaluate_copies import (
@@ -26,7 +27,7 @@ from histogenesis.evaluation.evaluate_copies import (
     overall,
 )
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
-from histogenesis.evaluation.references import COMPRESSION, halves, reference_sets, row_of_references, values
+from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
 from histogenesis.evaluation.units import origins, units

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.ceilings import reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
 from histogenesis.evaluation.evaluate import write_json, write_metrics
 from histogenesis.evaluation.evaluate_copies import (
@@ -23,7 +24,7 @@ from histogenesis.evaluation.evaluate_copies import (
     not_measured,
     overall,
 )
-from histogenesis.evaluation.references import halves, reference_sets, row_of_references, values
+from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import FEWEST, Sets
 from histogenesis.evaluation.units import origins

@@ -132,6 +132,7 @@ NUMBERS = {".json", ".jsonl", ".csv", ".tsv", ".yaml", ".geojson"}
 SHOWS_NONE = (
     r"models/[^/]+/(model\.safetensors|loss\.png)|phantoms/.+|tissue/[^/]+/mask\.png|samples/.+|study/study\.png"
     r"|evaluation/[^/]+/cross_scale_level\d+\.png|evaluation/samples/[^/]+/(shown|utility)\.png"
+    r"|reading/[^/]+/analysis/analysis\.png"
 )
 
 

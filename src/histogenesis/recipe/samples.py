@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
+from histogenesis.recipe.composing import check_guided
 from histogenesis.recipe.drawing import Sampler, Smaller
 
 
@@ -45,6 +46,11 @@ class Samples(Section):
         """Model, px (None: as its patches) and sampler of each network, from the smallest to the one that decides."""
         own = (self.model, self.size_px, self.sampler)
         return [*((one.model, one.tile_px, one.sampler) for one in self.cascade), own]
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
 
 class BroughtSamples(Section):

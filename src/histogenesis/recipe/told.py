@@ -211,6 +211,19 @@ def gather_study(recipe: Recipe, w: Any) -> Told:
     }
 
 
+@step
+def write_viewer(recipe: Recipe, w: Any) -> Told:
+    return {"real": "--real" if recipe.viewer.real else ""}
+
+
+@step
+def make_reading(recipe: Recipe, w: Any) -> Told:
+    section, mpps = recipe.reading[w.reading], []
+    if getattr(section, "mpps", ()) is None:  # those of the levels
+        mpps = [f"--mpps {' '.join(f'{level.mpp:g}' for level in recipe.synthetic.levels if level.kind != 'given')}"]
+    return {"options": identity(f"reading/{w.reading}", section), "mpps": " ".join(mpps)}
+
+
 # ------------------------------------------------------------------------------------------------ drawing
 
 
@@ -230,7 +243,7 @@ def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+TOLD["draw_share"] = TOLD["upscale_level"] = draw_level
 
 
 @step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from histogenesis.report import material, numbers, results, studies
+from histogenesis.report import material, numbers, readers, results, studies
 from histogenesis.report.gather import gather
 from histogenesis.report.page.render import render
 
@@ -16,6 +16,7 @@ SECTIONS = [
     results.contact_sheets,
     studies.study,
     studies.samples,
+    readers.readers,
     results.memorisation,
     numbers.numbers,
     results.coherence,

@@ -23,6 +23,7 @@ import simplejpeg
 import tifffile
 from tqdm import tqdm
 
+from histogenesis.core.errors import DiskFull
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -176,7 +177,7 @@ def write_pyramid(
     return sizes
 
 
-def _disk_full(error: OSError, out: Path, part: Path, done: float, raw_bytes: int) -> OSError:
+def _disk_full(error: OSError, out: Path, part: Path, done: float, raw_bytes: int) -> DiskFull:
     """The same error, with how much is needed: extrapolated from what was written, or a fifth of the raw pixels."""
     written = part.stat().st_size if part.exists() else 0
     # Level 0 and, beside it for a while, a third of its size in encoded tiles of the coarser levels, then those again.
@@ -186,4 +187,4 @@ def _disk_full(error: OSError, out: Path, part: Path, done: float, raw_bytes: in
         f"{os.strerror(error.errno)} while writing {out}: about {needed / 1e6:,.0f} MB are needed in {out.parent}, and"
         f" {free / 1e6:,.0f} MB are free there (or allowed): make room and run again. Nothing was left behind"
     )
-    return OSError(error.errno, message)
+    return DiskFull(error.errno, message)

@@ -257,8 +257,19 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
     networks = level.networks if level.kind == "draw" else []
     name = next((network.model for network in networks if network.tile_px == side), level.model)
     model = recipe.trained_models.get(name)
-    guided = 2 if getattr(level, "guidance", 0) else 1
-    return guided * _cost(model, side).flop if model else 0.0
+    return (1 + guided_share(level)) * _cost(model, side).flop if model else 0.0
+
+
+def guided_share(level) -> float:
+    """Share of a level's steps that ask its model a second time, without the class."""
+    if not getattr(level, "guidance", 0):
+        return 0.0
+    sampler, start = level.sampler, level.start and level.start.sigma
+    if sampler.guided_sigmas is None or sampler.on_schedule:
+        return 1.0
+    low, high = sampler.guided_sigmas
+    sigmas = sampler.step_sigmas(start)[:-1]
+    return sum(low < sigma <= high for sigma in sigmas) / len(sigmas)
 
 
 _COSTS: dict[tuple[str, int], object] = {}
