@@ -9,7 +9,8 @@ import atexit
 import itertools
 
 import yaml
-from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json, write_text
+from histogenesis.core.files import write_text
+from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json
 
 
 def still_claims(recipe_file):
@@ -35,7 +36,9 @@ def still_made(wildcards):
 
 
 OWED = (
-    [name for name, wildcards in owed(Path(RUN)).items() if still_made(wildcards)] if workflow.is_main_process else []
+    [name for name, wildcards in (owed(Path(RUN)) | whole.to_be_healed(Path(RUN))).items() if still_made(wildcards)]
+    if workflow.is_main_process
+    else []
 )
 
 
@@ -119,8 +122,10 @@ def say_bottom_line():
 
 
 def ended_well():
+    """When all jobs have ended well."""
     forget(Path(RUN))
     forget_links()
+    refuse_damage()
 
 
 onsuccess:

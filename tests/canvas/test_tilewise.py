@@ -133,21 +133,20 @@ def draws(section, folder, name, dies_after=None):
 
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 def test_several_processes_draw_each_tile_once_and_the_same_pixels(tmp_path, order):
-    """Three processes, one of which is killed with tiles in hand: the others draw those."""
+    """Three processes, one of which is killed with tiles in hand: the others draw those, and all the rest, side by side."""
     section = level(order, resample=2)
     one, d = pixels(drawing(section, (64, 64)), tmp_path / "one"), drawing(section, (64, 64))
     fork = multiprocessing.get_context("fork")
-    asked = [
-        (section, tmp_path / "three", "a"),
-        (section, tmp_path / "three", "b"),
-        (section, tmp_path / "three", "c", 3),
-    ]
-    processes = [fork.Process(target=draws, args=args) for args in asked]
+    killed = fork.Process(target=draws, args=(section, tmp_path / "three", "c", 3))
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == 9
+    processes = [fork.Process(target=draws, args=(section, tmp_path / "three", name)) for name in "ab"]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 9]
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     drawn = [tuple(place) for name in "ab" for place in json.loads((tmp_path / "three" / name).read_text())]
     assert len(drawn) == len(set(drawn)) and len(d.schedule.waves) > 3
     assert sum(map(len, d.schedule.waves)) - 6 <= len(drawn) < sum(map(len, d.schedule.waves))
@@ -209,12 +208,20 @@ def test_another_batch_shape_or_place_changes_nothing(tmp_path):
     assert np.abs(a.astype(int) - pixels(drawing(level(batch=5)), tmp_path / "b")).max() <= 1
 
 
-def test_a_broken_tile_is_named(tmp_path):
-    d = drawing(level())
+@pytest.mark.parametrize("how", ["cut off", "flipped"])
+def test_a_damaged_tile_is_named_and_drawn_again(how, tmp_path, capsys):
+    d, path = drawing(level()), tmp_path / "000012-000012.npy"
     easel = d.run(tmp_path)
-    (tmp_path / "000012-000012.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(BadInput, match=r"000012-000012.npy: broken tile; delete it"):
+    right, octets = np.concatenate([rows for _, rows in d.bands(easel)]), bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    damaged = octets if how == "flipped" else octets[:-7]
+    path.write_bytes(damaged)
+    with pytest.raises(BadInput, match=r"000012-000012.npy: damaged tile, which is removed"):
         list(d.bands(easel))
+    path.write_bytes(damaged)
+    d = drawing(level())
+    again = np.concatenate([rows for _, rows in d.bands(d.run(tmp_path))])
+    assert np.array_equal(again, right) and "000012-000012.npy: damaged tile, drawn again" in capsys.readouterr().out
 
 
 def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_held(tmp_path, above):

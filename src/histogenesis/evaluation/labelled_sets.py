@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.evaluation.collect import checked_splits, held_out_split
 from histogenesis.evaluation.sets import Sets
 from histogenesis.evaluation.utility import Labelled
@@ -23,7 +23,7 @@ def sample_set(path: str | Path) -> ImageSet:
     path = Path(path)
     if not path.exists():
         raise BadInput(f"{path}: no such samples; draw them first")
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         images, mpp, label = file["imgs"][:], file["mpp"][:], read_texts(file, "label")
         name = str(file.attrs["slide"])
     n = len(images)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from histogenesis.recipe.identity import bears_on_bytes, identity
+from histogenesis.recipe.identity import bearing, bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
@@ -67,7 +67,7 @@ def derived(recipe: Recipe) -> dict[str, Any]:
     made = {
         name: [
             [
-                {**level.model_dump(mode="json"), "size_px": recipe.synthetic.size_px(k)},
+                {**bearing(level), "size_px": recipe.synthetic.size_px(k)},
                 levels[k - 1].mpp / level.mpp if k else None,
             ]
             for k, level in enumerate(levels)
