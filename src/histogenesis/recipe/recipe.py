@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps, learns
+from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
@@ -186,22 +186,19 @@ class Recipe(Section):
         model = self.trained_models.get(samples.model)
         if not model:
             return
-        if not model.denoises:
-            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
         if model.autoencoder and samples.sampler.threshold:
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
-        try:
-            check_steps(samples.sampler, model)
-            check_size(size, model)
-            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
-        except ValueError as error:
-            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
-        if {"lowres", "context"} & set(model.conditions):
-            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
+        before = None
+        for name, px, sampler in samples.networks:
+            if name not in self.trained_models:
+                raise ValueError(f"{where}.cascade: {absent('model', name, self.trained_models)}")
+            try:
+                check_sample_network(self.trained_models[name], px or size, sampler, before)
+            except ValueError as error:
+                raise ValueError(f"{where}: model {name!r} {error}") from None
+            before = px or size
         told = samples.classes is not None and samples.classes != model.classes
         self._check_label(where, told, samples.guidance, model)
-        if size % model.size_multiple_px:
-            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
     def _check_brought(self, where: str, samples: BroughtSamples) -> None:
         if samples.compare not in self.patches:
