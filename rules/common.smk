@@ -16,6 +16,7 @@ from histogenesis.recipe.data import LABELLED
 from histogenesis.recipe.identity import identity
 from histogenesis.recipe.told import recipe_of_text, recipe_text, told as told_of
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import read_json
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 from histogenesis.steps.check import check_start, stop_on
@@ -45,7 +46,7 @@ try:
     values = recipe_values()
     STATE = Path("results", str(values.get("run")), "state")
     if not workflow.is_main_process and (STATE / "planned.json").exists():
-        PLAN = json.loads((STATE / "planned.json").read_text())
+        PLAN = read_json(STATE / "planned.json")
     RECIPE = recipe_of_text((STATE / "recipe.json").read_text()) if PLAN else parse_recipe(values, "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
@@ -90,6 +91,7 @@ wildcard_constraints:
     patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
     model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
     samples="|".join(map(re.escape, RECIPE.samples)) or "(?!)",
+    reading="|".join(map(re.escape, RECIPE.reading)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 

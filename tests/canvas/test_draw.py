@@ -253,17 +253,19 @@ def test_a_slide_without_tissue_is_all_background(tmp_path, above):
     assert np.all(LevelFile(tmp_path / "level.h5").image[:] == 240)
 
 
-def test_bad_states_are_named(tmp_path, above):
+def test_bad_states_are_named_and_drawn_anew(tmp_path, above, capsys):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(BadInput, match="cannot be used"):
         drawing(level(), above).run(tmp_path / "file", "digest")
     folder = tmp_path / "state"
-    drawing(level(), above).run(folder, "digest")
-    with pytest.raises(BadInput, match="state of another drawing; delete"):
-        drawing(level(), above).run(folder, "another digest")
-    (folder / "journal.json").write_text("{")
-    with pytest.raises(BadInput, match="broken journal; delete"):
-        drawing(level(), above).run(folder, "digest")
+    right = drawing(level(), above).run(folder, "digest").before("x").clone()
+    again = drawing(level(), above).run(folder, "another digest").before("x")
+    said = capsys.readouterr().out
+    assert torch.equal(again, right) and "the state of another drawing" in said and "from the start" in said
+    for journal in folder.glob("journal.json*"):
+        journal.write_text("{")
+    assert torch.equal(drawing(level(), above).run(folder, "another digest").before("x"), right)
+    assert "damaged journal" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_named_before_drawing_starts(tmp_path, above, monkeypatch):

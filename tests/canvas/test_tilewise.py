@@ -206,12 +206,20 @@ def test_another_batch_shape_or_place_changes_nothing(tmp_path):
     assert np.abs(a.astype(int) - pixels(drawing(level(batch=5)), tmp_path / "b")).max() <= 1
 
 
-def test_a_broken_tile_is_named(tmp_path):
-    d = drawing(level())
+@pytest.mark.parametrize("how", ["cut off", "flipped"])
+def test_a_damaged_tile_is_named_and_drawn_again(how, tmp_path, capsys):
+    d, path = drawing(level()), tmp_path / "000012-000012.npy"
     easel = d.run(tmp_path)
-    (tmp_path / "000012-000012.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(BadInput, match=r"000012-000012.npy: broken tile; delete it"):
+    right, octets = np.concatenate([rows for _, rows in d.bands(easel)]), bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    damaged = octets if how == "flipped" else octets[:-7]
+    path.write_bytes(damaged)
+    with pytest.raises(BadInput, match=r"000012-000012.npy: damaged tile, which is removed"):
         list(d.bands(easel))
+    path.write_bytes(damaged)
+    d = drawing(level())
+    again = np.concatenate([rows for _, rows in d.bands(d.run(tmp_path))])
+    assert np.array_equal(again, right) and "000012-000012.npy: damaged tile, drawn again" in capsys.readouterr().out
 
 
 def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_held(tmp_path, above):

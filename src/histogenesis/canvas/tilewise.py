@@ -7,7 +7,6 @@ place) and of its finished neighbours, never of its place in a batch.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -24,6 +23,7 @@ from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.sight import tensor
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.canvas.waves import neighbours
+from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
 from histogenesis.sampling.solvers import Take
 
@@ -42,6 +42,7 @@ class TileFiles:
         self.d, self.folder, self.waves = d, Path(folder), d.schedule.waves
         self.wave_of = {place: n for n, wave in enumerate(self.waves) for place in wave}
         self.whites: dict[Place, bool] = {}
+        self.proven: set[Path] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # ------------------------------------------------------------------ tiles and their files
@@ -77,23 +78,32 @@ class TileFiles:
             return filled
         path = self.path(tile)
         try:
-            found = np.load(path, allow_pickle=False)
-            assert found.shape[:2] == tuple(part.stop - part.start for part in tile.core)
+            found = load_proven(path)
         except FileNotFoundError:
             raise LookupError(f"{path}: this tile is not finished") from None
-        except (ValueError, EOFError, AssertionError):
-            raise BadInput(f"{path}: broken tile; delete it to draw it again") from None
+        except Broken:
+            path.unlink(missing_ok=True)
+            raise BadInput(f"{path}: damaged tile, which is removed; the same command draws it again") from None
         return found
+
+    def is_whole(self, tile: Tile) -> bool:
+        """Whether a tile's core lies there, whole. One that is damaged is removed, and that is said."""
+        path = self.path(tile)
+        if path not in self.proven:
+            try:
+                load_proven(path)
+            except FileNotFoundError:
+                return False
+            except Broken:
+                print(f"{path}: damaged tile, drawn again", flush=True)
+                path.unlink(missing_ok=True)
+                return False
+            self.proven.add(path)
+        return path.exists()
 
     def save(self, tile: Tile, core: np.ndarray) -> None:
         """Write a finished core; it appears whole or not at all."""
-        path = self.path(tile)
-        part = path.with_suffix(f".part{os.getpid()}")
-        with open(part, "wb") as file:
-            np.save(file, core)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        save_proven(self.path(tile), core)
 
     def held(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """What a tile must agree with: uint8 (t, t, 3), and where it is known, bool (t, t).
@@ -121,7 +131,7 @@ class TileFiles:
 
     def finished(self, tile: Tile) -> bool:
         """Whether a tile is drawn, or no network draws it."""
-        return self.path(tile).exists() or not self.d.drawn.any(tile.core) or self.is_white(tile)
+        return self.is_whole(tile) or not self.d.drawn.any(tile.core) or self.is_white(tile)
 
     def batches(self) -> Iterator[tuple[Round, list[Place]]]:
         """The tiles that are left, batch by batch. An empty batch: all that are ready are being drawn by other processes."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from difflib import get_close_matches
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import sha256_of
 
 SHIPPED = "pretrained"  # models that ship: a folder each, in the repository or within this package
 PLACES = [Path(__file__).parents[3] / SHIPPED, Path(__file__).parents[1] / SHIPPED]
@@ -56,8 +56,3 @@ def check_whole(folder: Path) -> None:
                 f"{folder / file}: damaged: its sha256 is not the one in {CHECKSUMS}. Restore it (git checkout), or install"
                 " histogenesis again"
             )
-
-
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from histogenesis.recipe.fitting import check_network, check_noise, check_size, 
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
+from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
 from histogenesis.recipe.samples import AnySamples, BroughtSamples, Samples, Study
 
 
@@ -41,6 +42,10 @@ class Recipe(Section):
     synthetic: Synthetic | None = None
     samples: dict[Name, AnySamples] = Field(default_factory=dict)
     study: Study | None = None
+    viewer: Viewer = Viewer()
+    reading: dict[Name, AnyReaderStudy] = Field(
+        default_factory=dict, description="reader studies, by names of your own: pictures shown to people"
+    )
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -64,6 +69,9 @@ class Recipe(Section):
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             with found:
                 self._check_models(f"synthetic.levels[{k}]", k, level)
+        for name, reading in self.reading.items():
+            with found:
+                self._check_reading(f"reading.{name}", reading)
         with found:
             self._check_compared()
         found.end()
@@ -206,6 +214,21 @@ class Recipe(Section):
         if samples.mpp and not learns(samples.mpp, compared.mpps):
             raise ValueError(
                 f"{where}.mpp: {samples.mpp:g} is none of {samples.compare!r}, which has {compared.mpps} (3 % off at most)"
+            )
+
+    def _check_reading(self, where: str, reading: AnyReaderStudy) -> None:
+        if isinstance(reading, Survey):
+            if reading.samples not in self.samples:
+                raise ValueError(f"{where}.samples: {absent('samples', reading.samples, self.samples)}")
+            if not self.patches[self.compared_with(reading.samples)].has_labels:
+                raise ValueError(f"{where}: a survey names classes, and the patches of these samples have no labels")
+            return
+        if not self.synthetic or not (self.slides.table or self.slides.phantoms):
+            raise ValueError(f"{where}: it shows real slides beside synthetic ones: give `slides:` and `synthetic:`")
+        if isinstance(reading, WholeSlides) and reading.each > len(self.synthetic.names):
+            raise ValueError(
+                f"{where}.each: {reading.each} synthetic slides are shown, and {len(self.synthetic.names)} are drawn; set"
+                " synthetic.slides, or lower it"
             )
 
     def patches_of(self, model: str) -> str | None:

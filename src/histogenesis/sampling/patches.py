@@ -6,7 +6,6 @@ the same noise, and a drawing that was stopped goes on with the same pictures.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
 from histogenesis.models.denoiser import Denoiser
@@ -66,12 +66,22 @@ def draw_patches(
     made = []
     for k, label, numbers in tqdm(jobs, desc="patches", unit="batch", mininterval=2):
         file = state / f"{k}-{numbers[0]:08d}.npy"
-        if not file.exists():
+        pictures = finished(file)
+        if pictures is None:
             pictures = draw_batch(model, section, label, numbers, size_px, mpp, device)
-            with open(file.with_suffix(".part"), "wb") as part:
-                np.save(part, pictures)
-            os.replace(file.with_suffix(".part"), file)
+            save_proven(file, pictures)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
-        made.append(np.load(file))
+        made.append(pictures)
     return np.concatenate(made), [label for _, label, numbers in jobs for _ in numbers]
+
+
+def finished(file: Path) -> np.ndarray | None:
+    """A batch that was drawn before, or None; one that is damaged is drawn again, and that is said."""
+    try:
+        return load_proven(file)
+    except FileNotFoundError:
+        return None
+    except Broken:
+        print(f"{file}: damaged batch, drawn again", flush=True)
+        return None

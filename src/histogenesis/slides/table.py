@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles, sha256_of
+from histogenesis.core.files import sha256_of
+from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles
 from histogenesis.slides.files import digest_of_files, files_of_slide
 from histogenesis.slides.fingerprint import fingerprint
 from histogenesis.slides.importing import import_slide
