@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from histogenesis.canvas import place as places
 from histogenesis.canvas.place import place_of
+from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.state import State
 from histogenesis.core.device import check_precision
 from histogenesis.core.errors import BadInput
@@ -144,6 +145,34 @@ def test_a_checkpoint_is_written_while_the_next_tiles_are_drawn(tmp_path, above,
     d.draw_batch = counted
     assert np.array_equal(result(d, tmp_path / "a", place="device", save_every_s=0), whole)
     assert drawn_on.is_set()
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+def test_what_a_batch_has_become_is_put_away_when_the_network_has_the_next(tmp_path, above, monkeypatch, joining):  # noqa: F811
+    """As for a GPU; there is none here, so nothing is sent. The pixels are the same, also after stopping and going on."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level(kind="dpmpp-2m", steps=4, start={"sigma": 5})
+    section = section.model_validate(section.model_dump() | {"joining": joined})
+    whole, events, put, settle = result(drawing(section, above), tmp_path / "whole"), [], Staging.put, Staging.settle
+
+    def asked(x, sigma, mpp):
+        events.append("network")
+        return windowed(x, sigma, mpp)
+
+    def later(staging, values, plane):
+        staging.later = True
+        put(staging, values, plane)
+
+    def settled(staging):
+        events.extend(["put away"] * bool(staging.coming))
+        settle(staging)
+
+    monkeypatch.setattr(Staging, "put", later)
+    monkeypatch.setattr(Staging, "settle", settled)
+    with pytest.raises(Stopped):
+        drawing(section, above, denoise=asked).run(tmp_path / "a", "digest", stop=After(20), place="host")
+    assert np.array_equal(result(drawing(section, above), tmp_path / "a", place="host"), whole)
+    assert events[:6] == ["network", "network", "put away", "network", "put away", "network"]
 
 
 def test_a_device_without_bf16_is_named(monkeypatch):
