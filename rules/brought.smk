@@ -1,4 +1,4 @@
-"""What users bring: slides, outlines, labelled patches, encoders, models. Their content decides on reruns, not path or time.
+"""What users bring: slides, outlines, labelled patches, encoders, models, other generators' pictures. Their content decides on reruns, not path or time.
 
 What is away (a disk that is not mounted, an archive) keeps the fingerprint that results/{run}/contents.json remembers, so that
 nothing that is finished runs again without it; a run that would need it is refused, unless --config accept_missing=true.
@@ -30,6 +30,9 @@ def user_files():
             source = slide_path(patches.path, Path(RUN))
             columns = patches.file_column, patches.class_column
             found[f"labelled/{name}"] = source_files(source, patches.kind, *columns)
+    for name, samples in RECIPE.brought_samples.items():
+        source = slide_path(samples.source, Path(RUN))
+        found[f"samples/{name}"] = sorted(p for p in source.rglob("*") if p.is_file()) or [source]
     for kind, sources in (("model", TAKEN), ("start", STARTS)):
         for model, source in sources.items():
             with suppress(BadInput):  # which is said below

@@ -51,7 +51,10 @@ def kept_outputs():
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
     kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders)
-    kept += outputs_of("draw_samples", samples=RECIPE.samples) + outputs_of("evaluate_samples", samples=RECIPE.samples)
+    kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples) + outputs_of(
+        "evaluate_samples", samples=RECIPE.samples
+    )
+    kept += outputs_of("take_samples", samples=RECIPE.brought_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
@@ -97,6 +100,7 @@ def set_out():
         Path(path).unlink(
             missing_ok=True
         )  # an old run's last word is not that of a job that says nothing (retries.smk)
+    keep_links(jobs)
     begin(Path(RUN), {str(f): dict(job.wildcards) for job in jobs for f in job.output if f not in job.temp_output})
     note_version()
 
@@ -112,8 +116,13 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-onsuccess:
+def ended_well():
     forget(Path(RUN))
+    forget_links()
+
+
+onsuccess:
+    ended_well()
     say_bottom_line()
 
 
@@ -131,7 +140,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", lambda: forget(Path(RUN)))
+    also("onsuccess", ended_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan

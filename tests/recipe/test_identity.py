@@ -268,7 +268,7 @@ def test_an_identity_leads_to_its_section(root, tmp_path):
     name = next(iter(recipe.samples))
     word = told("draw_samples", recipe, SimpleNamespace(samples=name))["options"]
     section = json.loads(section_text(f"{file}#{word}"))
-    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare"})
+    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare", "utility"})
     word = told("evaluate_samples", recipe, SimpleNamespace(samples=name))["options"]
     some = json.loads(section_text(f"{file}#{word}"))
     assert some["images"] == recipe.evaluation.images and "contact_sheet" not in some

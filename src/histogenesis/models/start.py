@@ -66,7 +66,7 @@ def comparable(section: dict, classes: list[str] | None) -> dict:
     """What must be the same for weights to mean the same: key of a recipe's model -> value."""
     network, objective, conditions = section["network"], section["objective"], section["conditions"]
     found = {f"network.{key}": value for key, value in network.items() if key not in ("dropout", "weights")}
-    for key in ("kind", "sigma_data", "schedule", "timesteps"):
+    for key in ("kind", "sigma_data", "schedule", "timesteps", "told"):
         found[f"objective.{key}"] = objective.get(key)
     found["conditions"] = conditions
     found["classes"] = list(classes or []) if "label" in conditions else []

@@ -13,7 +13,7 @@ from histogenesis.core.sigmas import release_sigma
 if TYPE_CHECKING:
     from histogenesis.recipe.composing import Sampler, Start
     from histogenesis.recipe.drawing import Level
-    from histogenesis.recipe.models import AnyNetwork, Model
+    from histogenesis.recipe.models import Model
 
 RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
 
@@ -144,39 +144,6 @@ def first_sigma(level: Level, n: int) -> float:
 def learns(mpp: float, mpps: list[float]) -> bool:
     """Whether one of the resolutions that a model has learned is this one, within 3 %."""
     return any(same_mpp(mpp, one) for one in mpps)
-
-
-def check_attention(network: AnyNetwork, size_px: int) -> None:
-    """Raises ValueError where attention is asked for at a size or width that no feature map has, or cannot be split into heads.
-
-    size_px: height and width of what the network learns from, as it is given to it.
-    """
-    asked, there = _attention(network, size_px)
-    absent = [value for value in asked if value not in there]
-    if absent:
-        raise ValueError(
-            f"has attention at {absent} where no feature map is: there are {list(there)}; leave it out or choose among them"
-        )
-    heads = getattr(network, "heads", None)
-    for width in (there[value] for value in asked if network.kind in ("ddpmpp", "classic-unet")):
-        if width % heads:
-            raise ValueError(f"splits {width} channels into {heads} heads, which do not divide them; change `heads`")
-    if network.kind == "ddpmpp" and round(network.channels * network.multipliers[-1]) % heads:
-        width = round(network.channels * network.multipliers[-1])
-        raise ValueError(
-            f"splits the {width} channels of its middle into {heads} heads, which do not divide them; change `heads`"
-        )
-
-
-def _attention(network: AnyNetwork, size_px: int) -> tuple[list[int], dict[int, int]]:
-    """Where a network is asked to attend (feature-map sizes or widths), and those that there are with their channels."""
-    if network.kind == "classic-unet":
-        widths = [network.channels * m for m in network.multipliers]
-        return network.attention_channels, {width: width for width in widths}
-    if network.kind in ("ddpmpp", "guided-unet"):
-        sizes = {size_px >> n: round(network.channels * m) for n, m in enumerate(network.multipliers)}
-        return network.attention_px, sizes
-    return [], {}
 
 
 def check_latent(level: Level, model: Model) -> None:

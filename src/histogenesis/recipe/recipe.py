@@ -13,11 +13,11 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
+from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
-from histogenesis.recipe.samples import Samples, Study
+from histogenesis.recipe.samples import AnySamples, BroughtSamples, Samples, Study
 
 
 class Recipe(Section):
@@ -39,7 +39,7 @@ class Recipe(Section):
     patches: dict[Name, AnyPatches] = Field(default_factory=dict)
     models: dict[Name, AnyModel] = Field(default_factory=dict)
     synthetic: Synthetic | None = None
-    samples: dict[Name, Samples] = Field(default_factory=dict)
+    samples: dict[Name, AnySamples] = Field(default_factory=dict)
     study: Study | None = None
     evaluation: Evaluation = Evaluation()
 
@@ -55,9 +55,12 @@ class Recipe(Section):
         for name, winner in self.winner_models.items():
             with found:
                 self._check_winner(name, winner)
-        for name, samples in self.samples.items():
+        for name, samples in self.drawn_samples.items():
             with found:
                 self._check_samples(f"samples.{name}", samples)
+        for name, brought in self.brought_samples.items():
+            with found:
+                self._check_brought(f"samples.{name}", brought)
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             with found:
                 self._check_models(f"synthetic.levels[{k}]", k, level)
@@ -103,7 +106,7 @@ class Recipe(Section):
                 f" allow; use a multiple of {deep} px"
             )
         try:
-            check_attention(model.network, size // model.latent_px)
+            model.network.check(size // model.latent_px)
         except ValueError as error:
             raise ValueError(f"{where}: its network {error}") from None
         if "mpp" in model.conditions and not patches.mpps:
@@ -192,13 +195,31 @@ class Recipe(Section):
         if size % model.size_multiple_px:
             raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
+    def _check_brought(self, where: str, samples: BroughtSamples) -> None:
+        if samples.compare not in self.patches:
+            raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
+        compared = self.patches[samples.compare]
+        if samples.slides and not compared.mpps:
+            raise ValueError(
+                f"{where}: at which mpp slides are to be read is not known: state that of {samples.compare!r}"
+            )
+        if samples.mpp and not learns(samples.mpp, compared.mpps):
+            raise ValueError(
+                f"{where}.mpp: {samples.mpp:g} is none of {samples.compare!r}, which has {compared.mpps} (3 % off at most)"
+            )
+
     def patches_of(self, model: str) -> str | None:
         """The patch set that a model learns from; None for one that another run has trained."""
         return getattr(self.models[model], "patches", None)
 
     def compared_with(self, samples: str) -> str:
         """The patch set whose held-out patches samples are compared with."""
-        return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+        section = self.samples[samples]
+        return (
+            section.compare
+            if isinstance(section, BroughtSamples)
+            else section.compare or self.patches_of(section.model)
+        )
 
     def latent_px(self, model: str) -> int:
         """Px of a picture to one of what a model draws; 1 for one that is taken from elsewhere, which only its files tell."""
@@ -216,10 +237,21 @@ class Recipe(Section):
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
         section = self.samples[samples]
+        if isinstance(section, BroughtSamples):
+            return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
         model = self.models[section.model]
         told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
-        return self.evaluation.utility is not None and told and not one
+        return self.evaluation.utility is not None and section.utility and told and not one
+
+    @property
+    def brought_samples(self) -> dict[str, BroughtSamples]:
+        """Those that no model here draws."""
+        return {name: one for name, one in self.samples.items() if isinstance(one, BroughtSamples)}
+
+    @property
+    def drawn_samples(self) -> dict[str, Samples]:
+        return {name: one for name, one in self.samples.items() if isinstance(one, Samples)}
 
     @property
     def winner_models(self) -> dict[str, WinnerModel]:

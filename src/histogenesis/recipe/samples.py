@@ -1,12 +1,12 @@
-"""Patches drawn by models, and studies: grids of a recipe's values, each combination with models and samples of its own."""
+"""Patches drawn by models or brought from elsewhere; studies: grids of a recipe's values, with sections of their own."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Mpp, Name, Section
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
 from histogenesis.recipe.drawing import Sampler
 
 
@@ -29,9 +29,57 @@ class Samples(Section):
         "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
     )
     seed: int = Field(1, description="of the noise")
+    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
+
+
+class BroughtSamples(Section):
+    """Patches that another generator has made, or slides, from which patches are taken: judged as if a model here had drawn
+    them, copies of the training patches included."""
+
+    folder: Annotated[str | None, NO_BYTES] = Field(
+        None, min_length=1, description="of image files, with a subfolder for each class where `classes` are named"
+    )
+    slides: Annotated[str | None, NO_BYTES] = Field(
+        None,
+        min_length=1,
+        description="one slide, or a folder of some: patches are taken at random where there is tissue",
+    )
+    compare: Name = Field(
+        description="the patch set that they are compared with, at its size: larger images give several patches side by side"
+    )
+    mpp: Mpp | None = Field(
+        None, description="of the images, or at which slides are read; default: the finest of `compare`"
+    )
+    images: PositiveInt = Field(256, description="at most so many; of each class, where they have some")
+    classes: list[str] | None = Field(None, description="names of subfolders; default: they are all of one kind")
+    min_tissue: Fraction = Field(0.5, description="of a patch from a slide: share of it that is not glass")
+    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
+    seed: int = Field(1, description="of which are taken")
+
+    @model_validator(mode="after")
+    def one_of_both(self):
+        if bool(self.folder) == bool(self.slides):
+            raise ValueError("give either `folder` (of images) or `slides` (a slide, or a folder of some)")
+        if self.slides and self.classes:
+            raise ValueError("patches that are taken from slides have no classes: leave `classes` out")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where they lie."""
+        return self.folder or self.slides
+
+
+BROUGHT = {"folder", "slides"}  # keys that say that no model draws them
+AnySamples = Annotated[
+    Annotated[Samples, Tag("drawn")] | Annotated[BroughtSamples, Tag("brought")],
+    Discriminator(
+        lambda v: "brought" if isinstance(v, BroughtSamples) or (isinstance(v, dict) and BROUGHT & set(v)) else "drawn"
+    ),
+]
 
 
 class Winner(Section):

@@ -168,7 +168,18 @@ def measure_reconstruction(recipe: Recipe, w: Any) -> Told:
 @step
 def draw_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
-    return {"options": identity(f"samples/{w.samples}", section, without={"compare"}), **threads(recipe)}
+    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "utility"}), **threads(recipe)}
+
+
+@step
+def take_samples(recipe: Recipe, w: Any) -> Told:
+    section = recipe.samples[w.samples]
+    compared = recipe.patches[section.compare]
+    return {
+        "options": identity(f"samples/{w.samples}", section, without={"utility"}),
+        "size_px": f"--size-px {compared.size_px}",
+        "mpp": f"--mpp {min(compared.mpps):g}" if compared.mpps and not section.mpp else "",
+    }
 
 
 @step
@@ -181,6 +192,9 @@ def measure_utility(recipe: Recipe, w: Any) -> Told:
     options = recipe.evaluation.utility.model_dump() if recipe.evaluation.utility else {}
     words = " ".join(f"--{key} {value}" for key, value in options.items())
     return {"options": words, **seed(recipe), **threads(recipe)}
+
+
+TOLD["train_on_real"] = measure_utility
 
 
 @step

@@ -203,7 +203,7 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
             if known and one not in known
         )
     asked = [(f"models.{name}.classes", model.patches, model.classes) for name, model in recipe.trained_models.items()]
-    for name, samples in recipe.samples.items():
+    for name, samples in recipe.drawn_samples.items():
         if model := recipe.trained_models.get(samples.model):
             asked.append((f"samples.{name}.classes", model.patches, samples.classes))
     for k, level in enumerate(recipe.synthetic.levels if recipe.synthetic else []):

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.sigmas import evaluations
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
@@ -82,7 +84,8 @@ class Estimate:
 def estimate(recipe: Recipe, run_dir: Path, tissue: float = TISSUE) -> Estimate:
     """Of a whole run. tissue: share of slides and canvases that is tissue. Raises BadInput for slides that cannot be read."""
     sizes = slide_sizes(recipe, run_dir)
-    found = Estimate(parts=[*patch_sets(recipe, sizes), *trainings(recipe), *drawings(recipe, tissue)])
+    work = [*trainings(recipe), *samples(recipe), *classifiers(recipe), *drawings(recipe, tissue)]
+    found = Estimate(parts=[*patch_sets(recipe, sizes), *work])
     found.files = files(recipe, len(sizes))
     return found
 
@@ -122,7 +125,7 @@ def patch_sets(recipe: Recipe, sizes: dict[str, tuple[float, float, float]]) -> 
 
 def trainings(recipe: Recipe) -> list[Part]:
     found = []
-    for name, model in recipe.trained_models.items():
+    for name, model in [*recipe.trained_models.items(), *winners(recipe)]:
         px = model.training.crop_px or recipe.patches[model.patches].size_px
         t, one = model.training, _cost(model, px)
         seen = t.steps * t.batch
@@ -143,6 +146,72 @@ def trainings(recipe: Recipe) -> list[Part]:
             )
         )
     return found
+
+
+def winners(recipe: Recipe) -> list[tuple[str, Model]]:
+    """Models that will be trained as the best of a study was: as the dearest of those that compete, which it may be."""
+    found = []
+    for name, winner in recipe.winner_models.items():
+        names = {cell.models[winner.winner_of] for cell in recipe.study.cells if winner.winner_of in cell.models}
+        models = [m for n in sorted(names) if (m := recipe.trained_models.get(n))]
+        sized = [
+            (_cost(m, m.training.crop_px or recipe.patches[m.patches].size_px).flop, n) for n, m in enumerate(models)
+        ]
+        if sized:
+            model = models[max(sized)[1]]
+            training = model.training.model_copy(update=winner.training)
+            found.append((name, model.model_copy(update={"patches": winner.patches, "training": training})))
+    return found
+
+
+def classes_of(recipe: Recipe, name: str) -> int:
+    """How many classes samples are of: as far as the recipe says; of labelled folders it does not, which counts as one."""
+    section = recipe.samples[name]
+    model = recipe.trained_models.get(getattr(section, "model", ""))
+    if model and "label" not in model.conditions:
+        return 1
+    patches = recipe.patches.get(recipe.compared_with(name))
+    return len(section.classes or getattr(model, "classes", None) or getattr(patches, "classes", None) or [""])
+
+
+def samples(recipe: Recipe) -> list[Part]:
+    """Patches that models draw, of each class: every evaluation of their samplers."""
+    found = []
+    for name, section in recipe.drawn_samples.items():
+        model = recipe.trained_models.get(section.model)
+        if model is None:
+            continue
+        count = section.images * classes_of(recipe, name)
+        px = section.size_px or recipe.patches[model.patches].size_px
+        times = evaluations(section.sampler.kind, section.sampler.steps) * (2 if section.guidance else 1)
+        flop, disk = count * times * _cost(model, px).flop, 3e-9 * count * px**2
+        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, disk))
+    return found
+
+
+def classifiers(recipe: Recipe) -> list[Part]:
+    """What generated patches teach: two arms for each set of samples, one for each patch set that they are compared with."""
+    asked = [name for name in recipe.samples if recipe.measures_utility(name)]
+    if not asked:
+        return []
+    use, sets = recipe.evaluation.utility, {recipe.compared_with(name) for name in asked}
+    trained, flop, weights = 0, 0.0, 0
+    for name, arms in [*((recipe.compared_with(name), 2) for name in asked), *((name, 1) for name in sorted(sets))]:
+        trained += arms * use.seeds
+        one, weights = _classifier(use.network, recipe.patches[name].size_px)
+        flop += arms * use.seeds * use.steps * use.batch * (1 + BACKWARD) * one
+    disk = 4e-9 * weights * use.seeds * len(sets)
+    return [Part("classifiers", trained, trained * use.steps * use.batch, flop, BASE_GB, disk)]
+
+
+def _classifier(network: str, px: int) -> tuple[float, int]:
+    """FLOP of a picture, and weights."""
+    from histogenesis.evaluation.utility import NETWORKS
+
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = NETWORKS[network](2)
+        model.eval()(torch.zeros(1, 3, px, px))
+    return float(counter.get_total_flops()), sum(w.numel() for w in model.parameters())
 
 
 def drawings(recipe: Recipe, tissue: float) -> list[Part]:

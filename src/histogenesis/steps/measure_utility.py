@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from histogenesis.core.device import compute_with
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.collect import held_out_split
 from histogenesis.evaluation.labelled import read_labelled
-from histogenesis.evaluation.labelled_sets import labelled, real_set, sample_set
+from histogenesis.evaluation.labelled_sets import MOST, labelled, real_set, sample_set
+from histogenesis.evaluation.shared_arm import trained_on_real
 from histogenesis.evaluation.utility import Labelled, utility
 from histogenesis.evaluation.utility_files import write_utility
 from histogenesis.patches.splits import read_splits
-
-MOST = 10**9  # patches of a class: all
 
 
 def measure_utility(
@@ -24,6 +23,7 @@ def measure_utility(
     out: Path,
     test: Path | None = None,
     splits: Path | None = None,
+    on_real: Path | None = None,
     network: Literal["resnet50", "small"] = "resnet50",
     seeds: int = 5,
     steps: int = 1000,
@@ -43,6 +43,7 @@ def measure_utility(
     out: folder of the results
     test: real patches of other patients: a set; not with splits
     splits: splits.tsv, for patch files
+    on_real: classifiers trained on these real patches already (train_on_real)
     network: of the classifier
     seeds: trainings of each arm
     steps: of each training, the same in every arm
@@ -55,18 +56,12 @@ def measure_utility(
         raise BadInput("give either --test or --splits")
     compute_with(threads)
     learnt, made, held_out = of_patches(real, generated, splits, seed) if splits else of_files(real, generated, test)
-    found = utility(
-        learnt,
-        made,
-        held_out,
-        network=network,
-        seeds=seeds,
-        steps=steps,
-        batch=batch,
-        lr=lr,
-        first_seed=seed,
-        progress=True,
-    )
+    options: dict[str, Any] = {"network": network, "seeds": seeds, "steps": steps}
+    options |= {"batch": batch, "lr": lr, "first_seed": seed}
+    shared = trained_on_real(on_real, learnt, options) if on_real else None
+    if on_real and shared is None:
+        print("the shared classifiers learnt from other patches than these are compared with: trained anew", flush=True)
+    found = utility(learnt, made, held_out, **options, progress=True, on_real=shared)
     write_utility(out, found)
     for arm, part in found["arms"].items():
         print(f"{arm}: accuracy {part['value']:.3f} ({part['low']:.3f} to {part['high']:.3f})")

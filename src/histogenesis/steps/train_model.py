@@ -167,6 +167,7 @@ def prepare(
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
         "crop_px": training.crop_px,
+        "crop_context": training.crop_context,
         "classes": classes,
     }
     common = (normalisation, model.objective.draw_sigma, seed)

@@ -66,6 +66,10 @@ class VQF4(nn.Module):
         """Of the decoder's last layer, where VQGAN weighs its losses against each other."""
         return self.model.decoder.conv_out.weight
 
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        """Pictures to what is left of them."""
+        return self.decode(self.encode(x_bchw))
+
     def encode(self, x_bchw: Tensor) -> Tensor:
         """Latents before quantisation, in which diffusion works (Rombach et al. 2022, section 3.1)."""
         return self.model.encode(x_bchw).latents
