@@ -191,6 +191,8 @@ def levels_of_kind(kind):
 
 def samples_evaluated():
     """All that is measured of samples, and the study's table."""
+    if not RECIPE.evaluation.judge:
+        return []
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
     found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
