@@ -1,6 +1,7 @@
 """Where the state of a canvas lies changes no pixel: on the device, in memory, in files, and from one to the other."""
 
 import json
+import os
 import shutil
 import threading
 from collections import namedtuple
@@ -198,6 +199,20 @@ def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_pa
     left[0] = 5
     with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
         drawing(level(), above, denoise=bursting).run(tmp_path / "b", "digest", place="host")
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_a_canvas_takes_the_memory_of_what_is_drawn_of_it(tmp_path):
+    """Two planes of 4,096 px: 403 MB, if they were whole."""
+    before = resident_mb()
+    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "memory"])
+    state.write("x", [(slice(0, 512), slice(0, 512))], [torch.ones(3, 512, 512)])
+    assert resident_mb() - before < 60
+    assert float(state.before("x")[:, :600, :600].sum()) == 3 * 512 * 512
 
 
 def test_half_precision_takes_half_the_room_and_rounds(tmp_path, above):  # noqa: F811

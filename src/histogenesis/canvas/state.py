@@ -13,6 +13,7 @@ reads one and writes the other, so that what was cut off can simply be drawn aga
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -110,8 +111,13 @@ class State:
             self.maps = [one, one | two]
             self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
         else:
-            where = self.device if self.place == "device" else "cpu"
-            self.pairs = [{name: torch.zeros(self.shape, dtype=self.dtype, device=where) for name in self.names}] * 2
+            self.pairs = [{name: self._empty() for name in self.names}] * 2
+
+    def _empty(self) -> Tensor:
+        """A plane. In memory what is never drawn, the background, takes no room: pages are given when they are written."""
+        if self.place == "device":
+            return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        return self._tensor(np.zeros(math.prod(self.shape) * self.dtype.itemsize, np.uint8))
 
     # ------------------------------------------------------------------ planes
 
@@ -285,7 +291,7 @@ class State:
         return torch.from_numpy(octets)
 
     def _map(self, name: str, number: int, begun: bool) -> np.memmap:
-        path, size = self.folder / f"{name}.{number}", int(np.prod(self.shape)) * self.dtype.itemsize
+        path, size = self.folder / f"{name}.{number}", math.prod(self.shape) * self.dtype.itemsize
         if not path.exists() or path.stat().st_size != size:
             if begun:
                 raise Unusable(f"{path.name} is missing or cut off")
@@ -297,11 +303,11 @@ class State:
                 raise BadInput(self._full(error, 2 * len(self.names))) from None
         return np.memmap(path, np.uint8, "r+", shape=(size,))
 
-    def _tensor(self, plane: np.memmap) -> Tensor:
+    def _tensor(self, plane: np.ndarray) -> Tensor:
         return torch.from_numpy(plane).view(self.dtype).reshape(self.shape)
 
     def _full(self, error: OSError, count: int) -> str:
-        size = count * int(np.prod(self.shape)) * self.dtype.itemsize
+        size = count * math.prod(self.shape) * self.dtype.itemsize
         return (
             f"{self.folder}: {error.strerror}; drawing this level needs {size / 1e9:.2f} GB there. Free some space, or put"
             " the run's state folder on a larger disk"
