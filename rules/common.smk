@@ -117,6 +117,13 @@ def environment(name):
     return PLAN["environments"][name] if PLAN else f"env:{environment_digest(name, HOME)}"
 
 
+def once(beside=""):
+    """Before a command: what another run has made of the same slide in the same way is taken from the folder that runs share
+    (HISTOGENESIS_SHARED; histogenesis/steps/once.py). beside: a folder, and patterns of what the step writes there."""
+    words = f'"$HISTOGENESIS_SHARED" -- {{params:q}} -- {{input}} -- {{output}} -- {beside} --'
+    return f"python -m histogenesis.steps.once {words} " if os.environ.get("HISTOGENESIS_SHARED") else ""
+
+
 def patches_of(name):
     """The files of a patch set: one a slide, or one for all labelled patches."""
     slides = SLIDES if RECIPE.patches[name].from_slides else [name]
