@@ -83,6 +83,7 @@ os.environ.update(
 )
 shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
+os.environ.setdefault("HISTOGENESIS_SHARED", "")  # see `once`
 
 
 wildcard_constraints:
@@ -120,8 +121,7 @@ def environment(name):
 def once(beside=""):
     """Before a command: what another run has made of the same slide in the same way is taken from the folder that runs share
     (HISTOGENESIS_SHARED; histogenesis/steps/once.py). beside: a folder, and patterns of what the step writes there."""
-    words = f'"$HISTOGENESIS_SHARED" -- {{params:q}} -- {{input}} -- {{output}} -- {beside} --'
-    return f"python -m histogenesis.steps.once {words} " if os.environ.get("HISTOGENESIS_SHARED") else ""
+    return f'python -m histogenesis.steps.once "$HISTOGENESIS_SHARED" -- {{params:q}} -- {{input}} -- {{output}} -- {beside} -- '
 
 
 def patches_of(name):

@@ -93,3 +93,6 @@ def test_the_command(tmp_path):
     for _ in range(2):
         subprocess.run([sys.executable, "-m", "histogenesis.steps.once", *words], cwd=tmp_path, check=True)
     assert (tmp_path / "out.txt").is_symlink() and (tmp_path / "out.txt").read_text() == "-- x"
+    (tmp_path / "out.txt").unlink()
+    subprocess.run([sys.executable, "-m", "histogenesis.steps.once", "", *words[1:]], cwd=tmp_path, check=True)
+    assert not (tmp_path / "out.txt").is_symlink() and (tmp_path / "out.txt").read_text() == "-- x"

@@ -5,7 +5,8 @@
 A result's name there is a digest of all that decides on it: what the step is told (sections, contents, code, environment) and
 the bytes of the files that it reads. Under it lie the step's files, and a run has links to them; what it deletes or replaces is
 the link. Where nothing lies there, the command runs, and what it made is put there whole, by one renaming: of two runs at once
-that make the same, both have what the first put there. A link that leads nowhere is to Snakemake a file that is missing: made again.
+that make the same, both have what the first put there. A link that leads nowhere is to Snakemake a file that is missing: made
+again. Without a STORE (an empty word) the command alone runs.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ def link(there: Path, here: Path) -> None:
 def main() -> None:
     """The command; what it is given stands between `--`."""
     *about, command = groups(sys.argv[1:], 6)
+    if about[0] == [""]:
+        os.execvp(command[0], command)
     (store,), told, reads, writes, beside = about
     folder, *patterns = beside or ["."]
     sys.exit(
