@@ -273,7 +273,7 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
 @cache
 def _flop_of_taken(source: str, px: int) -> float:
     try:
-        section = json.loads((folder_of(source) / "model.json").read_text())["section"]
+        section = load_json(folder_of(source) / "model.json")["section"]
     except BadInput:
         return 0.0
     return 0.0 if section.get("autoencoder") else cost(section, px).flop
