@@ -7,6 +7,7 @@ rule draw_samples:
     input:
         weights=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.safetensors",
         description=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.json",
+        smaller=lambda w: [f"{RUN}/models/{one.model}/model.safetensors" for one in RECIPE.samples[w.samples].cascade],
     output:
         patches=f"{RUN}/samples/{{samples}}/samples.h5",
         picture=report(
@@ -34,7 +35,7 @@ rule draw_samples:
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) --models $RUN_DIR/models'
         " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
@@ -128,11 +129,11 @@ rule train_on_real:
         options=told("measure_utility"),
         seed=told("measure_utility", "seed"),
         cpu_threads=told("measure_utility", "cpu_threads"),
-        code=code("measure_utility.py"),
+        code=code("train_on_real.py"),
         env=environment("evaluation"),
     shell:
-        'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " {params.options} {params.seed} {params.cpu_threads} --on-real {output} 2>&1 | tee {log}"
+        'python "$SCRIPTS/train_on_real.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " {params.options} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule measure_utility:

@@ -90,11 +90,13 @@ def test_each_half_of_the_treatment_is_needed(slides, part, monkeypatch, tmp_pat
 def test_the_classifier_is_at_chance_on_noise_and_right_on_what_differs():
     rng, truth = np.random.default_rng(1), np.arange(40) < 20
     p = [told_apart(rng.standard_normal((40, 30)), truth, seed)[1] for seed in range(60)]
+    chance = np.mean([told_apart(rng.standard_normal((40, 30)), truth, seed)[0] for seed in range(60)])
+    assert abs(chance - 0.5) < 0.04, "one that is left out does not tell by what is left"
     assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) < 0.05) < 0.15
     table = rng.standard_normal((40, 30))
     table[truth, 7] += 4
     assert told_apart(table, truth)[0] > 0.9
-    assert told_apart(np.ones((40, 3)), truth)[1] == 1, "nothing varies: nothing is told"
+    assert told_apart(np.ones((40, 3)), truth) == (0.5, 1), "nothing varies: nothing is told"
 
 
 # ------------------------------------------------------------------------------------------------ what is equal
@@ -167,6 +169,14 @@ def test_a_slide_is_tiled_to_the_last_pixel(slides, folders):
     half = whole.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
     assert np.abs(tiles[8, 0, 0] - half[:256, :256]).mean() < 2
     assert (slide.pixels(0, 0, 8, SIDE) == TINT).all(), "a frame of glass"
+
+
+def test_a_window_that_is_too_small_lies_where_most_tissue_is(slides):
+    (slide,) = planted(1)[0]
+    slide.mask = np.zeros((100, 100), bool)
+    slide.mask[10:20, 40:60] = slide.mask[60:95, 40:60] = True
+    x, y = slide.centre_um(slide.height_um * 0.4, slide.width_um * 0.5)
+    assert x == pytest.approx(0.5 * slide.width_um) and 0.7 * slide.height_um < y < 0.85 * slide.height_um
 
 
 def test_slides_with_cut_tissue_are_noted(slides, monkeypatch, tmp_path):

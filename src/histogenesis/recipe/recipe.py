@@ -13,7 +13,7 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps, learns
+from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
@@ -85,7 +85,9 @@ class Recipe(Section):
             raise ValueError("slides: no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
 
     def _check_compared(self) -> None:
-        if not (self.synthetic and self.patches):  # drawn only: there is nothing to compare with
+        if not self.evaluation.judge and self.study:
+            raise ValueError("evaluation.judge: false leaves a study's table empty; take out `study:`, or judge")
+        if not (self.synthetic and self.patches and self.evaluation.judge):  # drawn only, or nothing to compare with
             return
         if self.compared_patches is None:
             raise ValueError(f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches)})")
@@ -175,6 +177,8 @@ class Recipe(Section):
         if samples.compare and not compared:
             raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
         if not (compared or learnt):
+            if not self.evaluation.judge:  # drawn by a model from elsewhere, which only its files tell of
+                return
             raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
         size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
         compared = compared or self.patches[learnt]
@@ -186,22 +190,19 @@ class Recipe(Section):
         model = self.trained_models.get(samples.model)
         if not model:
             return
-        if not model.denoises:
-            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
         if model.autoencoder and samples.sampler.threshold:
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
-        try:
-            check_steps(samples.sampler, model)
-            check_size(size, model)
-            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
-        except ValueError as error:
-            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
-        if {"lowres", "context"} & set(model.conditions):
-            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
+        before = None
+        for name, px, sampler in samples.networks:
+            if name not in self.trained_models:
+                raise ValueError(f"{where}.cascade: {absent('model', name, self.trained_models)}")
+            try:
+                check_sample_network(self.trained_models[name], px or size, sampler, before)
+            except ValueError as error:
+                raise ValueError(f"{where}: model {name!r} {error}") from None
+            before = px or size
         told = samples.classes is not None and samples.classes != model.classes
         self._check_label(where, told, samples.guidance, model)
-        if size % model.size_multiple_px:
-            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
     def _check_brought(self, where: str, samples: BroughtSamples) -> None:
         if samples.compare not in self.patches:
@@ -259,6 +260,8 @@ class Recipe(Section):
 
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
+        if samples not in self.judged_samples:
+            return False
         section = self.samples[samples]
         if isinstance(section, BroughtSamples):
             return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
@@ -266,6 +269,11 @@ class Recipe(Section):
         told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
         return self.evaluation.utility is not None and section.utility and told and not one
+
+    @property
+    def judged_samples(self) -> dict[str, AnySamples]:
+        """Those that are compared with held-out patches: all, or none."""
+        return self.samples if self.evaluation.judge else {}
 
     @property
     def brought_samples(self) -> dict[str, BroughtSamples]:
@@ -292,7 +300,9 @@ class Recipe(Section):
 
     @property
     def compared_patches(self) -> str | None:
-        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open, or judges nothing."""
+        if not self.evaluation.judge:
+            return None
         finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
         learned_from = finest.patches if finest else None
         only = next(iter(self.patches)) if len(self.patches) == 1 else None

@@ -184,11 +184,12 @@ def samples(recipe: Recipe) -> list[Part]:
         model = recipe.trained_models.get(section.model)
         if model is None:
             continue
-        count = section.images * classes_of(recipe, name)
-        px = section.size_px or recipe.patches[model.patches].size_px
-        times = evaluations(section.sampler.kind, section.sampler.steps) * (2 if section.guidance else 1)
-        flop, disk = count * times * _cost(model, px).flop, 3e-9 * count * px**2
-        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, disk))
+        count, times, flop = section.images * classes_of(recipe, name), 0, 0.0
+        size = section.size_px or recipe.patches[model.patches].size_px
+        for one, px, sampler in section.networks:
+            n = evaluations(sampler.kind, sampler.steps) * (2 if section.guidance else 1)
+            times, flop = times + n, flop + count * n * _cost(recipe.trained_models[one], px or size).flop
+        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, 3e-9 * count * size**2))
     return found
 
 
