@@ -84,6 +84,7 @@ os.environ.update(
 )
 shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
+os.environ.setdefault("HISTOGENESIS_SHARED", "")  # see `once`
 
 
 wildcard_constraints:
@@ -117,6 +118,12 @@ def environment(name):
     """Digest of what an environment installs. Snakemake's own trigger, which profiles/default leaves out, also sees
     whether, and where, conda is used."""
     return PLAN["environments"][name] if PLAN else f"env:{environment_digest(name, HOME)}"
+
+
+def once(beside=""):
+    """Before a command: what another run has made of the same slide in the same way is taken from the folder that runs share
+    (HISTOGENESIS_SHARED; histogenesis/steps/once.py). beside: a folder, and patterns of what the step writes there."""
+    return f'python -m histogenesis.steps.once "$HISTOGENESIS_SHARED" -- {{params:q}} -- {{input}} -- {{output}} -- {beside} -- '
 
 
 def patches_of(name):

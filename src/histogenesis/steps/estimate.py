@@ -6,7 +6,6 @@ drawing follows. Time is that work over a speed: a card's, as stated or as measu
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
@@ -22,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.sigmas import evaluations
+from histogenesis.core.whole import load_json
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
@@ -103,7 +103,7 @@ def _size(row: SlideRow, phantom: Phantom | None, run_dir: Path) -> tuple[float,
     record = run_dir / f"slides/{row.slide}.json"
     if phantom:
         return 1000 * phantom.width_mm, 1000 * phantom.height_mm, phantom.mpp
-    if record.is_file() and "mpp" in (known := json.loads(record.read_text())) and known["mpp"]:
+    if record.is_file() and "mpp" in (known := load_json(record)) and known["mpp"]:
         return known["width_px"] * known["mpp"], known["height_px"] * known["mpp"], known["mpp"]
     with open_slide(slide_path(row.path, run_dir), row.mpp) as slide:
         return slide.width_px * slide.mpp, slide.height_px * slide.mpp, slide.mpp
@@ -273,7 +273,7 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
 @cache
 def _flop_of_taken(source: str, px: int) -> float:
     try:
-        section = json.loads((folder_of(source) / "model.json").read_text())["section"]
+        section = load_json(folder_of(source) / "model.json")["section"]
     except BadInput:
         return 0.0
     return 0.0 if section.get("autoencoder") else cost(section, px).flop
