@@ -19,7 +19,9 @@ include: "rules/common.smk"
 include: "rules/brought.smk"
 include: "rules/resources.smk"
 include: "rules/retries.smk"
-include: "rules/ancient.smk"
+include: "rules/asked.smk"
+include: "rules/whole.smk"
+include: "rules/same.smk"
 include: "rules/versions.smk"
 include: "rules/slides.smk"
 include: "rules/tissue.smk"
@@ -31,7 +33,7 @@ include: "rules/samples.smk"
 
 if RECIPE.synthetic:
 
-    include: "rules/waves.smk"
+    include: "rules/shares.smk"
     include: "rules/drawing.smk"
 
 

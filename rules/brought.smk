@@ -1,4 +1,4 @@
-"""What users bring: slides, outlines, labelled patches, encoders, models. Their content decides on reruns, not path or time.
+"""What users bring: slides, outlines, labelled patches, encoders, models, other generators' pictures. Their content decides on reruns, not path or time.
 
 What is away (a disk that is not mounted, an archive) keeps the fingerprint that results/{run}/contents.json remembers, so that
 nothing that is finished runs again without it; a run that would need it is refused, unless --config accept_missing=true.
@@ -6,6 +6,7 @@ nothing that is finished runs again without it; a run that would need it is refu
 
 from contextlib import suppress
 
+from histogenesis.core.files import read_json
 from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.fingerprints import combined, fingerprints
@@ -30,6 +31,9 @@ def user_files():
             source = slide_path(patches.path, Path(RUN))
             columns = patches.file_column, patches.class_column
             found[f"labelled/{name}"] = source_files(source, patches.kind, *columns)
+    for name, samples in RECIPE.brought_samples.items():
+        source = slide_path(samples.source, Path(RUN))
+        found[f"samples/{name}"] = sorted(p for p in source.rglob("*") if p.is_file()) or [source]
     for kind, sources in (("model", TAKEN), ("start", STARTS)):
         for model, source in sources.items():
             with suppress(BadInput):  # which is said below
@@ -41,7 +45,7 @@ def contents():
     """Name -> fingerprint of all that is here; and of what is away, what is remembered of it."""
     files = user_files()
     known = fingerprints((path for paths in files.values() for path in paths), Path(".histogenesis/fingerprints.jsonl"))
-    remembered = json.loads(REMEMBERED.read_text()) if REMEMBERED.exists() and not ACCEPT_MISSING else {}
+    remembered = (read_json(REMEMBERED) or {}) if not ACCEPT_MISSING else {}
     here, away = {}, {}
     names = [f"model/{name}" for name in TAKEN] + [f"start/{name}" for name in STARTS]
     for name, paths in {**dict.fromkeys(names, []), **files}.items():

@@ -2,6 +2,8 @@
 
 # Who is whose, for all steps alike: a crate says the same of other words (histogenesis/provenance/anonymous.py).
 ROWS = identity("rows", [[SLIDES[s].slide, SLIDES[s].patient, SLIDES[s].split] for s in sorted(SLIDES)])
+# What is written beside the patches of a slide.
+COORDS = '$RUN_DIR/patches/{wildcards.patch_set}/coords "*/patches/{wildcards.slide}.h5" "*/patches/{wildcards.slide}_patches.h5"'
 
 
 rule split_patients:
@@ -62,7 +64,7 @@ rule cut_patches:
         code=code("cut_patches.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
+        once(COORDS) + 'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
         " --tissue $(dirname {input.tissue}) --options $RECIPE#{params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
@@ -90,10 +92,10 @@ rule check_data:
         sets=told("check_data", "sets"),
         needs=told("check_data", "needs"),
         limits=told("check_data", "limits"),
-        starts=" ".join(f"--start {RECIPE.models[name].patches} {shlex.quote(start)}" for name, start in STARTS.items()),
+        starts=json.dumps([[RECIPE.models[name].patches, start] for name, start in STARTS.items()]),
         code=code("check_data.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/check_data.py" --run-dir $RUN_DIR {params.table} --phantoms $RECIPE#{params.phantoms:q}'
-        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} {params.starts} --out {output}"
+        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --starts {params.starts:q} --out {output}"
         " 2>&1 | tee {log}"

@@ -1,6 +1,7 @@
 """The report: everything that a run has made -> recipe.yaml (as it was run) and report.html, one page that opens alone."""
 
 import yaml
+from histogenesis.core.files import write_text
 
 
 rule write_recipe:
@@ -11,7 +12,7 @@ rule write_recipe:
     params:
         recipe=told("write_recipe", "recipe"),
     run:
-        Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
+        write_text(output[0], yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
 
 
 rule write_report:

@@ -104,9 +104,9 @@ def drawing_mb(wildcards):
     if held > STATE_IN_MEMORY_MB * 1e6:
         held = 4 * height * width
     if level.tile_by_tile:
-        held = 240 * level.batch * level.tile_px**2
+        held = 240 * level.batch * level.tile_px**2 * level.gpus
     decoded = 32 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
-    return TORCH_MB + 1e-6 * (held + decoded)
+    return TORCH_MB * level.gpus + 1e-6 * (held + decoded)
 
 
 def evaluation_mb():

@@ -1,4 +1,4 @@
-"""Samples: models -> samples/{samples}/: patches of each class -> evaluation/samples/{samples}/: how real, how copied, of what
+"""Samples: models, or what another generator has made -> samples/{samples}/: patches of each class -> evaluation/samples/{samples}/: how real, how copied, of what
 use. A study's combinations are samples like all others; study/ has them in one table.
 """
 
@@ -7,6 +7,7 @@ rule draw_samples:
     input:
         weights=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.safetensors",
         description=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.json",
+        smaller=lambda w: [f"{RUN}/models/{one.model}/model.safetensors" for one in RECIPE.samples[w.samples].cascade],
     output:
         patches=f"{RUN}/samples/{{samples}}/samples.h5",
         picture=report(
@@ -18,6 +19,8 @@ rule draw_samples:
         f"{RUN}/logs/draw_samples/{{samples}}.log",
     benchmark:
         f"{RUN}/benchmarks/draw_samples/{{samples}}.tsv"
+    wildcard_constraints:
+        samples=one_of(RECIPE.drawn_samples),
     conda:
         "../envs/torch.yaml"
     threads: RECIPE.cpu_threads
@@ -32,9 +35,38 @@ rule draw_samples:
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) --models $RUN_DIR/models'
         " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+
+
+rule take_samples:
+    output:
+        patches=f"{RUN}/samples/{{samples}}/samples.h5",
+        picture=report(
+            f"{RUN}/samples/{{samples}}/samples.png",
+            caption="../workflow/report/taken_patches.rst",
+            category="Samples",
+        ),
+    log:
+        f"{RUN}/logs/take_samples/{{samples}}.log",
+    wildcard_constraints:
+        samples=one_of(RECIPE.brought_samples),
+    conda:
+        "../envs/evaluation.yaml"
+    resources:
+        mem_mb=each_try(2000),
+        runtime=60,
+    params:
+        options=told("take_samples"),
+        content=lambda w: content("samples", w.samples),
+        size_px=told("take_samples", "size_px"),
+        mpp=told("take_samples", "mpp"),
+        code=code("take_samples.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/take_samples.py" --name {wildcards.samples} --options $RECIPE#{params.options:q} {params.size_px}'
+        " {params.mpp} --out {output.patches} 2>&1 | tee {log}"
 
 
 rule evaluate_samples:
@@ -76,11 +108,40 @@ rule evaluate_samples:
         " {params.cpu_threads} --out $(dirname {output.metrics}) 2>&1 | tee {log}"
 
 
+rule train_on_real:
+    input:
+        splits=lambda w: splits_of(w.patch_set),
+        patches=lambda w: patches_of(w.patch_set),
+    output:
+        f"{RUN}/evaluation/classifiers/{{patch_set}}.safetensors",
+    log:
+        f"{RUN}/logs/train_on_real/{{patch_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_on_real/{{patch_set}}.tsv"
+    conda:
+        "../envs/evaluation.yaml"
+    threads: RECIPE.cpu_threads
+    resources:
+        mem_mb=each_try(4 * TORCH_MB),
+        runtime=240,
+        gpu=1,
+    params:
+        options=told("measure_utility"),
+        seed=told("measure_utility", "seed"),
+        cpu_threads=told("measure_utility", "cpu_threads"),
+        code=code("train_on_real.py"),
+        env=environment("evaluation"),
+    shell:
+        'python "$SCRIPTS/train_on_real.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " {params.options} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
+
+
 rule measure_utility:
     input:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
         splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
         patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+        on_real=lambda w: f"{RUN}/evaluation/classifiers/{RECIPE.compared_with(w.samples)}.safetensors",
     output:
         found=f"{RUN}/evaluation/samples/{{samples}}/utility.json",
         picture=report(
@@ -107,7 +168,7 @@ rule measure_utility:
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " --generated {input.samples} {params.options} {params.seed} {params.cpu_threads}"
+        " --generated {input.samples} --on-real {input.on_real} {params.options} {params.seed} {params.cpu_threads}"
         " --out $(dirname {output.found}) 2>&1 | tee {log}"
 
 

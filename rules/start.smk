@@ -9,7 +9,8 @@ import atexit
 import itertools
 
 import yaml
-from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json, write_text
+from histogenesis.core.files import write_text
+from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json
 
 
 def still_claims(recipe_file):
@@ -35,7 +36,9 @@ def still_made(wildcards):
 
 
 OWED = (
-    [name for name, wildcards in owed(Path(RUN)).items() if still_made(wildcards)] if workflow.is_main_process else []
+    [name for name, wildcards in (owed(Path(RUN)) | whole.to_be_healed(Path(RUN))).items() if still_made(wildcards)]
+    if workflow.is_main_process
+    else []
 )
 
 
@@ -51,8 +54,10 @@ def kept_outputs():
     kept += outputs_of("register_slide", slide=SLIDES) + outputs_of("segment_tissue", slide=SLIDES)
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
-    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders)
-    kept += outputs_of("draw_samples", samples=RECIPE.samples) + outputs_of("evaluate_samples", samples=RECIPE.samples)
+    kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples)
+    kept += outputs_of("take_samples", samples=RECIPE.brought_samples)
+    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders if RECIPE.evaluation.judge else [])
+    kept += outputs_of("evaluate_samples", samples=RECIPE.judged_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
@@ -99,6 +104,7 @@ def set_out():
         Path(path).unlink(
             missing_ok=True
         )  # an old run's last word is not that of a job that says nothing (retries.smk)
+    keep_links(jobs)
     begin(Path(RUN), {str(f): dict(job.wildcards) for job in jobs for f in job.output if f not in job.temp_output})
     note_version()
 
@@ -114,8 +120,15 @@ def say_bottom_line():
         print(f"{RUN}/report.html: {lines[-1]}")
 
 
-onsuccess:
+def ended_well():
+    """When all jobs have ended well."""
     forget(Path(RUN))
+    forget_links()
+    refuse_damage()
+
+
+onsuccess:
+    ended_well()
     say_bottom_line()
 
 
@@ -133,7 +146,7 @@ def also(moment, action):
 # Snakemake heeds these of the workflow that it was called with, and of no module.
 if not workflow.modifier.is_main_snakefile():
     also("onstart", set_out)
-    also("onsuccess", lambda: forget(Path(RUN)))
+    also("onsuccess", ended_well)
 
 
 # ---------------------------------------------------------------------------------------------------- histogenesis plan

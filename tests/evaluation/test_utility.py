@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from histogenesis.core.errors import BadInput
+from histogenesis.evaluation import utility as module
+from histogenesis.evaluation.shared_arm import train_on_real, trained_on_real
 from histogenesis.evaluation.utility import Labelled, ResNet50, predict, train_classifier, utility
 
 
@@ -81,3 +83,19 @@ def test_bad_input():
         utility(*one, **SETTINGS)
     with pytest.raises(BadInput, match="px"):
         utility(train, made, Labelled(test.images[:, :8, :8], test.labels, test.groups), **SETTINGS)
+
+
+def test_the_real_arm_is_trained_once_and_taken_for_nothing_else(tmp_path, monkeypatch):
+    train, made, test = stripes(60, 0, "train"), stripes(60, 1, "made"), stripes(40, 2, "test")
+    options = {k: SETTINGS[k] for k in ("network", "seeds", "steps")} | {"batch": 16, "lr": 1e-3, "first_seed": 1}
+    file = tmp_path / "classifiers/p.safetensors"
+    train_on_real(train, options, file)
+    anew = utility(train, made, test, **options)
+    shared = trained_on_real(file, train, options)
+    calls = []
+    own = module.train_classifier
+    monkeypatch.setattr(module, "train_classifier", lambda *a, **k: calls.append(a) or own(*a, **k))
+    assert utility(train, made, test, **options, on_real=shared) == anew, "to the last picture"
+    assert len(calls) == 2 * options["seeds"], "the arms with generated patches alone"
+    assert trained_on_real(file, train, options | {"steps": options["steps"] + 1}) is None
+    assert trained_on_real(file, stripes(60, 3, "train"), options) is None

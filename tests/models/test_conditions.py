@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
 from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
@@ -168,6 +169,19 @@ def test_the_pictures_are_turned_and_cropped_with_the_patch():
     again = batches(options).read(0, range(5, 7))
     for a, b in zip(again[:-1], cropped):  # the last one, the label, is not told
         assert torch.equal(a, b[5:7]), "a sample is the same in every batch"
+
+
+def test_all_of_the_context_may_be_shown_beside_a_crop():
+    """URCDM's code: the whole view, resized, wherever the crop lies; drawing shows the same, as there the tile is the patch."""
+    options = section(EFFICIENT | {"attention": [False, False]}, crop_px=8)
+    whole = batches(section()).read(0, range(12))
+    shown = batches(options, crop_context=False).read(0, range(12))
+    cropped = batches(options).read(0, range(12))
+    assert torch.equal(shown.image, cropped.image), "of the picture itself nothing changes"
+    assert torch.allclose(shown.seen[:, 3:], avg_pool2d(whole.seen[:, 3:], 2), atol=1e-6)
+    assert torch.equal(shown.seen[:, :3], cropped.seen[:, :3])
+    early = batches(section(conditions=["context"], network=options.network, crop_px=8), crop_context=False)
+    assert not early.early and early.read(0, range(12)).seen.shape == (12, 3, 8, 8)
 
 
 def test_without_pictures_nothing_changes():

@@ -8,6 +8,7 @@ import torch
 
 from histogenesis.models.model import Denoiser, Normalisation
 from histogenesis.models.objectives import EDM, Prediction
+from histogenesis.models.options import Options
 from histogenesis.models.schedules import alpha_bars, betas, schedule_sigmas, spaced
 from histogenesis.recipe import Model, Sampler
 from histogenesis.sampling.solvers import sample, stages
@@ -34,6 +35,55 @@ def test_the_published_schedules():
     assert betas("cosine", 1000)[0] == pytest.approx(4.1284e-5, rel=1e-4)
     assert betas("cosine", 1000)[-1] == 0.999, "the last beta is clipped"
     assert alpha_bars("cosine", 1000)[-1] == pytest.approx(2.4288e-9, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "last", "diffusers_form"),
+    [
+        ("linear", 1e-4, 0.02, "linear"),
+        ("linear", 1e-4, 0.01, "linear"),  # Diffusion4Path's DDPM
+        ("sqrt-linear", 0.0015, 0.0195, "scaled_linear"),  # its LDM
+        ("sqrt-linear", 0.00085, 0.012, "scaled_linear"),
+    ],
+)
+@pytest.mark.parametrize("timesteps", [250, 1000])
+def test_schedules_by_their_numbers_are_those_of_diffusers(form, first, last, diffusers_form, timesteps):
+    """Value by value; the library computes in float32."""
+    from diffusers import DDPMScheduler
+
+    there = DDPMScheduler(timesteps, beta_start=first, beta_end=last, beta_schedule=diffusers_form)
+    here = Options(**{"form": form, "from": first, "to": last})
+    assert betas(here, timesteps) == pytest.approx(there.betas.double().numpy(), rel=2e-6)
+    assert alpha_bars(here, timesteps) == pytest.approx(there.alphas_cumprod.double().numpy(), rel=1e-4)
+    assert Prediction("eps", here, timesteps).sigmas == pytest.approx(
+        ((1 - there.alphas_cumprod) / there.alphas_cumprod).sqrt().double().tolist(), rel=1e-3
+    )
+
+
+def test_the_ends_of_the_published_schedules():
+    """Diffusion4Path: alpha_bar_T = 0.0063 by exp of the sum of ln(1 - beta). Son's bounds reach one beta of the cosine."""
+    half = alpha_bars(Options(**{"form": "linear", "from": 1e-4, "to": 1e-2}), 1000)[-1]
+    assert half == pytest.approx(
+        math.exp(sum(math.log1p(-(1e-4 + (1e-2 - 1e-4) * i / 999)) for i in range(1000))), rel=1e-9
+    )
+    assert half == pytest.approx(0.0063, abs=1e-4)
+    son = betas(Options(**{"form": "cosine", "from": 1e-4, "to": 0.9999}), 1000)
+    plain = betas("cosine", 1000)
+    assert son[-1] == 0.9999 and plain[-1] == 0.999 and son[0] == 1e-4
+    assert np.array_equal(son[20:-1], plain[20:-1])
+
+
+@pytest.mark.parametrize("timesteps", [256, 1000])
+def test_the_continuous_linear_schedule_is_imagens(timesteps):
+    """log-SNR = -ln(exp(1e-4 + 10 t^2) - 1) at t = 1 / T, 2 / T, ...; imagen-pytorch, from Chen et al. 2021."""
+    time = np.arange(1, timesteps + 1) / timesteps
+    log_snr = -np.log(np.expm1(1e-4 + 10 * time**2))
+    kept = alpha_bars("continuous-linear", timesteps)
+    assert np.log(kept / (1 - kept)) == pytest.approx(log_snr, rel=1e-9, abs=1e-9)
+    assert np.abs(kept - alpha_bars("linear", timesteps)).max() < 0.012
+    objective = Prediction("v", "continuous-linear", timesteps, told="log-snr")
+    told = objective.scalings(torch.tensor(objective.sigmas, dtype=torch.float64)).noise
+    assert told.numpy() == pytest.approx(log_snr, rel=1e-6, abs=1e-6)
 
 
 def test_fewer_steps_are_spaced_from_the_last_to_the_first():

@@ -167,6 +167,22 @@ def test_the_reference_page_is_up_to_date(root):
             [8, 5],
             r"models.shared: its network has attention at \[5\] where no feature map is: there are \[16, 8\]",
         ),
+        (
+            ("models", "shared", "network"),
+            {"channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_levels": [1, 2]},
+            r"models.shared: its network has attention at \[2\] where no feature map is: there are \[0, 1\]",
+        ),
+        (
+            ("models", "shared", "network"),
+            {"channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_levels": [1], "attention_px": [8]},
+            "attention is named by `attention_px` and by `attention_levels`; give one of both",
+        ),
+        (("models", "shared", "network", "multipliers"), [1, 0], r"multipliers: \[1.0, 0.0\] must all be more than 0"),
+        (
+            ("models", "shared", "objective"),
+            {"kind": "eps", "schedule": {"from": 0.02, "to": 1e-4}},
+            "from 0.02 is not below to 0.0001",
+        ),
         (("models", "shared", "network", "heads"), 3, "splits 16 channels into 3 heads, which do not divide them"),
         (("patches", "main", "whole_mpps"), [32], r"whole_mpps: \[32.0\] are not among the mpps"),
         (("slides", "phantoms"), [], "no slides: give `table: path/to/slides.tsv`"),

@@ -39,7 +39,10 @@ models:
     conditions: []
     training: {steps: 10}
   pixels: {patches: cut, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
+  larger:
+    {patches: cut, conditions: [mpp, lowres], lowres_factor: 4, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
 samples:
+  enlarged: {model: larger, cascade: [{model: pixels, tile_px: 16}]}
   some: {model: pixels, compare: drawn, sampler: {kind: dpmpp-2m, threshold: {}, epsilon_scaling: {}}}
 synthetic:
   levels:
@@ -100,13 +103,15 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             add("split_groups")
     for name in recipe.models:
         add("take_model" if name in recipe.taken_models else "train_model", model=name)
-        if name in recipe.autoencoders:
+        if name in recipe.autoencoders and recipe.evaluation.judge:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:
-        add("draw_samples", samples=name)
-        add("evaluate_samples", recipe.compared_with(name), samples=name)
+        add("take_samples" if name in recipe.brought_samples else "draw_samples", samples=name)
+        if name in recipe.judged_samples:
+            add("evaluate_samples", recipe.compared_with(name), samples=name)
         if recipe.measures_utility(name):
             add("measure_utility", samples=name)
+            add("train_on_real", patch_set=recipe.compared_with(name))
     if recipe.study:
         add("gather_study")
     add("write_viewer")
@@ -117,7 +122,11 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             for k, level in enumerate(recipe.synthetic.levels):
                 rule = {"draw": "draw_level", "upscale": "upscale_level", "given": "give_level"}[level.kind]
                 add(rule, slide=slide, k=str(k))
-            for rule in ("plan_tissue", "stitch_slide", "measure_coherence", "draw_contact_sheet"):
+            for rule in ("plan_tissue", "stitch_slide"):
+                add(rule, slide=slide)
+    if recipe.synthetic and recipe.compared_patches:
+        for slide in recipe.synthetic.names:
+            for rule in ("measure_coherence", "draw_contact_sheet"):
                 add(rule, slide=slide)
         for encoder in recipe.evaluation.encoders:
             add("extract_features", encoder=encoder if isinstance(encoder, str) else encoder.name)
@@ -275,7 +284,7 @@ def test_an_identity_leads_to_its_section(root, tmp_path):
     name = next(iter(recipe.samples))
     word = told("draw_samples", recipe, SimpleNamespace(samples=name))["options"]
     section = json.loads(section_text(f"{file}#{word}"))
-    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare"})
+    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare", "utility"})
     word = told("evaluate_samples", recipe, SimpleNamespace(samples=name))["options"]
     some = json.loads(section_text(f"{file}#{word}"))
     assert some["images"] == recipe.evaluation.images and "contact_sheet" not in some

@@ -29,7 +29,8 @@ def lab(tmp_path_factory):
 
 def given(path, out, **section):
     section = GivenLevel(kind="given", slide="s", **section)
-    give_level(path / "s.json", path, path / "tissue", section, "synthetic_001", out)
+    files = {"record": path / "s.json", "run_dir": path, "tissue": path / "tissue"}
+    give_level(**files, options=section, slide="synthetic_001", out=out)
     return LevelFile(out)
 
 

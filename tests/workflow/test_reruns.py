@@ -125,12 +125,14 @@ CHANGES = {
         jobs(PATCHES, REPORT, segment_tissue=3, split_patients=1, cut_patches=6),
     ),
     "module patches/place": (module("patches/place.py"), jobs(PATCHES, REPORT, cut_patches=6)),
-    "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT, extract_features=2)),
+    "module metrics/kernel": (module("metrics/distances/kernel.py"), jobs(EVALUATED, REPORT)),
+    "the command line of all scripts": (module("steps/command.py"), {}),
     "module metrics/seams": (module("metrics/coherence/seams.py"), jobs(EVALUATED, REPORT, measure_coherence=1)),
     "a file beside a module: the report's template": (
         module("report/page/template.html.j2"),
         jobs(REPORT),
     ),
+    "a step": (module("steps/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "a script": (source("workflow/scripts/stitch_slide.py"), jobs(REPORT, stitch_slide=1)),
     "the recipe's classes: a key more": (
         module(

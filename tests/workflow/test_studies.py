@@ -34,6 +34,9 @@ def kaggle(folder):
         picture(str(k % 2), k, 20).save(folder / f"train/p{k}.tif")
     lines = "".join(f"p{k},{k % 2}\n" for k in range(140))
     (folder / "train_labels.csv").write_text("id,label\n" + lines)
+    (folder.parent / "foreign").mkdir()
+    for k in range(140):  # another generator that has only learnt by heart: the very centres
+        picture(str(k % 2), k, 20).crop((2, 2, 18, 18)).save(folder.parent / f"foreign/{k}.png")
 
 
 def tiles(folder):
@@ -102,6 +105,21 @@ def test_the_ablation_names_a_winner_that_is_trained_for_each_class(son):
         assert len(json.loads((results / f"evaluation/samples/{name}/shown.json").read_text())["shown"]) == 4
 
 
+def test_another_generator_s_pictures_are_judged_and_found_to_be_copies(son):
+    """What a recipe takes from a folder goes through the same judge as what a model of it draws, the copies' audit included."""
+    results = son.folder / "results/test-son"
+    with h5py.File(results / "samples/foreign/samples.h5") as file:
+        assert file["imgs"].shape == (24, 16, 16, 3) and file.attrs["synthetic"] and file.attrs["brought"]
+    own, foreign = (
+        json.loads((results / f"evaluation/samples/{name}/memorisation.json").read_text())["verdict"]
+        for name in ("negative", "foreign")
+    )
+    assert foreign == "copies" != own
+    metrics = json.loads((results / "evaluation/samples/foreign/metrics.json").read_text())
+    assert {row["name"] for row in metrics} >= {"fid", "kid", "coverage"}
+    assert not (results / "models/foreign").exists()
+
+
 @pytest.mark.long
 def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_accuracies(path):
     results = path.folder / "results/test-diffusion4path"
@@ -118,6 +136,9 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
     assert all(row["seeds"] == "2" and float(row["low"]) < float(row["high"]) for row in kid)
     arms = {row["metric"] for row in rows if row["metric"].startswith("accuracy")}
     assert arms == {f"accuracy, trained on {arm}" for arm in ("real", "generated", "real + generated")}
+    brought = json.loads((results / "evaluation/samples/brought/utility.json").read_text())
+    latent = json.loads((results / "evaluation/samples/latent_seed-1/utility.json").read_text())
+    assert brought["arms"]["real"] == latent["arms"]["real"], "one training of the real arm serves all"
     assert sum(row["metric"] == "class recognised" for row in rows) == 3, (
         "of each set of samples: two of main, and latent"
     )

@@ -7,6 +7,13 @@ import torch
 from histogenesis.core.errors import BadInput
 
 
+def compute_with(threads: int) -> str:
+    """Have as many CPU threads and, on a GPU, the same result each time; gives the device: "cuda" where there is one."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_precision(device: str, precision: str) -> None:
     """Raise BadInput where a GPU does not compute in bf16 itself."""
     if torch.device(device).type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -101,12 +102,12 @@ class CanvasSource:
             file.close()
 
 
-def coarsest_mpp(sources: list[Source], size_px: int) -> float:
+def coarsest_mpp(sources: Sequence[Source], size_px: int) -> float:
     """The coarsest mpp at which a crop of size_px still fits into every source."""
     return min(min(s.width_um, s.height_um) for s in sources) / size_px
 
 
-def read_places(sources: list[Source], places: list[Place], size_px: int) -> tuple[np.ndarray, np.ndarray]:
+def read_places(sources: Sequence[Source], places: list[Place], size_px: int) -> tuple[np.ndarray, np.ndarray]:
     """The crops, uint8 (n, size_px, size_px, 3), and which source each is of, (n,).
 
     The same places give, in another list of sources, crops of the same scale from the same relative position. Raises

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histogenesis.evaluation.references import halves, reference_sets, row_of_references
+from histogenesis.evaluation.ceilings import reference_sets
+from histogenesis.evaluation.references import halves, row_of_references
 from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.classifier import C2st, c2st, logistic, small_network
 from histogenesis.metrics.distances.intervals import FEWEST_GROUPS, t_interval

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.references import reference_sets, row_of_references
+from histogenesis.evaluation.ceilings import reference_sets
+from histogenesis.evaluation.references import row_of_references
 from histogenesis.evaluation.sets import Sets
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.distances.intervals import group_interval

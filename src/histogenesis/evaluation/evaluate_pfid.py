@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from histogenesis.core.geometry import is_finer
@@ -17,9 +19,9 @@ from histogenesis.recipe import Evaluation
 
 def pfid_metrics(
     encoders: list[Encoder],
-    train: list[Source],
-    held_out: list[Source],
-    generated: list[Source],
+    train: Sequence[Source],
+    held_out: Sequence[Source],
+    generated: Sequence[Source],
     mpps: list[float],
     size_px: int,
     options: Evaluation,
@@ -66,7 +68,7 @@ def pfid_metrics(
     return entries
 
 
-def _units(slides: list[Source], which, places, features) -> Units:
+def _units(slides: Sequence[Source], which, places, features) -> Units:
     """Patients, where the slides are of several; blocks of the one slide; none of several slides of one patient."""
     patients = [slide.patient for slide in slides]
     if len(set(patients)) > 1:

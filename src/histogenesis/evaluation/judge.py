@@ -52,12 +52,20 @@ def folder_set(folder: Path, mpp: float | None, mpps: list[float], size_px: int,
     """Crops of `size_px` from the images of a folder, at most `most`: side by side from images that are larger."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
     if not files:
-        raise BadInput(f"{folder} holds no images ({', '.join(sorted(ENDINGS))})")
+        raise BadInput(f"{folder}: holds no images ({', '.join(sorted(ENDINGS))})")
     if mpp is None or not np.isclose(mpps, mpp, rtol=0.03).any():
         have = ", ".join(f"{m:g}" for m in mpps)
         said = "its mpp is not known" if mpp is None else f"there are no real patches at {mpp:g} mpp"
         raise BadInput(f"{folder}: {said}: give --mpp, one of {have} (at most 3 % off)")
     at = mpps[int(np.abs(np.array(mpps) - mpp).argmin())]
+    pictures, names = crops_of_files(folder, files, size_px, most, seed)
+    return ImageSet("generated", pictures, np.full(len(pictures), at), names, names)
+
+
+def crops_of_files(
+    folder: Path, files: list[Path], size_px: int, most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` crops, uint8 (n, p, p, 3), and the file that each is of; files are taken in an order of the seed's."""
     rng = np.random.default_rng([seed, 5])
     crops, source = [], []
     for i in rng.permutation(len(files)):
@@ -73,9 +81,7 @@ def folder_set(folder: Path, mpp: float | None, mpps: list[float], size_px: int,
                 source.append(str(files[i].relative_to(folder)))
         if len(crops) >= most:
             break
-    n = min(most, len(crops))
-    names = np.array(source[:n])
-    return ImageSet("generated", np.stack(crops[:n]), np.full(n, at), names, names)
+    return np.stack(crops[:most]), np.array(source[:most])
 
 
 def slide_set(

@@ -1,41 +1,20 @@
 """What every number stands between: a floor (two halves of one tissue), other patients beside it, and ceilings above.
 
-The ceilings are the training patches made bad in known ways, compared with the held-out patches as the generated ones are:
-`phase` has their colours and spectra and no structure, `bicubic` is right on the large scale and empty on the small.
-`compression` is the training patches through the codec of the slides: what it alone would do, were the two sides not treated
-alike.
+The ceilings are the training patches made bad in known ways (ceilings.py), compared with the held-out patches as the generated
+ones are.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from histogenesis.evaluation.ceilings import CEILINGS, COMPRESSION
 from histogenesis.evaluation.cells import attempt
-from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.distances.frechet import fid, fid_infinity
 from histogenesis.metrics.distances.kernel import cmmd, kid
 from histogenesis.metrics.distances.manifold import NAMES as MANIFOLD
 from histogenesis.metrics.distances.manifold import manifold
-from histogenesis.metrics.encoders.features import ImageSet
-from histogenesis.metrics.sensitivity import distorted, jpeg
 from histogenesis.recipe import Evaluation
-
-CEILINGS = ("phase", "bicubic")
-COMPRESSION = "compression"
-USUAL_JPEG = {"quality": 30, "subsampling": 2}  # what `compression` is where no codec of the slides is known
-
-
-def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], seed: int = 1) -> dict[str, ImageSet]:
-    """name -> the matched training patches (those of each mpp of `rows`, one after the other) made so."""
-    if not rows:
-        return {}
-    train = sets.train.take(np.concatenate([parts[0] for parts in rows.values()]))
-    if not len(train):
-        return {}
-    how = sets.codec.as_dict() if sets.codec else USUAL_JPEG
-    made = {name: distorted(name, train.images, seed) for name in CEILINGS}
-    made[COMPRESSION] = jpeg(train.images, **how)
-    return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}
 
 
 def values(reference, other, options: Evaluation, seed: int, origins=(None, None)) -> dict[str, float | None]:

@@ -99,13 +99,15 @@ def utility(
     lr: float = 1e-3,
     first_seed: int = 1,
     progress: bool = False,
+    on_real: list[nn.Module] | None = None,
 ) -> dict:
     """Accuracy on held-out real patches of each arm, over several seeds.
 
     Returns {"classes", "network", "steps", "arms": {arm: {"accuracy": [..], "value", "low", "high", "balanced_accuracy",
     "confusion": summed over seeds, rows true, columns found, "n_train"}}, "n_test", "recognised"}; low and high are Student's
     interval over seeds: of training's chance, not of the patients'. "recognised", of the same form, is how well the classifier
-    that learnt from real patches tells of generated ones which class they were to be (1 / classes: by chance). Raises
+    that learnt from real patches tells of generated ones which class they were to be (1 / classes: by chance). on_real: the
+    classifiers of the arm `real`, where they are trained already: they are the same for all samples of one patch set. Raises
     BadInput where test and training share a patient, or a class is missing.
     """
     sets = {"real": real, "generated": generated, "test": test}
@@ -134,15 +136,23 @@ def utility(
     arms, recognised = {}, {}
     for arm in ARMS:
         images, labels = training[arm]
-        trained = [
-            train_classifier(images, labels, len(classes), network, steps, batch, lr, seed, progress)
-            for seed in range(first_seed, first_seed + seeds)
-        ]
+        trained = on_real if arm == "real" else None
+        if trained is None:
+            many = {"network": network, "seeds": seeds, "steps": steps, "batch": batch, "lr": lr}
+            trained = train_arm(images, labels, len(classes), **many, first_seed=first_seed, progress=progress)
         arms[arm] = _tested(trained, *coded["test"], len(classes)) | {"n_train": len(images)}
         if arm == "real":
             recognised = _tested(trained, *coded["generated"], len(classes)) | {"n_train": len(images)}
     about = {"classes": classes, "network": network, "steps": steps, "n_test": len(coded["test"][0])}
     return about | {"arms": arms, "recognised": recognised}
+
+
+def train_arm(
+    images, labels, classes, network, seeds, steps, batch, lr, first_seed=1, progress=False
+) -> list[nn.Module]:
+    """Classifiers that differ in their seed alone."""
+    seeds = range(first_seed, first_seed + seeds)
+    return [train_classifier(images, labels, classes, network, steps, batch, lr, seed, progress) for seed in seeds]
 
 
 def _tested(models: list[nn.Module], images: np.ndarray, labels: np.ndarray, classes: int) -> dict:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from histogenesis.core.geometry import by_mpp
 from histogenesis.core.noise import generator
@@ -71,6 +72,7 @@ class Batches:
     A sample's mpp is drawn uniformly among those of the patch set, then a patch of that mpp: so the few patches that a
     coarse mpp has are seen as often as the many of a fine one. (Ours: Harb et al. do not say.)
 
+    crop_context: of the wider view, the window that is cropped of the patch too; or else all of it, in the crop's px.
     classes: if given, each sample has the row of its label in them, or -1 for a share `label_dropout` of the samples and for
     labels that are not among them.
     """
@@ -87,9 +89,10 @@ class Batches:
         crop_px: int | None = None,
         classes: Sequence[str] = (),
         label_dropout: float = 0.0,
+        crop_context: bool = True,
     ):
         self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
-        self.seed, self.augment, self.crop_px = seed, augment, crop_px
+        self.seed, self.augment, self.crop_px, self.crop_context = seed, augment, crop_px, crop_context
         self.pictures, self.lowres_factor = pictures_of(conditions), lowres_factor
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
         rows = {label: k for k, label in enumerate(classes)}
@@ -132,8 +135,9 @@ class Batches:
 
     @property
     def early(self) -> bool:
-        """Whether crops are cut as they are read: not where a picture at a lower resolution needs what lies around them."""
-        return bool(self.crop_px) and "lowres" not in self.pictures
+        """Whether crops are cut as they are read: not where a picture beside them shows what lies around them."""
+        whole = "context" in self.pictures and not self.crop_context
+        return bool(self.crop_px) and "lowres" not in self.pictures and not whole
 
     def _pixels(self, chosen: list[int], corners: list[tuple[int, int]]) -> list[Tensor]:
         window = (corners, self.crop_px) if self.early and hasattr(self.patches, "read_windows") else ()
@@ -168,7 +172,13 @@ class Batches:
         make = {"lowres": lambda: low_resolution(image, self.lowres_factor), "context": lambda: context[0]}
         seen = [make[name]() for name in self.pictures]
         if self.crop_px and not self.early:
-            image, *seen = [self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1) for p in (image, *seen)]
+            whole = [name == "context" and not self.crop_context for name in self.pictures]
+            image, *seen = [
+                interpolate(p, self.crop_px, mode="area")
+                if all_of_it
+                else self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1)
+                for p, all_of_it in zip((image, *seen), (False, *whole))
+            ]
         image = image.contiguous()
         level = None
         if "lowres" in self.pictures:

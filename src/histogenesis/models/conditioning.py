@@ -7,41 +7,89 @@ whatever the blocks compute in: half precision would round a step of 1000, or an
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
-class Conditioned(nn.Module):
-    """A network F(x; c_noise, ...) that is told so much: `tell` in its constructor, `told` in its forward."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What a network is made for, which its model's conditions decide.
 
-    def tell(
-        self, width_in: int, width: int, resolution: bool, seen_noise: bool, classes: int, noise: bool = True
-    ) -> None:
-        """Make the embeddings, each from `width_in` sinusoids to `width`. noise: false where the network has one of its own."""
+    image_px: height and width of what it learns from; seen_channels: of pictures beside its own; resolution: it is told its
+    mpp; seen_noise: it is told how much noise the smaller picture beside its own has; classes: how many it may be told.
+    """
+
+    image_px: int = 0
+    image_channels: int = 3
+    seen_channels: int = 0
+    resolution: bool = False
+    seen_noise: bool = False
+    classes: int = 0
+
+
+class Told(NamedTuple):
+    """What a network is told in one evaluation, a row a picture; None: nothing of that kind."""
+
+    c_noise_b: Tensor
+    mpp_b: Tensor | None
+    dropout_key_b: Tensor | None
+    seen_noise_b: Tensor | None  # how much noise the low-resolution picture beside x has
+    label_b: Tensor | None  # rows of the classes; negative: without a class
+
+
+class Conditioned(nn.Module):
+    """A network F(x; c_noise, ...): `tell` in its constructor; `predict` computes, with `told` or its parts."""
+
+    width_told: int
+
+    def tell(self, width_in: int, width: int, to: Surroundings, noise: bool = True, seen_noise: bool = True) -> None:
+        """Make the embeddings, each from `width_in` sinusoids to `width`. noise, seen_noise: false where the network has
+        one of its own."""
         self.width_told = width
         self.noise_embedding = Embedding(width_in, width) if noise else None
-        self.resolution_embedding = Embedding(width_in, width) if resolution else None
-        self.seen_embedding = Embedding(width_in, width) if seen_noise else None
-        self.label_embedding = nn.Embedding(classes + 1, width) if classes else None
+        self.resolution_embedding = Embedding(width_in, width) if to.resolution else None
+        self.seen_embedding = Embedding(width_in, width) if to.seen_noise and seen_noise else None
+        self.label_embedding = nn.Embedding(to.classes + 1, width) if to.classes else None
 
-    def told(
-        self, c_noise_b: Tensor, mpp_b: Tensor | None, seen_noise_b: Tensor | None, label_b: Tensor | None
+    def forward(
+        self,
+        x_bchw: Tensor,
+        c_noise_b: Tensor,
+        mpp_b: Tensor | None = None,
+        dropout_key_b: Tensor | None = None,
+        seen_noise_b: Tensor | None = None,
+        label_b: Tensor | None = None,
     ) -> Tensor:
-        """The sum of the embeddings: (B, width), float32. What a network is not made for, it does not hear."""
-        with in_own_type(c_noise_b):
-            parts = [
+        """(B, image + seen channels, H, W) -> (B, image channels, H, W)."""
+        return self.predict(x_bchw, Told(c_noise_b, mpp_b, dropout_key_b, seen_noise_b, label_b))
+
+    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+        raise NotImplementedError
+
+    def embeddings(self, told: Told) -> list[Tensor]:
+        """One for each thing that the network is made for: (B, width), float32. What it is not made for, it does not hear."""
+        with in_own_type(told.c_noise_b):
+            found = [
                 embedding(value_b)
                 for embedding, value_b in (
-                    (self.noise_embedding, c_noise_b),
-                    (self.resolution_embedding, mpp_b),
-                    (self.seen_embedding, seen_noise_b),
+                    (self.noise_embedding, told.c_noise_b),
+                    (self.resolution_embedding, told.mpp_b),
+                    (self.seen_embedding, told.seen_noise_b),
                 )
                 if embedding is not None
             ]
             if self.label_embedding is not None:
-                parts.append(embed_label(self.label_embedding, label_b, len(c_noise_b)))
-            return sum(parts) if parts else c_noise_b.new_zeros(len(c_noise_b), self.width_told, dtype=torch.float32)
+                found.append(embed_label(self.label_embedding, told.label_b, len(told.c_noise_b)))
+            return found
+
+    def told(self, told: Told) -> Tensor:
+        """The sum of the embeddings: (B, width), float32."""
+        found = self.embeddings(told)
+        c_noise_b = told.c_noise_b
+        return sum(found) if found else c_noise_b.new_zeros(len(c_noise_b), self.width_told, dtype=torch.float32)
 
     @property
     def float32(self) -> list[nn.Module]:

@@ -38,3 +38,8 @@ def noised(image_bchw: Tensor, level_b: Tensor, noise_bchw: Tensor) -> Tensor:
     """
     kept = torch.exp(-1e-4 - 10 * level_b**2)[:, None, None, None]
     return kept.sqrt() * image_bchw + (1 - kept).sqrt() * noise_bchw
+
+
+def log_snr_of_level(level_b: Tensor) -> Tensor:
+    """ln(alpha_bar / (1 - alpha_bar)) at a level of that noise."""
+    return -torch.log(torch.expm1(1e-4 + 10 * level_b**2))

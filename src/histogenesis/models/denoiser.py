@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from histogenesis.models.batch import Batch
+from histogenesis.models.conditioning import Surroundings
 from histogenesis.models.conditions import STEPS_TOLD, pictures_of
-from histogenesis.models.networks import NETWORKS
+from histogenesis.models.networks import network_class
+from histogenesis.models.networks.keys import keys_of
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.objectives import make_objective
 from histogenesis.models.options import ModelOptions
@@ -106,12 +108,12 @@ class Denoiser(nn.Module):
 def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_channels: int = 3) -> nn.Module:
     """The network that the options name, with the channels and embeddings that its conditions need."""
     conditions = options.conditions
-    return NETWORKS[options.network.kind](
+    surroundings = Surroundings(
         image_px=patch_px,
-        **options.network.without("kind"),
-        resolution="mpp" in conditions,
+        image_channels=image_channels,
         seen_channels=image_channels * len(pictures_of(conditions)),
+        resolution="mpp" in conditions,
         seen_noise="lowres" in conditions,
         classes=classes,
-        image_channels=image_channels,
     )
+    return network_class(options.network.kind)(keys_of(options.network), surroundings)

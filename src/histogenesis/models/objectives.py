@@ -66,19 +66,20 @@ class Prediction(nn.Module):
     """The noise eps, the velocity v or the picture x0, at T noise levels: Ho et al. 2020; Salimans and Ho 2022, appendix D.
 
     The network sees x_t = x / sqrt(1 + sigma^2), which has the variance of the schedule's forward process, and is told the
-    step t (of 1000; between two steps of the schedule it is interpolated in ln sigma).
+    step t (of 1000; between two steps of the schedule it is interpolated in ln sigma), or ln(alpha_bar / (1 - alpha_bar)).
     """
 
     def __init__(
         self,
         kind: str,
-        schedule: str = "cosine",
+        schedule: str | Options = "cosine",
         timesteps: int = 1000,
         min_snr: float | None = None,
         loss: str = "mse",
+        told: str = "step",
     ):
         super().__init__()
-        self.kind, self.min_snr, self.loss = kind, min_snr, loss
+        self.kind, self.min_snr, self.loss, self.told = kind, min_snr, loss, told
         self.sigmas = schedule_sigmas(schedule, timesteps)
         self.trained = self.sigmas[0], self.sigmas[-1]
         # On the model's device: a table that had to be sent there would be waited for in each evaluation.
@@ -93,7 +94,12 @@ class Prediction(nn.Module):
             "v": (1 / total, -sigma / total.sqrt()),
             "x0": (torch.zeros_like(sigma), one),
         }[self.kind]
-        return Scalings(skip, out, 1 / total.sqrt(), 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype))
+        return Scalings(skip, out, 1 / total.sqrt(), self.noise_told(sigma))
+
+    def noise_told(self, sigma: Tensor) -> Tensor:
+        if self.told == "log-snr":
+            return -2 * sigma.log()
+        return 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype)
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """t (1 to T) at which the schedule has this noise; float64."""

@@ -40,6 +40,7 @@ class TrainingOptions:
     compile: bool = True
     augment: bool = True
     crop_px: int | None = None
+    crop_context: bool = True
     start: str | None = None
     seed: int = 1
     checkpoint_every: int = 500

@@ -5,33 +5,48 @@ x_0 + sigma_t eps with sigma_t^2 = (1 - alpha_bar_t) / alpha_bar_t: the form in 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 LARGEST_BETA = 0.999
 
 
-def betas(kind: str, timesteps: int) -> np.ndarray:
-    """beta_1 to beta_T, float64.
+def betas(schedule: str | Any, timesteps: int) -> np.ndarray:
+    """beta_1 to beta_T, float64. schedule: one of these words, or its numbers: attributes `from`, `to` and `form`.
 
     `linear`: from 1e-4 to 0.02 over 1000 steps (Ho et al. 2020, section 4), scaled so that T steps destroy as much.
     `cosine`: 1 - f(t) / f(t - 1), f(t) = cos^2((t / T + s) / (1 + s) pi / 2), s = 0.008 (Nichol and Dhariwal 2021, eq. 17).
+    `continuous-linear`: alpha_bar = exp(-1e-4 - 10 (t / T)^2), that of imagen-pytorch (Chen et al. 2021, WaveGrad).
+    The forms by numbers: `linear` and `sqrt-linear` (linear in the root: Rombach et al. 2022) from one to the other, as they
+    are whatever T; `cosine`, no less than the one and no more than the other.
     """
-    if kind == "linear":
+    if not isinstance(schedule, str):
+        first, last = getattr(schedule, "from"), schedule.to
+        if schedule.form == "cosine":
+            return cosine(timesteps).clip(first, last)
+        power = 2 if schedule.form == "sqrt-linear" else 1
+        return np.linspace(first ** (1 / power), last ** (1 / power), timesteps) ** power
+    if schedule == "continuous-linear":
+        time = np.arange(1, timesteps + 1) / timesteps
+        return 1 - np.exp(np.diff(-1e-4 - 10 * time**2, prepend=0))
+    if schedule == "linear":
         scale = 1000 / timesteps
-        found = np.linspace(scale * 1e-4, scale * 0.02, timesteps)
-    else:
-        f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * math.pi / 2) ** 2
-        found = 1 - f[1:] / f[:-1]
-    return np.minimum(found, LARGEST_BETA)
+        return np.linspace(scale * 1e-4, scale * 0.02, timesteps).clip(max=LARGEST_BETA)
+    return cosine(timesteps).clip(max=LARGEST_BETA)
 
 
-def alpha_bars(kind: str, timesteps: int) -> np.ndarray:
+def cosine(timesteps: int) -> np.ndarray:
+    f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * math.pi / 2) ** 2
+    return 1 - f[1:] / f[:-1]
+
+
+def alpha_bars(schedule: str | Any, timesteps: int) -> np.ndarray:
     """alpha_bar_1 to alpha_bar_T: the product of 1 - beta up to t, float64, falling."""
-    return np.cumprod(1 - betas(kind, timesteps))
+    return np.cumprod(1 - betas(schedule, timesteps))
 
 
-def schedule_sigmas(kind: str, timesteps: int) -> list[float]:
+def schedule_sigmas(kind: str | Any, timesteps: int) -> list[float]:
     """sigma_1 to sigma_T, rising."""
     kept = alpha_bars(kind, timesteps)
     return np.sqrt((1 - kept) / kept).tolist()

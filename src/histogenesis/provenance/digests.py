@@ -20,6 +20,8 @@ PROJECT = "histogenesis"
 # What the recipe's classes say of values reaches the scripts as values, defaults spelt out, which are params of the rules. So
 # only what the classes work out counts here, and a key that is added to a section reruns the steps of that section alone.
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
+# What makes values of a script's words: those are params of the rules, so no byte follows from it that they do not say.
+COMMANDS = Path("src", PROJECT, "steps", "command.py")
 # Files of these kinds beside modules are part of the code; a stray note or backup is not.
 DATA = {".j2", ".css", ".js", ".html"}
 INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
@@ -32,9 +34,9 @@ def code_digest(script: str | Path, root: str | Path) -> str:
 
     That is the script, every module of src/histogenesis that it imports at any depth (also inside functions, by
     relative imports, through the packages' __init__ files) and the data files (templates, ...) beside those modules.
-    Comments, docstrings and layout do not count, nor do the keys of the recipe (RECIPE_CLASSES); names, values, order and
-    annotations do. The same source gives the same digest on every Python version and in every folder. Raises
-    SyntaxError for a file that is not Python, FileNotFoundError for a script that is not there.
+    Comments, docstrings and layout do not count, nor do the keys of the recipe (RECIPE_CLASSES) and what reads a command line
+    (COMMANDS); names, values, order and annotations do. The same source gives the same digest on every Python version and in
+    every folder. Raises SyntaxError for a file that is not Python, FileNotFoundError for a script that is not there.
     """
     root = Path(root).resolve()
     total = hashlib.sha256()
@@ -48,7 +50,7 @@ def code_digest(script: str | Path, root: str | Path) -> str:
 
 
 def code_closure(script: str | Path, root: str | Path) -> list[Path]:
-    """The files that a script's run can read: absolute paths, sorted, all of them inside `root`."""
+    """The files that decide what a script writes: absolute paths, sorted, all of them inside `root`."""
     root = Path(root).resolve()
     script = Path(script) if Path(script).is_absolute() else root / script
     script = script.resolve()
@@ -56,7 +58,7 @@ def code_closure(script: str | Path, root: str | Path) -> list[Path]:
     found, todo = {script}, [script]
     while todo:
         path = todo.pop()
-        new = {file for name in _imports(path, root) for file in _files_of(name, folders)} - found
+        new = {file for name in _imports(path, root) for file in _files_of(name, folders)} - found - {root / COMMANDS}
         found |= new
         todo.extend(new)
     # An empty module names no data, so that an empty __init__ does not tie every step to its folder's data files.

@@ -29,7 +29,7 @@ GOES_ON = {
     "steps",
     "validation_images",
     "sample_images",
-}  # of a training: its checkpoint serves (workflow/scripts/train_model.py)
+}  # of a training: its checkpoint serves (steps/train_model.py)
 
 
 def plan(recipe_file: Path, more: list[str]) -> str:

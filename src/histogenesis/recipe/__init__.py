@@ -48,18 +48,11 @@ from histogenesis.recipe.drawing import (
 from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
 from histogenesis.recipe.extending import as_yaml, extended, read_recipe
 from histogenesis.recipe.models import (
-    EDSR,
-    VQF4,
     Adversarial,
     AnyModel,
-    AnyNetwork,
     AnyObjective,
     Autoencoding,
-    ClassicUNet,
-    EfficientUNet,
-    GuidedUNet,
     Model,
-    Network,
     Objective,
     Perceptual,
     Prediction,
@@ -68,8 +61,9 @@ from histogenesis.recipe.models import (
     Training,
     WinnerModel,
 )
+from histogenesis.recipe.networks import EDSR, VQF4, AnyNetwork, ClassicUNet, EfficientUNet, GuidedUNet, Network
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
-from histogenesis.recipe.samples import Cell, Samples, Study, Winner
+from histogenesis.recipe.samples import AnySamples, BroughtSamples, Cell, Samples, Study, Winner
 from histogenesis.recipe.schema import recipe_schema
 
 __all__ = [
@@ -83,9 +77,11 @@ __all__ = [
     "AnyNetwork",
     "AnyObjective",
     "AnyPatches",
+    "AnySamples",
     "Autoencoding",
     "Average",
     "Bicubic",
+    "BroughtSamples",
     "Cell",
     "ClassicUNet",
     "Context",

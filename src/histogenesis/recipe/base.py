@@ -29,6 +29,8 @@ def section_of(keys: type, **more: Any) -> type[Section]:
     hints, values = get_type_hints(keys), {}
     for one in fields(keys):
         default = ... if one.default is MISSING else one.default
+        if one.default_factory is not MISSING:
+            default = one.default_factory()
         if one.name in more and is_dataclass(default):
             default = more[one.name](**asdict(cast(Any, default)))
         values[one.name] = more.get(one.name, hints[one.name]), Field(default, **one.metadata)

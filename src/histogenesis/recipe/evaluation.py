@@ -43,6 +43,9 @@ class Utility(Section):
 class Evaluation(Section):
     """The account of how real, how coherent and how copied."""
 
+    judge: bool = Field(
+        True, description="false: models are trained, slides and samples drawn, and nothing is measured"
+    )
     patches: Name | None = Field(
         None, description="the patch set to compare with; default: the one that the finest level's model learned from"
     )
@@ -72,6 +75,11 @@ class Evaluation(Section):
     images: PositiveInt = Field(500, description="at most so many real and generated patches at each mpp")
     train_images: PositiveInt = Field(
         1000, description="at most so many training patches at each mpp, for the copies' audit"
+    )
+    one_per_group: bool = Field(
+        False,
+        description="of real patches of one group (a tile that is there several times, turned and mirrored) one alone is"
+        " compared with samples",
     )
     neighbours: PositiveInt = Field(5, description="k of precision, recall, density, coverage")
     repeats: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")

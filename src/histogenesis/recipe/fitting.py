@@ -13,7 +13,7 @@ from histogenesis.core.sigmas import release_sigma
 if TYPE_CHECKING:
     from histogenesis.recipe.composing import Sampler, Start
     from histogenesis.recipe.drawing import Level
-    from histogenesis.recipe.models import AnyNetwork, Model
+    from histogenesis.recipe.models import Model
 
 RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
 
@@ -146,39 +146,6 @@ def learns(mpp: float, mpps: list[float]) -> bool:
     return any(same_mpp(mpp, one) for one in mpps)
 
 
-def check_attention(network: AnyNetwork, size_px: int) -> None:
-    """Raises ValueError where attention is asked for at a size or width that no feature map has, or cannot be split into heads.
-
-    size_px: height and width of what the network learns from, as it is given to it.
-    """
-    asked, there = _attention(network, size_px)
-    absent = [value for value in asked if value not in there]
-    if absent:
-        raise ValueError(
-            f"has attention at {absent} where no feature map is: there are {list(there)}; leave it out or choose among them"
-        )
-    heads = getattr(network, "heads", None)
-    for width in (there[value] for value in asked if network.kind in ("ddpmpp", "classic-unet")):
-        if width % heads:
-            raise ValueError(f"splits {width} channels into {heads} heads, which do not divide them; change `heads`")
-    if network.kind == "ddpmpp" and round(network.channels * network.multipliers[-1]) % heads:
-        width = round(network.channels * network.multipliers[-1])
-        raise ValueError(
-            f"splits the {width} channels of its middle into {heads} heads, which do not divide them; change `heads`"
-        )
-
-
-def _attention(network: AnyNetwork, size_px: int) -> tuple[list[int], dict[int, int]]:
-    """Where a network is asked to attend (feature-map sizes or widths), and those that there are with their channels."""
-    if network.kind == "classic-unet":
-        widths = [network.channels * m for m in network.multipliers]
-        return network.attention_channels, {width: width for width in widths}
-    if network.kind in ("ddpmpp", "guided-unet"):
-        sizes = {size_px >> n: round(network.channels * m) for n, m in enumerate(network.multipliers)}
-        return network.attention_px, sizes
-    return [], {}
-
-
 def check_latent(level: Level, model: Model) -> None:
     """Raises ValueError where a level cannot be drawn in a latent space; the message lacks the model's name."""
     draws = f"draws in the latent space of {model.autoencoder!r}"
@@ -262,3 +229,26 @@ def check_network(
             f"has learned with a view {context_ratio:g} times as wide, but the level above is {ratio:g} times as coarse; set"
             " context_ratio to that"
         )
+
+
+def check_sample_network(model: Model, px: int, sampler: Sampler, before: int | None) -> None:
+    """Raises ValueError where a model cannot draw samples of px x px, beside a picture of `before` px (None: from noise alone).
+
+    The message lacks the model's name.
+    """
+    if not model.denoises:
+        raise ValueError(f"({model.network.kind}) draws nothing from noise")
+    check_steps(sampler, model)
+    check_size(px, model)
+    check_noise(sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
+    if "context" in model.conditions:
+        raise ValueError("is told pictures, which only a level of a slide has: a wider view")
+    factor = px // before if before else None
+    if before and (px % before or px == before):
+        raise ValueError(f"enlarges {before} px to {px} px, which is no multiple of them")
+    if model.lowres_factor != factor:
+        here = f"here there is one at 1/{factor}" if factor else "here there is none, which a `cascade` would give"
+        told = f"one at 1/{model.lowres_factor} of its resolution" if model.lowres_factor else "none"
+        raise ValueError(f"is told pictures: it has learnt beside {told}, and {here}")
+    if px % model.size_multiple_px:
+        raise ValueError(f"takes multiples of {model.size_multiple_px} px: size_px {px} is not a multiple")

@@ -12,6 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from histogenesis.recipe.base import RecipeError
+from histogenesis.recipe.samples import BROUGHT
 
 SECTIONS = ("patches", "models", "samples")
 REFERENCES = {"patches": (), "models": (("patches", "patches"), ("autoencoder", "models")),
@@ -37,7 +38,11 @@ def expand(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(study, dict) or study.get("cells"):
         return values
     axes = axes_of(study.get("grid") or {}, values)
-    varied = {name for name, s in (values.get("samples") or {}).items() if "winner_of" not in _of(values, "models", s)}
+    varied = {
+        name
+        for name, s in (values.get("samples") or {}).items()
+        if "winner_of" not in _of(values, "models", s) and not (isinstance(s, dict) and BROUGHT & set(s))
+    }
     flat = copy.deepcopy(values)
     for section in SECTIONS:
         flat[section] = {}

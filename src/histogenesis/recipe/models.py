@@ -2,129 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    create_model,
+    model_validator,
+)
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Name, Section, by_kind
+from histogenesis.recipe.networks import AnyNetwork, Network
 
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-
-
-class Network(Section):
-    """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
-
-    kind: Literal["ddpmpp"] = "ddpmpp"
-    channels: PositiveInt = Field(64, description="of the first level")
-    multipliers: list[PositiveFloat] = Field(
-        [0.5, 1, 1, 2, 2, 4, 4],
-        min_length=1,
-        description="channels of each level, as a multiple of the first's; each next level is half as wide",
-    )
-    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
-    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
-    heads: PositiveInt = Field(4, description="of the self-attention")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of activations left out in training")
-
-
-class ClassicUNet(Section):
-    """The U-Net of Ronneberger et al. 2015 with batch normalisation, a time embedding and attention, as in Son 2023."""
-
-    kind: Literal["classic-unet"]
-    channels: PositiveInt = Field(64, description="of the first level")
-    multipliers: list[PositiveInt] = Field(
-        [1, 2, 4, 8, 16],
-        min_length=1,
-        description="channels of each level, as a multiple of the first's; each next level is half as wide",
-    )
-    attention_channels: list[PositiveInt] = Field(
-        [], description="feature maps with so many channels have self-attention"
-    )
-    heads: PositiveInt = Field(4, description="of the self-attention")
-
-
-class EfficientUNet(Section):
-    """The efficient U-Net of Imagen (Saharia et al. 2022); one entry a level, from the finest on."""
-
-    kind: Literal["efficient"]
-    channels: PositiveInt = Field(128, description="of the first level")
-    multipliers: list[PositiveFloat] = Field(
-        [1, 2, 4, 8],
-        min_length=1,
-        description="channels of each level, as a multiple of the first's; each next level is half as wide",
-    )
-    blocks: list[PositiveInt] = Field([2, 2, 2, 2], description="residual blocks of each level")
-    attention: list[bool] = Field([False, False, False, True], description="whether a level has self-attention")
-    heads: PositiveInt = Field(8, description="of the self-attention")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of activations left out in training")
-    halve_first: bool = Field(False, description="the first level halves the picture too: for 256 and 1024 px")
-
-    @model_validator(mode="after")
-    def one_entry_a_level(self):
-        counts = {len(self.multipliers), len(self.blocks), len(self.attention)}
-        if len(counts) > 1:
-            raise ValueError(
-                "`multipliers`, `blocks` and `attention` have one entry a level each: make them equally long"
-            )
-        return self
-
-
-class GuidedUNet(Section):
-    """The U-Net of guided diffusion (Dhariwal and Nichol 2021); diffusers.UNet2DModel, without dropout."""
-
-    kind: Literal["guided-unet"]
-    channels: PositiveInt = Field(128, description="of the first level")
-    multipliers: list[PositiveInt] = Field(
-        [1, 1, 2, 3, 4],
-        min_length=1,
-        description="channels of each level, as a multiple of the first's; each next level is half as wide",
-    )
-    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
-    attention_px: list[PositiveInt] = Field([32, 16, 8], description="feature-map sizes that have self-attention")
-    head_channels: PositiveInt = Field(64, description="channels of each attention head; divides `channels`")
-
-    @model_validator(mode="after")
-    def whole_heads(self):
-        if self.channels % self.head_channels:
-            raise ValueError(f"head_channels {self.head_channels} does not divide channels {self.channels}")
-        return self
-
-
-class PublishedVQ(Section):
-    """A VQ-f4 in the format of the diffusers library; it must have the layout that the network's other keys say."""
-
-    path: Annotated[str, NO_BYTES] = Field(
-        min_length=1, description="a folder with config.json and diffusion_pytorch_model.safetensors"
-    )
-    sha256: SHA256 = Field(description="of diffusion_pytorch_model.safetensors")
-
-
-class VQF4(Section):
-    """A vector-quantised autoencoder of factor 4 (Rombach et al. 2022, VQ-f4), in whose latent space other models draw.
-
-    The network is diffusers.VQModel.
-    """
-
-    kind: Literal["vq-f4"]
-    channels: PositiveInt = Field(128, description="of the first level")
-    multipliers: list[PositiveInt] = Field(
-        [1, 2, 4], min_length=3, max_length=3, description="channels of each level, as a multiple of the first's"
-    )
-    blocks: PositiveInt = Field(2, description="residual blocks per resolution")
-    codes: PositiveInt = Field(8192, description="how many codes the codebook has")
-    code_channels: Annotated[int, Field(ge=1, le=3)] = Field(3, description="numbers in a code")
-    attention: bool = Field(True, description="self-attention in the middle, as the original has it")
-    weights: PublishedVQ | None = Field(
-        None, description="start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
-    )
-
-
-class EDSR(Section):
-    """The residual network of Lim et al. 2017, which doubles a picture (their baseline: 64 channels, 16 blocks)."""
-
-    kind: Literal["edsr"]
-    channels: PositiveInt = Field(64, description="of every layer")
-    blocks: PositiveInt = Field(16, description="residual blocks")
 
 
 class Objective(Section):
@@ -150,18 +44,48 @@ class Objective(Section):
         return self
 
 
+class _Betas(Section):
+    """beta_1 to beta_T by their numbers; beta is the share of the variance that a step replaces by noise."""
+
+    form: Literal["linear", "sqrt-linear", "cosine"] = Field(
+        "linear",
+        description="how they rise: evenly (Ho et al. 2020), evenly in their root (Rombach et al. 2022), or as Nichol and"
+        " Dhariwal 2021, where the numbers are bounds",
+    )
+
+    @model_validator(mode="after")
+    def rising(self):
+        first, last = getattr(self, "from"), getattr(self, "to")  # noqa: B009, which are made below
+        if first >= last:
+            raise ValueError(f"from {first:g} is not below to {last:g}")
+        return self
+
+
+if TYPE_CHECKING:
+    Betas = _Betas
+else:  # `from` is a word of Python's
+    numbers = {"from": (Annotated[float, Field(ge=0, lt=1)], Field(description="the first and least"))}
+    numbers["to"] = (Annotated[float, Field(gt=0, lt=1)], Field(description="the last and largest"))
+    Betas = create_model("Betas", __base__=_Betas, __doc__=_Betas.__doc__, **numbers)
+
+
 class Prediction(Section):
     """The network predicts noise, velocity or picture, at T discrete steps of a schedule. Pictures are in [-1, 1]."""
 
     kind: Literal["eps", "v", "x0"]
-    schedule: Literal["cosine", "linear"] = Field(
+    schedule: Literal["cosine", "linear", "continuous-linear"] | Betas = Field(
         "cosine",
-        description="noise of the steps that are learned: Ho et al. 2020 (`linear`) or Nichol and Dhariwal 2021 (`cosine`)",
+        description="noise of the steps that are learned: Nichol and Dhariwal 2021 (`cosine`), Ho et al. 2020 (`linear`), or"
+        " Chen et al. 2021 (`continuous-linear`); or by its numbers",
     )
     timesteps: Annotated[int, Field(ge=2)] = Field(1000, description="how many steps are learned")
     min_snr: PositiveFloat | None = Field(None, description="gamma of min-SNR weighting (Hang et al. 2023: 5)")
     loss: Literal["mse", "huber"] = Field(
         "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
+    )
+    told: Literal["step", "log-snr"] = Field(
+        "step",
+        description="how the network is told the noise: the step t (of 1000), or ln(alpha_bar / (1 - alpha_bar))",
     )
 
     @property
@@ -214,15 +138,6 @@ class Autoencoding(Section):
         return None
 
 
-AnyNetwork = Annotated[
-    Annotated[Network, Tag("ddpmpp")]
-    | Annotated[EfficientUNet, Tag("efficient")]
-    | Annotated[ClassicUNet, Tag("classic-unet")]
-    | Annotated[GuidedUNet, Tag("guided-unet")]
-    | Annotated[VQF4, Tag("vq-f4")]
-    | Annotated[EDSR, Tag("edsr")],
-    by_kind("ddpmpp", "efficient", "classic-unet", "guided-unet", "vq-f4", "edsr"),
-]
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
     | Annotated[Prediction, Tag("eps")]
@@ -273,6 +188,11 @@ class Training(Section):
     crop_px: PositiveInt | None = Field(
         None,
         description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size",
+    )
+    crop_context: bool = Field(
+        True,
+        description="with `crop_px`: of the condition `context`, the window that is cropped of the patch; false: all of it,"
+        " resized to the crop (URCDM's code)",
     )
     start: Annotated[str | None, NO_BYTES] = Field(
         None,
@@ -354,12 +274,7 @@ class Model(Section):
     @property
     def attends(self) -> bool:
         """Whether what a pixel becomes may depend on the whole patch."""
-        network = self.network
-        if network.kind == "classic-unet":
-            return bool(network.attention_channels)
-        return network.kind in ("ddpmpp", "guided-unet", "vq-f4") or (
-            network.kind == "efficient" and any(network.attention)
-        )
+        return self.network.attends
 
     @property
     def denoises(self) -> bool:
@@ -369,10 +284,7 @@ class Model(Section):
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
-        if self.network.kind == "edsr":
-            return 2
-        halvings = len(self.network.multipliers) - 1 + getattr(self.network, "halve_first", False)
-        return self.latent_px * 2**halvings
+        return self.latent_px * 2**self.network.halvings
 
     @property
     def latent_px(self) -> int:

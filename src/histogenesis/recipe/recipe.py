@@ -13,12 +13,12 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_attention, check_network, check_noise, check_size, check_steps
+from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
 from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
-from histogenesis.recipe.samples import Samples, Study
+from histogenesis.recipe.samples import AnySamples, BroughtSamples, Samples, Study
 
 
 class Recipe(Section):
@@ -40,7 +40,7 @@ class Recipe(Section):
     patches: dict[Name, AnyPatches] = Field(default_factory=dict)
     models: dict[Name, AnyModel] = Field(default_factory=dict)
     synthetic: Synthetic | None = None
-    samples: dict[Name, Samples] = Field(default_factory=dict)
+    samples: dict[Name, AnySamples] = Field(default_factory=dict)
     study: Study | None = None
     viewer: Viewer = Viewer()
     reading: dict[Name, AnyReaderStudy] = Field(
@@ -60,9 +60,12 @@ class Recipe(Section):
         for name, winner in self.winner_models.items():
             with found:
                 self._check_winner(name, winner)
-        for name, samples in self.samples.items():
+        for name, samples in self.drawn_samples.items():
             with found:
                 self._check_samples(f"samples.{name}", samples)
+        for name, brought in self.brought_samples.items():
+            with found:
+                self._check_brought(f"samples.{name}", brought)
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             with found:
                 self._check_models(f"synthetic.levels[{k}]", k, level)
@@ -82,7 +85,9 @@ class Recipe(Section):
             raise ValueError("slides: no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
 
     def _check_compared(self) -> None:
-        if not (self.synthetic and self.patches):  # drawn only: there is nothing to compare with
+        if not self.evaluation.judge and self.study:
+            raise ValueError("evaluation.judge: false leaves a study's table empty; take out `study:`, or judge")
+        if not (self.synthetic and self.patches and self.evaluation.judge):  # drawn only, or nothing to compare with
             return
         if self.compared_patches is None:
             raise ValueError(f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches)})")
@@ -111,7 +116,7 @@ class Recipe(Section):
                 f" allow; use a multiple of {deep} px"
             )
         try:
-            check_attention(model.network, size // model.latent_px)
+            model.network.check(size // model.latent_px)
         except ValueError as error:
             raise ValueError(f"{where}: its network {error}") from None
         if "mpp" in model.conditions and not patches.mpps:
@@ -172,6 +177,8 @@ class Recipe(Section):
         if samples.compare and not compared:
             raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
         if not (compared or learnt):
+            if not self.evaluation.judge:  # drawn by a model from elsewhere, which only its files tell of
+                return
             raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
         size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
         compared = compared or self.patches[learnt]
@@ -183,22 +190,32 @@ class Recipe(Section):
         model = self.trained_models.get(samples.model)
         if not model:
             return
-        if not model.denoises:
-            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
         if model.autoencoder and samples.sampler.threshold:
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
-        try:
-            check_steps(samples.sampler, model)
-            check_size(size, model)
-            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
-        except ValueError as error:
-            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
-        if {"lowres", "context"} & set(model.conditions):
-            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
+        before = None
+        for name, px, sampler in samples.networks:
+            if name not in self.trained_models:
+                raise ValueError(f"{where}.cascade: {absent('model', name, self.trained_models)}")
+            try:
+                check_sample_network(self.trained_models[name], px or size, sampler, before)
+            except ValueError as error:
+                raise ValueError(f"{where}: model {name!r} {error}") from None
+            before = px or size
         told = samples.classes is not None and samples.classes != model.classes
         self._check_label(where, told, samples.guidance, model)
-        if size % model.size_multiple_px:
-            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
+
+    def _check_brought(self, where: str, samples: BroughtSamples) -> None:
+        if samples.compare not in self.patches:
+            raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
+        compared = self.patches[samples.compare]
+        if samples.slides and not compared.mpps:
+            raise ValueError(
+                f"{where}: at which mpp slides are to be read is not known: state that of {samples.compare!r}"
+            )
+        if samples.mpp and not learns(samples.mpp, compared.mpps):
+            raise ValueError(
+                f"{where}.mpp: {samples.mpp:g} is none of {samples.compare!r}, which has {compared.mpps} (3 % off at most)"
+            )
 
     def _check_reading(self, where: str, reading: AnyReaderStudy) -> None:
         if isinstance(reading, Survey):
@@ -221,7 +238,12 @@ class Recipe(Section):
 
     def compared_with(self, samples: str) -> str:
         """The patch set whose held-out patches samples are compared with."""
-        return self.samples[samples].compare or self.patches_of(self.samples[samples].model)
+        section = self.samples[samples]
+        return (
+            section.compare
+            if isinstance(section, BroughtSamples)
+            else section.compare or self.patches_of(section.model)
+        )
 
     def latent_px(self, model: str) -> int:
         """Px of a picture to one of what a model draws; 1 for one that is taken from elsewhere, which only its files tell."""
@@ -238,11 +260,29 @@ class Recipe(Section):
 
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
+        if samples not in self.judged_samples:
+            return False
         section = self.samples[samples]
+        if isinstance(section, BroughtSamples):
+            return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
         model = self.models[section.model]
         told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
-        return self.evaluation.utility is not None and told and not one
+        return self.evaluation.utility is not None and section.utility and told and not one
+
+    @property
+    def judged_samples(self) -> dict[str, AnySamples]:
+        """Those that are compared with held-out patches: all, or none."""
+        return self.samples if self.evaluation.judge else {}
+
+    @property
+    def brought_samples(self) -> dict[str, BroughtSamples]:
+        """Those that no model here draws."""
+        return {name: one for name, one in self.samples.items() if isinstance(one, BroughtSamples)}
+
+    @property
+    def drawn_samples(self) -> dict[str, Samples]:
+        return {name: one for name, one in self.samples.items() if isinstance(one, Samples)}
 
     @property
     def winner_models(self) -> dict[str, WinnerModel]:
@@ -260,7 +300,9 @@ class Recipe(Section):
 
     @property
     def compared_patches(self) -> str | None:
-        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open, or judges nothing."""
+        if not self.evaluation.judge:
+            return None
         finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
         learned_from = finest.patches if finest else None
         only = next(iter(self.patches)) if len(self.patches) == 1 else None

@@ -1,13 +1,14 @@
-"""Patches drawn by models, and studies: grids of a recipe's values, each combination with models and samples of its own."""
+"""Patches drawn by models or brought from elsewhere; studies: grids of a recipe's values, with sections of their own."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Mpp, Name, Section
-from histogenesis.recipe.drawing import Sampler
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
+from histogenesis.recipe.composing import check_guided
+from histogenesis.recipe.drawing import Sampler, Smaller
 
 
 class Samples(Section):
@@ -24,14 +25,79 @@ class Samples(Section):
         None, description="default: that of the model's patches; another size shows another field of view"
     )
     sampler: Sampler = Sampler()
+    cascade: list[Smaller] = Field(
+        [],
+        description="networks that draw the patch smaller first; each next one, and at last `model`, enlarges (`lowres`):"
+        " patches of URCDM's LRDM",
+    )
+    lowres_noise: Fraction = Field(0.2, description="noise on the low-resolution pictures that networks see")
     batch: PositiveInt = Field(64, description="images per network evaluation: part of the recipe, as it rounds")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
     )
     seed: int = Field(1, description="of the noise")
+    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
+
+    @property
+    def networks(self) -> list[tuple[str, int | None, Sampler]]:
+        """Model, px (None: as its patches) and sampler of each network, from the smallest to the one that decides."""
+        own = (self.model, self.size_px, self.sampler)
+        return [*((one.model, one.tile_px, one.sampler) for one in self.cascade), own]
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
+
+
+class BroughtSamples(Section):
+    """Patches that another generator has made, or slides, from which patches are taken: judged as if a model here had drawn
+    them, copies of the training patches included."""
+
+    folder: Annotated[str | None, NO_BYTES] = Field(
+        None, min_length=1, description="of image files, with a subfolder for each class where `classes` are named"
+    )
+    slides: Annotated[str | None, NO_BYTES] = Field(
+        None,
+        min_length=1,
+        description="one slide, or a folder of some: patches are taken at random where there is tissue",
+    )
+    compare: Name = Field(
+        description="the patch set that they are compared with, at its size: larger images give several patches side by side"
+    )
+    mpp: Mpp | None = Field(
+        None, description="of the images, or at which slides are read; default: the finest of `compare`"
+    )
+    images: PositiveInt = Field(256, description="at most so many; of each class, where they have some")
+    classes: list[str] | None = Field(None, description="names of subfolders; default: they are all of one kind")
+    min_tissue: Fraction = Field(0.5, description="of a patch from a slide: share of it that is not glass")
+    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
+    seed: int = Field(1, description="of which are taken")
+
+    @model_validator(mode="after")
+    def one_of_both(self):
+        if bool(self.folder) == bool(self.slides):
+            raise ValueError("give either `folder` (of images) or `slides` (a slide, or a folder of some)")
+        if self.slides and self.classes:
+            raise ValueError("patches that are taken from slides have no classes: leave `classes` out")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where they lie."""
+        return self.folder or self.slides
+
+
+BROUGHT = {"folder", "slides"}  # keys that say that no model draws them
+AnySamples = Annotated[
+    Annotated[Samples, Tag("drawn")] | Annotated[BroughtSamples, Tag("brought")],
+    Discriminator(
+        lambda v: "brought" if isinstance(v, BroughtSamples) or (isinstance(v, dict) and BROUGHT & set(v)) else "drawn"
+    ),
+]
 
 
 class Winner(Section):

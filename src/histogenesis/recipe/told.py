@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from histogenesis.recipe.identity import bears_on_bytes, identity
+from histogenesis.recipe.identity import bearing, bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
 OF_SAMPLES = SAMPLED | {
+    "one_per_group",
     "neighbours",
     "repeats",
     "splits",
@@ -66,7 +67,7 @@ def derived(recipe: Recipe) -> dict[str, Any]:
     made = {
         name: [
             [
-                {**level.model_dump(mode="json"), "size_px": recipe.synthetic.size_px(k)},
+                {**bearing(level), "size_px": recipe.synthetic.size_px(k)},
                 levels[k - 1].mpp / level.mpp if k else None,
             ]
             for k, level in enumerate(levels)
@@ -168,7 +169,18 @@ def measure_reconstruction(recipe: Recipe, w: Any) -> Told:
 @step
 def draw_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
-    return {"options": identity(f"samples/{w.samples}", section, without={"compare"}), **threads(recipe)}
+    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "utility"}), **threads(recipe)}
+
+
+@step
+def take_samples(recipe: Recipe, w: Any) -> Told:
+    section = recipe.samples[w.samples]
+    compared = recipe.patches[section.compare]
+    return {
+        "options": identity(f"samples/{w.samples}", section, without={"utility"}),
+        "size_px": f"--size-px {compared.size_px}",
+        "mpp": f"--mpp {min(compared.mpps):g}" if compared.mpps and not section.mpp else "",
+    }
 
 
 @step
@@ -181,6 +193,9 @@ def measure_utility(recipe: Recipe, w: Any) -> Told:
     options = recipe.evaluation.utility.model_dump() if recipe.evaluation.utility else {}
     words = " ".join(f"--{key} {value}" for key, value in options.items())
     return {"options": words, **seed(recipe), **threads(recipe)}
+
+
+TOLD["train_on_real"] = measure_utility
 
 
 @step
@@ -228,7 +243,7 @@ def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+TOLD["draw_share"] = TOLD["upscale_level"] = draw_level
 
 
 @step
@@ -265,7 +280,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches"}
+    other = {"judge", "contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 

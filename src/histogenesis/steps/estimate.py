@@ -6,24 +6,29 @@ drawing follows. Time is that work over a speed: a card's, as stated or as measu
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.sigmas import evaluations
+from histogenesis.core.whole import load_json
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
+from histogenesis.models.shipped import folder_of
 from histogenesis.recipe import Model, Recipe
 from histogenesis.recipe.data import LabelledPatches, Phantom
+from histogenesis.recipe.models import TakenModel
 from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
@@ -82,7 +87,8 @@ class Estimate:
 def estimate(recipe: Recipe, run_dir: Path, tissue: float = TISSUE) -> Estimate:
     """Of a whole run. tissue: share of slides and canvases that is tissue. Raises BadInput for slides that cannot be read."""
     sizes = slide_sizes(recipe, run_dir)
-    found = Estimate(parts=[*patch_sets(recipe, sizes), *trainings(recipe), *drawings(recipe, tissue)])
+    work = [*trainings(recipe), *samples(recipe), *classifiers(recipe), *drawings(recipe, tissue)]
+    found = Estimate(parts=[*patch_sets(recipe, sizes), *work])
     found.files = files(recipe, len(sizes))
     return found
 
@@ -97,7 +103,7 @@ def _size(row: SlideRow, phantom: Phantom | None, run_dir: Path) -> tuple[float,
     record = run_dir / f"slides/{row.slide}.json"
     if phantom:
         return 1000 * phantom.width_mm, 1000 * phantom.height_mm, phantom.mpp
-    if record.is_file() and "mpp" in (known := json.loads(record.read_text())) and known["mpp"]:
+    if record.is_file() and "mpp" in (known := load_json(record)) and known["mpp"]:
         return known["width_px"] * known["mpp"], known["height_px"] * known["mpp"], known["mpp"]
     with open_slide(slide_path(row.path, run_dir), row.mpp) as slide:
         return slide.width_px * slide.mpp, slide.height_px * slide.mpp, slide.mpp
@@ -122,7 +128,7 @@ def patch_sets(recipe: Recipe, sizes: dict[str, tuple[float, float, float]]) -> 
 
 def trainings(recipe: Recipe) -> list[Part]:
     found = []
-    for name, model in recipe.trained_models.items():
+    for name, model in [*recipe.trained_models.items(), *winners(recipe)]:
         px = model.training.crop_px or recipe.patches[model.patches].size_px
         t, one = model.training, _cost(model, px)
         seen = t.steps * t.batch
@@ -143,6 +149,73 @@ def trainings(recipe: Recipe) -> list[Part]:
             )
         )
     return found
+
+
+def winners(recipe: Recipe) -> list[tuple[str, Model]]:
+    """Models that will be trained as the best of a study was: as the dearest of those that compete, which it may be."""
+    found = []
+    for name, winner in recipe.winner_models.items():
+        names = {cell.models[winner.winner_of] for cell in recipe.study.cells if winner.winner_of in cell.models}
+        models = [m for n in sorted(names) if (m := recipe.trained_models.get(n))]
+        sized = [
+            (_cost(m, m.training.crop_px or recipe.patches[m.patches].size_px).flop, n) for n, m in enumerate(models)
+        ]
+        if sized:
+            model = models[max(sized)[1]]
+            training = model.training.model_copy(update=winner.training)
+            found.append((name, model.model_copy(update={"patches": winner.patches, "training": training})))
+    return found
+
+
+def classes_of(recipe: Recipe, name: str) -> int:
+    """How many classes samples are of: as far as the recipe says; of labelled folders it does not, which counts as one."""
+    section = recipe.samples[name]
+    model = recipe.trained_models.get(getattr(section, "model", ""))
+    if model and "label" not in model.conditions:
+        return 1
+    patches = recipe.patches.get(recipe.compared_with(name))
+    return len(section.classes or getattr(model, "classes", None) or getattr(patches, "classes", None) or [""])
+
+
+def samples(recipe: Recipe) -> list[Part]:
+    """Patches that models draw, of each class: every evaluation of their samplers."""
+    found = []
+    for name, section in recipe.drawn_samples.items():
+        model = recipe.trained_models.get(section.model)
+        if model is None:
+            continue
+        count, times, flop = section.images * classes_of(recipe, name), 0, 0.0
+        size = section.size_px or recipe.patches[model.patches].size_px
+        for one, px, sampler in section.networks:
+            n = evaluations(sampler.kind, sampler.steps) * (2 if section.guidance else 1)
+            times, flop = times + n, flop + count * n * _cost(recipe.trained_models[one], px or size).flop
+        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, 3e-9 * count * size**2))
+    return found
+
+
+def classifiers(recipe: Recipe) -> list[Part]:
+    """What generated patches teach: two arms for each set of samples, one for each patch set that they are compared with."""
+    asked = [name for name in recipe.samples if recipe.measures_utility(name)]
+    if not asked:
+        return []
+    use, sets = recipe.evaluation.utility, {recipe.compared_with(name) for name in asked}
+    trained, flop, weights = 0, 0.0, 0
+    for name, arms in [*((recipe.compared_with(name), 2) for name in asked), *((name, 1) for name in sorted(sets))]:
+        trained += arms * use.seeds
+        one, weights = _classifier(use.network, recipe.patches[name].size_px)
+        flop += arms * use.seeds * use.steps * use.batch * (1 + BACKWARD) * one
+    disk = 4e-9 * weights * use.seeds * len(sets)
+    return [Part("classifiers", trained, trained * use.steps * use.batch, flop, BASE_GB, disk)]
+
+
+def _classifier(network: str, px: int) -> tuple[float, int]:
+    """FLOP of a picture, and weights."""
+    from histogenesis.evaluation.utility import NETWORKS
+
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = NETWORKS[network](2)
+        model.eval()(torch.zeros(1, 3, px, px))
+    return float(counter.get_total_flops()), sum(w.numel() for w in model.parameters())
 
 
 def drawings(recipe: Recipe, tissue: float) -> list[Part]:
@@ -183,12 +256,39 @@ def drawn_share(tissue: float, tile_px: int, height: int, width: int) -> float:
 
 
 def flop_of(recipe: Recipe, level, side: int) -> float:
-    """Of one evaluation of a tile of that side; 0 for models that are imported, of which no section says what they are."""
+    """Of one evaluation of a tile of that side, also by a model that is taken, as its model.json says; 0 for one that is not
+    there, and for one that is taken and draws latents, whose size only the autoencoder's files tell."""
     networks = level.networks if level.kind == "draw" else []
     name = next((network.model for network in networks if network.tile_px == side), level.model)
-    model = recipe.trained_models.get(name)
-    guided = 2 if getattr(level, "guidance", 0) else 1
-    return guided * _cost(model, side).flop if model else 0.0
+    if name is None:
+        return 0.0
+    model, taken = recipe.trained_models.get(name), recipe.models[name]
+    if model:
+        return (1 + guided_share(level)) * _cost(model, side).flop
+    if isinstance(taken, TakenModel):
+        return (1 + guided_share(level)) * _flop_of_taken(taken.source, side)
+    return 0.0
+
+
+@cache
+def _flop_of_taken(source: str, px: int) -> float:
+    try:
+        section = load_json(folder_of(source) / "model.json")["section"]
+    except BadInput:
+        return 0.0
+    return 0.0 if section.get("autoencoder") else cost(section, px).flop
+
+
+def guided_share(level) -> float:
+    """Share of a level's steps that ask its model a second time, without the class."""
+    if not getattr(level, "guidance", 0):
+        return 0.0
+    sampler, start = level.sampler, level.start and level.start.sigma
+    if sampler.guided_sigmas is None or sampler.on_schedule:
+        return 1.0
+    low, high = sampler.guided_sigmas
+    sigmas = sampler.step_sigmas(start)[:-1]
+    return sum(low < sigma <= high for sigma in sigmas) / len(sigmas)
 
 
 _COSTS: dict[tuple[str, int], object] = {}

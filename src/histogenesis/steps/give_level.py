@@ -14,16 +14,24 @@ from histogenesis.slides.table import open_record
 from histogenesis.tissue.files import load_tissue
 
 
-def give_level(record: Path, run_dir: Path, tissue_dir: Path, section: GivenLevel, slide: str, out: Path) -> None:
-    """Write level0.h5 of synthetic slide `slide` from the real slide of a record; its attribute `synthetic` is False.
+def give_level(*, record: Path, run_dir: Path, tissue: Path, options: GivenLevel, slide: str, out: Path) -> None:
+    """Give level 0 of a synthetic slide: a region of a real slide at the recipe's mpp, under which the levels below are drawn.
 
-    Raises BadInput for a slide that was set aside, and for an mpp finer than its own.
+    The file's attribute `synthetic` is False. Raises BadInput for a slide that was set aside, and for an mpp finer than its
+    own.
+
+    record: the real slide's record.json
+    run_dir: the run's folder; phantoms lie there
+    tissue: the real slide's tissue folder
+    options: the recipe's section of this level
+    slide: the synthetic slide's name
+    out: level0.h5
     """
     with open_record(record, run_dir) as real:
-        background = load_tissue(tissue_dir).background
-        facts = {"mpp": section.mpp, "level": 0, "slide": slide, "model": "", "background": background}
-        facts |= {"drawn": 1.0, "synthetic": False, "given": section.slide}
-        write_level(out, region(real, section, background), *section.size_px, facts)
+        background = load_tissue(tissue).background
+        facts = {"mpp": options.mpp, "level": 0, "slide": slide, "model": "", "background": background}
+        facts |= {"drawn": 1.0, "synthetic": False, "given": options.slide}
+        write_level(out, region(real, options, background), *options.size_px, facts)
 
 
 def region(real: Slide, section: GivenLevel, background: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -7,8 +7,6 @@ real ones. As in URCDM's table, TP counts right answers and FP wrong ones, and p
 from __future__ import annotations
 
 import csv
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+from histogenesis.core.files import write_json
 from histogenesis.study.agreement import agreement
 from histogenesis.study.answers import Key, Reader, read_answers, read_key
 from histogenesis.study.certainty import auc_of_reader, auc_of_readers
@@ -192,9 +191,7 @@ def analyse_files(key_json: Path, answers: Iterable[Path], out: Path) -> dict[st
     _write(out / "answers.csv", list(answer_rows(key, readers)))
     _write(out / "readers.csv", list(reader_rows(found)))
     draw_analysis(found, out / "analysis.png")
-    part = out / "analysis.json.part"
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(part, out / "analysis.json")
+    write_json(out / "analysis.json", found)
     return found
 
 

@@ -5,12 +5,12 @@ The page opens from a file, from any server, without either once it is loaded; i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from histogenesis.core.files import write_json
 from histogenesis.recipe.reading import ReaderStudy
 from histogenesis.study.compose import Composed
 from histogenesis.study.equal import padded
@@ -46,9 +46,7 @@ def write_study(composed: Composed, section: ReaderStudy, name: str, run: str, o
         os.utime(path, (ONE_TIME, ONE_TIME))
     shutil.rmtree(out, ignore_errors=True)
     unfinished.rename(out)
-    part = key_json.with_name(key_json.name + ".part")
-    part.write_text(json.dumps(key, indent=1) + "\n")
-    os.replace(part, key_json)
+    write_json(key_json, key)
 
 
 def write_tiles(slides: Sequence[tuple[DeepSlide, Path]]) -> None:

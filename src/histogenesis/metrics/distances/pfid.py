@@ -9,6 +9,7 @@ Their values cannot be compared with each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def fixed_places(n: int, mpps: list[float], seed: int = 0) -> list[Place]:
 
 
 def pfid_any_resolution(
-    encoder: Encoder, real: list[Source], generated: list[Source], n: int, size_px: int, seed: int = 0
+    encoder: Encoder, real: Sequence[Source], generated: list[Source], n: int, size_px: int, seed: int = 0
 ) -> PatchFid:
     """Patch FID at random scales, the same places in both. Scales: from the finest mpp that all slides have to the
     coarsest at which a crop fits into each."""
@@ -64,8 +65,8 @@ def pfid_any_resolution(
 
 def pfid_urcdm(
     encoder: Encoder,
-    real: list[Source],
-    generated: list[Source],
+    real: Sequence[Source],
+    generated: Sequence[Source],
     n: int,
     mpps: list[float],
     size_px: int,
@@ -89,7 +90,7 @@ def crop_fid(real: FeatureSet, generated: FeatureSet) -> dict[float, float]:
 
 
 def place_features(
-    encoders: list[Encoder], slides: list[Source], places: list[Place], size_px: int, resize_px: int | None
+    encoders: list[Encoder], slides: Sequence[Source], places: list[Place], size_px: int, resize_px: int | None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Features of the crops at the places by each encoder, (n, d), and which slide each is of, (n,). Each crop is read once."""
     parts, sources = [], []

@@ -1,8 +1,19 @@
-"""The networks, by the kind that a recipe names them with. A new one is a file here, and a line below."""
+"""The networks, by the kind that a recipe names them with. A new one is a file here, its keys in keys/, and a line below."""
 
-from histogenesis.models.networks.classic_unet import ClassicUNet
-from histogenesis.models.networks.ddpmpp import DDPMpp
-from histogenesis.models.networks.efficient import EfficientUNet
-from histogenesis.models.networks.guided_unet import GuidedUNet
+from importlib import import_module
 
-NETWORKS = {"ddpmpp": DDPMpp, "efficient": EfficientUNet, "classic-unet": ClassicUNet, "guided-unet": GuidedUNet}
+NETWORKS = {
+    "ddpmpp": "ddpmpp.DDPMpp",
+    "efficient": "efficient.EfficientUNet",
+    "imagen": "imagen.ImagenUNet",
+    "classic-unet": "classic_unet.ClassicUNet",
+    "guided-unet": "guided_unet.GuidedUNet",
+    "post-norm-unet": "post_norm_unet.PostNormUNet",
+    "cross-attention-unet": "cross_attention_unet.CrossAttentionUNet",
+}
+
+
+def network_class(kind: str) -> type:
+    """The class of a network that denoises; its module, and PyTorch, are imported here and not before."""
+    module, name = NETWORKS[kind].split(".")
+    return getattr(import_module(f"{__name__}.{module}"), name)

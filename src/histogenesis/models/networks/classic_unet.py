@@ -1,81 +1,76 @@
-"""The U-Net of Ronneberger et al. 2015 with a time embedding and attention, as Son 2023 uses it.
+"""The U-Net of Ronneberger et al. 2015 with a time embedding and attention, as the published code of Son 2023 has it.
 
-Batch normalisation, ReLU, max pooling, transposed convolutions; multi-head self-attention with layer normalisation and a GELU
-feed-forward where feature maps have certain numbers of channels.
+Batch normalisation, ReLU, max pooling, transposed convolutions; what is told enters before the first convolution of each pair;
+multi-head self-attention with layer normalisation and a GELU feed-forward where feature maps have certain numbers of channels:
+after they are pooled, so that skips carry what was there before it.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu, scaled_dot_product_attention
 
-from histogenesis.models.conditioning import Conditioned
+from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type
+from histogenesis.models.networks.keys import ClassicUNet as Keys
 
 WIDTH_EMBEDDING = 512
 
 
 class ClassicUNet(Conditioned):
-    """F(x; c_noise) for pictures whose sides are multiples of 2^(levels - 1) px. `classes`: how many labels it may be told."""
+    """F(x; c_noise) for pictures whose sides are multiples of 2^(levels - 1) px."""
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: list[int],
-        attention_channels: list[int],
-        heads: int,
-        resolution: bool,
-        seen_channels: int = 0,
-        seen_noise: bool = False,
-        image_channels: int = 3,
-        classes: int = 0,
-        image_px: int | None = None,  # any size: nothing in it depends on that
-    ):
+    def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
-        widths = [channels * m for m in multipliers]
-        self.tell(WIDTH_EMBEDDING, WIDTH_EMBEDDING, resolution, seen_noise, classes)
+        *widths, deepest = keys.widths
+        self.tell(WIDTH_EMBEDDING, WIDTH_EMBEDDING, to, noise=False)
+        self.register_buffer(
+            "frequencies", 1e4 ** (-2 * torch.arange(WIDTH_EMBEDDING // 2) / WIDTH_EMBEDDING), persistent=False
+        )
+        self.time = nn.Linear(WIDTH_EMBEDDING, WIDTH_EMBEDDING)
 
         def attention(width):
-            return Attention(width, heads) if width in attention_channels else nn.Identity()
+            return Attention(width, keys.heads) if width in keys.attention_channels else nn.Identity()
 
-        inputs = [image_channels + seen_channels, *widths[:-1]]
+        inputs = [to.image_channels + to.seen_channels, *widths]
         self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in zip(inputs, widths))
         self.down_attention = nn.ModuleList(attention(width) for width in widths)
-        pairs = list(zip(widths[:0:-1], widths[-2::-1]))
+        self.middle, self.middle_attention = DoubleConvolution(inputs[-1], deepest), attention(deepest)
+        pairs = list(zip([deepest, *widths[:0:-1]], widths[::-1]))
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(DoubleConvolution(2 * b, b) for _, b in pairs)
         self.up_attention = nn.ModuleList(attention(b) for _, b in pairs)
-        self.last = nn.Conv2d(widths[0], image_channels, 1)
+        self.last = nn.Conv2d(keys.widths[0], to.image_channels, 1)
 
-    def forward(
-        self,
-        x_bchw: Tensor,
-        c_noise_b: Tensor,
-        mpp_b: Tensor | None = None,
-        dropout_key_b: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
-        label_b: Tensor | None = None,
-    ) -> Tensor:
-        embedding = self.told(c_noise_b, mpp_b, seen_noise_b, label_b).to(x_bchw.dtype)
+    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+        with in_own_type(told.c_noise_b):
+            angle = told.c_noise_b.float()[:, None] * self.frequencies
+            embedding = self.time(torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)) + self.told(told)
+        embedding = embedding.to(x_bchw.dtype)
         x, skips = x_bchw, []
-        for k, (block, attend) in enumerate(zip(self.down, self.down_attention)):
-            x = attend(block(max_pool2d(x, 2) if k else x, embedding))
+        for block, attend in zip(self.down, self.down_attention):
+            x = block(x, embedding)
             skips.append(x)
-        skips.pop()
+            x = attend(max_pool2d(x, 2))
+        x = self.middle_attention(self.middle(x, embedding))
         for enlarge, block, attend in zip(self.enlarge, self.up, self.up_attention):
-            x = attend(block(torch.cat([skips.pop(), enlarge(x)], dim=1), embedding))
+            x = attend(block(torch.cat([enlarge(x), skips.pop()], dim=1), embedding))
         return self.last(x)
+
+    @property
+    def float32(self) -> list[nn.Module]:
+        return [*super().float32, self.time]
 
 
 class DoubleConvolution(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation and ReLU; the embedding is added between them."""
+    """Two 3 x 3 convolutions with batch normalisation and ReLU; the embedding is added before the first."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.conv0, self.norm0 = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out)
-        self.conv1, self.norm1 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out)
-        self.affine = nn.Linear(WIDTH_EMBEDDING, c_out)
+        self.affine = nn.Linear(WIDTH_EMBEDDING, c_in)
+        self.conv0, self.norm0 = nn.Conv2d(c_in, c_out, 3, padding=1), nn.BatchNorm2d(c_out)
+        self.conv1, self.norm1 = nn.Conv2d(c_out, c_out, 3, padding=1), nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = relu(self.norm0(self.conv0(x))) + self.affine(embedding)[:, :, None, None]
+        x = relu(self.norm0(self.conv0(x + self.affine(embedding)[:, :, None, None])))
         return relu(self.norm1(self.conv1(x)))
 
 

@@ -10,48 +10,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, group_norm, interpolate, scaled_dot_product_attention, silu
 
-from histogenesis.models.conditioning import Conditioned, in_own_type, linear
+from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type, linear
+from histogenesis.models.networks.keys import Network
 
 
 class DDPMpp(Conditioned):
     """F(x; c_noise, s) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
 
-    Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, whatever size is given.
+    Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, whatever size is given, or
+    at the levels `attention_levels`.
     """
 
-    def __init__(
-        self,
-        image_px: int,
-        channels: int,
-        multipliers: list[float],
-        blocks: int,
-        attention_px: list[int],
-        heads: int,
-        dropout: float,
-        resolution: bool,
-        image_channels: int = 3,
-        seen_channels: int = 0,
-        seen_noise: bool = False,
-        classes: int = 0,
-    ):
+    def __init__(self, keys: Network, to: Surroundings):
         super().__init__()
-        assert image_px % 2 ** (len(multipliers) - 1) == 0, "the recipe's model checks this"
-        widths = [round(channels * m) for m in multipliers]
-        width_embedding = 4 * channels
-        self.tell(channels, width_embedding, resolution, seen_noise, classes)
+        assert to.image_px % 2**keys.halvings == 0, "the recipe's model checks this"
+        widths, blocks, attends = keys.widths, keys.blocks, keys.attention(to.image_px)
+        width_embedding = 4 * keys.channels
+        self.tell(keys.channels, width_embedding, to)
 
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attention=False, resample=None):
-            return Block(
-                c_in, c_out, width_embedding, dropout, next(layers), heads if attention else 0, resample=resample
-            )
+            heads = keys.heads if attention else 0
+            return Block(c_in, c_out, width_embedding, keys.dropout, next(layers), heads, resample=resample)
 
-        self.first = conv(image_channels + seen_channels, widths[0])
+        self.first = conv(to.image_channels + to.seen_channels, widths[0])
         self.encoder = nn.ModuleList()
         skips, c = [widths[0]], widths[0]
         for level, width in enumerate(widths):
-            attention = image_px >> level in attention_px
+            attention = level in attends
             if level:
                 self.encoder.append(block(c, c, resample="down"))
                 skips.append(c)
@@ -63,37 +50,28 @@ class DDPMpp(Conditioned):
         self.middle = nn.ModuleList([block(c, c, attention=True), block(c, c)])
         self.decoder = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
-            attention = image_px >> level in attention_px
+            attention = level in attends
             for n in range(blocks + 1):
                 self.decoder.append(block(c + skips.pop(), width, attention and n == blocks))
                 c = width
             if level:
                 self.decoder.append(block(c, c, resample="up"))
         self.last_norm = norm(c)
-        self.last = conv(c, image_channels, gain=1e-5)
+        self.last = conv(c, to.image_channels, gain=1e-5)
 
-    def forward(
-        self,
-        x_bchw: Tensor,
-        c_noise_b: Tensor,
-        mpp_b: Tensor | None = None,
-        dropout_key_b: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
-        label_b: Tensor | None = None,
-    ) -> Tensor:
-        """(B, 3 + seen, H, W) -> (B, 3, H, W). `seen_noise_b`: how much noise the low-resolution picture beside x has."""
+    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
         x = self.first(x_bchw)
-        embedding = silu(self.told(c_noise_b, mpp_b, seen_noise_b, label_b)).to(x.dtype)
+        embedding = silu(self.told(told)).to(x.dtype)
         skips = [x]
         for block in self.encoder:
-            x = block(x, embedding, dropout_key_b)
+            x = block(x, embedding, told.dropout_key_b)
             skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, dropout_key_b)
+            x = block(x, embedding, told.dropout_key_b)
         for block in self.decoder:
             if block.resample != "up":
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = block(x, embedding, dropout_key_b)
+            x = block(x, embedding, told.dropout_key_b)
         return self.last(silu(self.last_norm(x)))
 
 

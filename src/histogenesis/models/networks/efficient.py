@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from histogenesis.models.conditioning import Conditioned
+from histogenesis.models.conditioning import Conditioned, Surroundings, Told
 from histogenesis.models.networks.ddpmpp import Block, conv, norm
+from histogenesis.models.networks.keys import EfficientUNet as Keys
 
 
 class EfficientUNet(Conditioned):
@@ -21,30 +22,16 @@ class EfficientUNet(Conditioned):
     form for 256 and 1024 px).
     """
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: list[float],
-        blocks: list[int],
-        attention: list[bool],
-        heads: int,
-        dropout: float,
-        halve_first: bool,
-        resolution: bool,
-        seen_channels: int = 0,
-        seen_noise: bool = False,
-        image_channels: int = 3,
-        classes: int = 0,
-        image_px: int | None = None,  # any size: nothing in it depends on that
-    ):
+    def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
-        widths = [round(channels * m) for m in multipliers]
+        channels, widths, blocks, attention = keys.channels, keys.widths, keys.blocks, keys.attention
         width_embedding = 4 * channels
-        self.tell(channels, width_embedding, resolution, seen_noise, classes)
+        self.tell(channels, width_embedding, to)
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attends):
-            return Block(c_in, c_out, width_embedding, dropout, next(layers), heads if attends else 0, resample=None)
+            heads = keys.heads if attends else 0
+            return Block(c_in, c_out, width_embedding, keys.dropout, next(layers), heads, resample=None)
 
         def run(c_in, c_out, count, attends):
             """`count` blocks, of which the last has the self-attention, if there is one."""
@@ -52,11 +39,11 @@ class EfficientUNet(Conditioned):
                 [block(c_in if n == 0 else c_out, c_out, attends and n == count - 1) for n in range(count)]
             )
 
-        self.first = conv(image_channels + seen_channels, channels)
+        self.first = conv(to.image_channels + to.seen_channels, channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c = channels
         for level, width in enumerate(widths):
-            halves = level > 0 or halve_first
+            halves = level > 0 or keys.halve_first
             resize = nn.Conv2d(c, width, 3, stride=2, padding=1) if halves else conv(c, width)
             self.down.append(nn.ModuleList([resize, run(width, width, blocks[level], attention[level])]))
             c = width
@@ -66,32 +53,24 @@ class EfficientUNet(Conditioned):
             joined = run(c + width, width, blocks[level], attention[level])
             self.up.append(nn.ModuleList([joined, conv(width, after)]))
             c = after
-        self.halves = [level > 0 or halve_first for level in range(len(widths))]
+        self.halves = [level > 0 or keys.halve_first for level in range(len(widths))]
         self.last_norm = norm(2 * channels)
-        self.last = conv(2 * channels, image_channels, gain=1e-5)
+        self.last = conv(2 * channels, to.image_channels, gain=1e-5)
 
-    def forward(
-        self,
-        x_bchw: Tensor,
-        c_noise_b: Tensor,
-        mpp_b: Tensor | None = None,
-        dropout_key_b: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
-        label_b: Tensor | None = None,
-    ) -> Tensor:
+    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
         first = x = self.first(x_bchw)
-        embedding = silu(self.told(c_noise_b, mpp_b, seen_noise_b, label_b)).to(x.dtype)
+        embedding = silu(self.told(told)).to(x.dtype)
         skips = []
         for resize, blocks in self.down:
             x = resize(x)
             for block in blocks:
-                x = block(x, embedding, dropout_key_b)
+                x = block(x, embedding, told.dropout_key_b)
             skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, dropout_key_b)
+            x = block(x, embedding, told.dropout_key_b)
         for (blocks, resize), halves in zip(self.up, reversed(self.halves)):
             x = torch.cat([x, skips.pop() * math.sqrt(0.5)], dim=1)
             for block in blocks:
-                x = block(x, embedding, dropout_key_b)
+                x = block(x, embedding, told.dropout_key_b)
             x = resize(interpolate(x, scale_factor=2.0) if halves else x)
         return self.last(silu(self.last_norm(torch.cat([x, first * math.sqrt(0.5)], dim=1))))

@@ -6,48 +6,37 @@ embedding, self-attention at several feature-map sizes with so many channels a h
 
 from torch import Tensor, nn
 
-from histogenesis.models.conditioning import Conditioned
+from histogenesis.models.conditioning import Conditioned, Surroundings, Told
 from histogenesis.models.networks.ddpmpp import norm
+from histogenesis.models.networks.keys import GuidedUNet as Keys
 
 
 class GuidedUNet(Conditioned):
     """F(x; c_noise) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
 
-    Attention sits where the feature map of a *training* patch has one of the sizes `attention_px`, and in the middle. There is
-    no dropout: ours is keyed by the sample, so that any split of a batch drops the same, and the library's is not.
+    Attention sits where the feature map of a *training* patch has one of the sizes `attention_px` (or at the levels
+    `attention_levels`), and in the middle. There is no dropout: ours is keyed by the sample, so that any split of a batch drops
+    the same, and the library's is not.
     """
 
-    def __init__(
-        self,
-        image_px: int,
-        channels: int,
-        multipliers: list[int],
-        blocks: int,
-        attention_px: list[int],
-        head_channels: int,
-        resolution: bool,
-        image_channels: int = 3,
-        seen_channels: int = 0,
-        seen_noise: bool = False,
-        classes: int = 0,
-    ):
+    def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
         from diffusers import UNet2DModel  # seconds to import, and only needed where a recipe has this network
         from diffusers.models.attention_processor import Attention
         from diffusers.models.resnet import ResnetBlock2D
 
-        attends = [image_px >> level in attention_px for level in range(len(multipliers))]
-        groups = norm(channels).num_groups  # 32 for 128 channels and more
+        attends = [level in keys.attention(to.image_px) for level in range(len(keys.multipliers))]
+        groups = norm(keys.channels).num_groups  # 32 for 128 channels and more
         self.unet = UNet2DModel(
-            in_channels=image_channels + seen_channels,
-            out_channels=image_channels,
-            block_out_channels=[channels * m for m in multipliers],
-            layers_per_block=blocks,
+            in_channels=to.image_channels + to.seen_channels,
+            out_channels=to.image_channels,
+            block_out_channels=keys.widths,
+            layers_per_block=keys.blocks,
             down_block_types=["AttnDownBlock2D" if a else "ResnetDownsampleBlock2D" for a in attends],
             up_block_types=["AttnUpBlock2D" if a else "ResnetUpsampleBlock2D" for a in reversed(attends)],
             downsample_type="resnet",
             upsample_type="resnet",
-            attention_head_dim=head_channels,
+            attention_head_dim=keys.head_channels,
             norm_num_groups=groups,
             attn_norm_num_groups=groups,
             resnet_time_scale_shift="scale_shift",
@@ -59,20 +48,10 @@ class GuidedUNet(Conditioned):
             if isinstance(module, Attention):
                 zero(module.to_out[0])
         zero(self.unet.conv_out)
-        self.tell(channels, 4 * channels, resolution, seen_noise, classes, noise=False)
+        self.tell(keys.channels, 4 * keys.channels, to, noise=False)
 
-    def forward(
-        self,
-        x_bchw: Tensor,
-        c_noise_b: Tensor,
-        mpp_b: Tensor | None = None,
-        dropout_key_b: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
-        label_b: Tensor | None = None,
-    ) -> Tensor:
-        """(B, 3 + seen, H, W) -> (B, 3, H, W). `seen_noise_b`: how much noise the low-resolution picture beside x has."""
-        told = self.told(c_noise_b, mpp_b, seen_noise_b, label_b)
-        return self.unet(x_bchw, c_noise_b, class_labels=told).sample
+    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+        return self.unet(x_bchw, told.c_noise_b, class_labels=self.told(told)).sample
 
 
 def zero(layer: nn.Module) -> None:

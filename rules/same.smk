@@ -1,0 +1,93 @@
+"""A step that has made the same bytes again is no reason to run what lies below it.
+
+Snakemake plans all of that before it runs anything. So what is about to be made again is kept as links in results/{run}/state/before;
+where a job's new outputs are its old ones, they get their old times back, and a job is passed over that would run for no other
+reason than theirs.
+"""
+
+import shutil
+
+import snakemake.dag
+from histogenesis.provenance.same import files_of, same_content
+from snakemake.logging import logger
+
+BEFORE = STATE / "before"
+LINKED = {}  # output -> the link to what it was
+MENDED = {}  # output that was damaged -> file -> digest of what it was (whole.smk)
+SAME = set()  # jobs that made the same again, or were passed over
+
+
+def link(old, new):
+    """Every file of a file or folder under a second name."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(old, new, copy_function=os.link) if old.is_dir() else os.link(old, new)
+
+
+def keep_links(jobs):
+    """What these jobs are about to make again; nothing where the file system has no links."""
+    shutil.rmtree(BEFORE, ignore_errors=True)
+    MENDED.update(whole.remembered(Path(RUN)))
+    for path in (Path(path) for job in jobs for path in job.output if Path(path).exists()):
+        try:
+            link(path, BEFORE / path)
+            LINKED[str(path)] = BEFORE / path
+        except OSError:
+            continue
+
+
+def forget_links():
+    shutil.rmtree(BEFORE, ignore_errors=True)
+
+
+def made_the_same(job):
+    """Whether a job's outputs are what they were; then they have their old times, too."""
+    pairs = [(LINKED.get(str(path)), Path(path)) for path in job.output if not whole.is_mended(Path(RUN), path, MENDED)]
+    if not job.output or not all(old and new.exists() and same_content(old, new) for old, new in pairs):
+        return False
+    for old, new in pairs:
+        kept = files_of(old)
+        for name, path in files_of(new).items():
+            stat = kept[name].stat()
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        whole.note_times(Path(RUN), new)
+    return True
+
+
+def is_needless(graph, job):
+    """Whether a job would run for no other reason than that others have, all of which made the same again."""
+    if job.is_group() or job.group is not None or job.rule.norun:
+        return False
+    reason = graph.reason(job)
+    own = [reason.forced, reason.noio, reason.nooutput, reason.pipe, reason.service, reason.unfinished_queue_input]
+    own += [reason.missing_output, reason.incomplete_output, reason.updated_input - reason.updated_input_run]
+    own += [reason.params_changed, reason.code_changed, reason.input_changed, reason.software_stack_changed]
+    above = [one for one in graph.dependencies[job] if graph.needrun(one)]
+    return bool(reason.updated_input_run) and not any(own) and all(one in SAME for one in above)
+
+
+finish, update_ready = snakemake.dag.DAG.finish, snakemake.dag.DAG.update_ready
+
+
+async def finish_and_compare(graph, job, **options):
+    SAME.update(one for one in (job if job.is_group() else [job]) if made_the_same(one))
+    return await finish(graph, job, **options)
+
+
+def update_ready_and_pass_over(graph, jobs=None):
+    ready = update_ready(graph, jobs)
+    while job := next((job for job in graph.ready_jobs if is_needless(graph, job)), None):
+        logger.info(f"Passed over: {job.rule.name} ({job.output[0]}): what it is made from is what it was.")
+        graph.ready_jobs.discard(job)
+        graph.reason(job).mark_finished()
+        graph._finished.add(job)
+        workflow.scheduler.finished_jobs += 1
+        SAME.add(job)
+        below = [one for one in graph.depending[job] if graph.needrun(one) and not graph.in_until(one)]
+        for one in below:
+            graph._n_until_ready[one] -= 1
+        ready |= update_ready(graph, below)
+    return ready
+
+
+snakemake.dag.DAG.finish = finish_and_compare
+snakemake.dag.DAG.update_ready = update_ready_and_pass_over

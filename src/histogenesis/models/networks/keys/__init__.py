@@ -1,0 +1,52 @@
+"""What each network is made from: its keys in a recipe, which sizes it takes, where it attends. The networks lie beside this.
+
+They import nothing but the standard library: a recipe is read where no PyTorch is, and a network built where no pydantic is.
+"""
+
+from typing import Any
+
+from histogenesis.models.networks.keys.base import NetworkKeys
+from histogenesis.models.networks.keys.classic_unet import ClassicUNet
+from histogenesis.models.networks.keys.cross_attention_unet import CrossAttentionUNet
+from histogenesis.models.networks.keys.ddpmpp import Network
+from histogenesis.models.networks.keys.edsr import EDSR
+from histogenesis.models.networks.keys.efficient import EfficientUNet
+from histogenesis.models.networks.keys.guided_unet import GuidedUNet
+from histogenesis.models.networks.keys.imagen import ImagenUNet
+from histogenesis.models.networks.keys.post_norm_unet import PostNormUNet
+from histogenesis.models.networks.keys.vq import VQF4, PublishedVQ
+
+KEYS: tuple[type[NetworkKeys], ...] = (
+    Network,
+    EfficientUNet,
+    ImagenUNet,
+    ClassicUNet,
+    GuidedUNet,
+    PostNormUNet,
+    CrossAttentionUNet,
+    VQF4,
+    EDSR,
+)
+
+
+def keys_of(section: Any) -> NetworkKeys:
+    """The keys of the network that a section names by its `kind` (models.options.Options)."""
+    kind = next(one for one in KEYS if one.kind == section.kind)
+    return kind(**vars(section))
+
+
+__all__ = [
+    "EDSR",
+    "KEYS",
+    "VQF4",
+    "ClassicUNet",
+    "CrossAttentionUNet",
+    "EfficientUNet",
+    "GuidedUNet",
+    "ImagenUNet",
+    "Network",
+    "NetworkKeys",
+    "PostNormUNet",
+    "PublishedVQ",
+    "keys_of",
+]

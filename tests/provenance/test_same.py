@@ -1,0 +1,45 @@
+"""What counts as the same: every byte, but for the name of the code in a file of arrays."""
+
+import h5py
+import numpy as np
+import pytest
+
+from histogenesis.provenance.same import same_content
+
+
+def level(path, image, drawing="a", mpp=1.0, name="image"):
+    with h5py.File(path, "w") as file:
+        file.create_dataset(name, data=image, chunks=True, compression="lzf")
+        file.attrs.update({"drawing": drawing, "mpp": mpp})
+    return path
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (2500, 8, 3), np.uint8)
+
+
+def test_other_code_and_the_same_pixels_are_the_same(tmp_path, image):
+    assert same_content(level(tmp_path / "a.h5", image), level(tmp_path / "b.h5", image, "b"))
+
+
+@pytest.mark.parametrize("change", ["pixel", "mpp", "name", "shape", "type"])
+def test_anything_else_is_not(change, tmp_path, image):
+    other, more = image.copy(), {}
+    if change == "pixel":
+        other[-1, -1, -1] ^= 1
+    more = {"mpp": {"mpp": 2.0}, "name": {"name": "picture"}}.get(change, {})
+    other = {"shape": other[:-1], "type": other.astype(np.int16)}.get(change, other)
+    assert not same_content(level(tmp_path / "a.h5", image), level(tmp_path / "b.h5", other, **more))
+
+
+def test_folders_and_other_files(tmp_path):
+    for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.json").write_text(text)
+        (tmp_path / name / ".snakemake_timestamp").write_text(name)
+    assert same_content(tmp_path / "a", tmp_path / "b") and not same_content(tmp_path / "a", tmp_path / "c")
+    (tmp_path / "b/more.json").write_text("z")
+    assert not same_content(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "cut.h5").write_bytes(b"no HDF5")
+    assert not same_content(tmp_path / "cut.h5", level(tmp_path / "whole.h5", np.zeros(3)))
