@@ -169,6 +169,7 @@
       id("scale").querySelector("i").style.width = `${length / um}px`;
       id("scale").querySelector("span").textContent = length >= 1000 ? `${length / 1000} mm` : `${+length.toPrecision(3)} µm`;
     };
+    view.addHandler("canvas-key", (event) => (event.preventDefaultAction = true)); // keys are heard below, wherever the focus is
     view.addHandler("open", ruler);
     view.addHandler("viewport-change", ruler);
     const lost = () => say("A part of the slide cannot be loaded. Your answers are kept; reload the page when the study can be reached again.");
@@ -233,10 +234,21 @@
     ].filter(Boolean);
   };
 
+  const MOVES = {
+    "+": { zoom: 1.6 }, "=": { zoom: 1.6 }, "-": { zoom: 1 / 1.6 },
+    ArrowLeft: { x: -0.2, y: 0 }, ArrowRight: { x: 0.2, y: 0 }, ArrowUp: { x: 0, y: -0.2 }, ArrowDown: { x: 0, y: 0.2 },
+  };
   addEventListener("keydown", (event) => {
     if (!current || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("textarea, input[type=text]")) return;
     const button = event.target.closest?.("button");
     if (event.key === "Enter" && !button && !current.end) { event.preventDefault(); return on(); }
+    const move = view?.viewport && !event.target.matches("input") && MOVES[event.key];
+    if (move) {
+      event.preventDefault();
+      const { width, height } = view.viewport.getBounds();
+      if (move.zoom) view.viewport.zoomBy(move.zoom); else view.viewport.panBy(new OpenSeadragon.Point(move.x * width, move.y * height));
+      return view.viewport.applyConstraints();
+    }
     if (event.key === "Backspace" && state.at > 0) { event.preventDefault(); return back(); }
     if (!/^[1-9]$/.test(event.key)) return;
     const rows = [...screen.querySelectorAll("fieldset.line")];
