@@ -84,6 +84,7 @@ os.environ.update(
 )
 shell.prefix('set -euo pipefail; export PYTHONPATH="$LIBRARY" OMP_WAIT_POLICY=passive; ')
 os.environ.setdefault("HISTOGENESIS_SLIDE_ROOT", RECIPE.slides.root)
+os.environ.setdefault("HISTOGENESIS_SHARED", "")  # see `once`
 
 
 wildcard_constraints:
@@ -117,6 +118,12 @@ def environment(name):
     """Digest of what an environment installs. Snakemake's own trigger, which profiles/default leaves out, also sees
     whether, and where, conda is used."""
     return PLAN["environments"][name] if PLAN else f"env:{environment_digest(name, HOME)}"
+
+
+def once(beside=""):
+    """Before a command: what another run has made of the same slide in the same way is taken from the folder that runs share
+    (HISTOGENESIS_SHARED; histogenesis/steps/once.py). beside: a folder, and patterns of what the step writes there."""
+    return f'python -m histogenesis.steps.once "$HISTOGENESIS_SHARED" -- {{params:q}} -- {{input}} -- {{output}} -- {beside} -- '
 
 
 def patches_of(name):
@@ -191,7 +198,38 @@ def levels_of_kind(kind):
 
 def samples_evaluated():
     """All that is measured of samples, and the study's table."""
+    if not RECIPE.evaluation.judge:
+        return []
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
     found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
     return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
+
+
+def shown_to_readers(wildcards):
+    """The files that a reader study shows pictures of."""
+    section = RECIPE.reading[wildcards.reading]
+    if section.kind == "survey":
+        compared = RECIPE.compared_with(section.samples)
+        files = {"samples": f"{RUN}/samples/{section.samples}/samples.h5"}
+        return files | {"splits": splits_of(compared), "patches": patches_of(compared)}
+    drawn = expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
+    plans = expand(f"{RUN}/synthetic/{{slide}}/plan.{{ending}}", slide=SYNTHETIC, ending=["json", "png"])
+    real = expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES)
+    return {"drawn": drawn, "plans": plans, "real": real, "splits": f"{RUN}/splits.tsv"}
+
+
+def words_for_readers(wildcards, input):
+    """Where those files are, as flags."""
+    if RECIPE.reading[wildcards.reading].kind == "survey":
+        return f"--samples {input.samples} --splits {input.splits} --patches {os.path.dirname(input.patches[0])}"
+    return f"--slides {' '.join(SYNTHETIC)}"
+
+
+def answers_of(reading):
+    """What readers of a study have sent back so far."""
+    folder = Path(RECIPE.reading[reading].answers or f"answers/{RECIPE.run}/{reading}")
+    return sorted(map(str, folder.glob("*.json")))
+
+
+READ = [name for name in RECIPE.reading if answers_of(name)]

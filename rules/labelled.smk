@@ -37,7 +37,7 @@ rule cut_regions:
         code=code("cut_regions.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/cut_regions.py" --record {input.record} --run-dir $RUN_DIR {params.regions}'
+        once(COORDS) + 'python "$SCRIPTS/cut_regions.py" --record {input.record} --run-dir $RUN_DIR {params.regions}'
         " --options $RECIPE#{params.options:q} {params.seed} --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"
 
@@ -63,7 +63,8 @@ rule read_labelled:
         code=code("read_labelled.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/read_labelled.py" --options $RECIPE#{params.options:q} {params.seed} --out {output} 2>&1 | tee {log}'
+        once()
+        + 'python "$SCRIPTS/read_labelled.py" --options $RECIPE#{params.options:q} {params.seed} --out {output} 2>&1 | tee {log}'
 
 
 rule split_groups:

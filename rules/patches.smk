@@ -2,6 +2,8 @@
 
 # Who is whose, for all steps alike: a crate says the same of other words (histogenesis/provenance/anonymous.py).
 ROWS = identity("rows", [[SLIDES[s].slide, SLIDES[s].patient, SLIDES[s].split] for s in sorted(SLIDES)])
+# What is written beside the patches of a slide.
+COORDS = '$RUN_DIR/patches/{wildcards.patch_set}/coords "*/patches/{wildcards.slide}.h5" "*/patches/{wildcards.slide}_patches.h5"'
 
 
 rule split_patients:
@@ -62,7 +64,7 @@ rule cut_patches:
         code=code("cut_patches.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
+        once(COORDS) + 'python "$SCRIPTS/cut_patches.py" --record {input.record} --run-dir $RUN_DIR'
         " --tissue $(dirname {input.tissue}) --options $RECIPE#{params.options:q} {params.label} {params.seed}"
         " --out {output.patches} --picture {output.picture}"
         " --coords $RUN_DIR/patches/{wildcards.patch_set}/coords 2>&1 | tee {log}"

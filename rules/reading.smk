@@ -3,35 +3,6 @@ answers that came back -> reading/{reading}/analysis/.
 """
 
 
-def shown_to_readers(wildcards):
-    """The files that a reader study shows pictures of."""
-    section = RECIPE.reading[wildcards.reading]
-    if section.kind == "survey":
-        compared = RECIPE.compared_with(section.samples)
-        files = {"samples": f"{RUN}/samples/{section.samples}/samples.h5"}
-        return files | {"splits": splits_of(compared), "patches": patches_of(compared)}
-    drawn = expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
-    plans = expand(f"{RUN}/synthetic/{{slide}}/plan.{{ending}}", slide=SYNTHETIC, ending=["json", "png"])
-    real = expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES)
-    return {"drawn": drawn, "plans": plans, "real": real, "splits": f"{RUN}/splits.tsv"}
-
-
-def words_for_readers(wildcards, input):
-    """Where those files are, as flags."""
-    if RECIPE.reading[wildcards.reading].kind == "survey":
-        return f"--samples {input.samples} --splits {input.splits} --patches {os.path.dirname(input.patches[0])}"
-    return f"--slides {' '.join(SYNTHETIC)}"
-
-
-def answers_of(reading):
-    """What readers of a study have sent back so far."""
-    folder = Path(RECIPE.reading[reading].answers or f"answers/{RECIPE.run}/{reading}")
-    return sorted(map(str, folder.glob("*.json")))
-
-
-READ = [name for name in RECIPE.reading if answers_of(name)]
-
-
 rule make_reading:
     input:
         unpack(shown_to_readers),

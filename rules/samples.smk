@@ -129,11 +129,11 @@ rule train_on_real:
         options=told("measure_utility"),
         seed=told("measure_utility", "seed"),
         cpu_threads=told("measure_utility", "cpu_threads"),
-        code=code("measure_utility.py"),
+        code=code("train_on_real.py"),
         env=environment("evaluation"),
     shell:
-        'python "$SCRIPTS/measure_utility.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
-        " {params.options} {params.seed} {params.cpu_threads} --on-real {output} 2>&1 | tee {log}"
+        'python "$SCRIPTS/train_on_real.py" --real "$(dirname {input.patches[0]})" --splits {input.splits}'
+        " {params.options} {params.seed} {params.cpu_threads} --out {output} 2>&1 | tee {log}"
 
 
 rule measure_utility:

@@ -47,5 +47,6 @@ rule register_slide:
         code=code("register_slide.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/register_slide.py" --row $RUN_DIR/state/slides.json#{params.row:q} --run-dir $RUN_DIR {params.damaged} {params.stop} --out {output}'
+        once()
+        + 'python "$SCRIPTS/register_slide.py" --row $RUN_DIR/state/slides.json#{params.row:q} --run-dir $RUN_DIR {params.damaged} {params.stop} --out {output}'
         " 2>&1 | tee {log}"

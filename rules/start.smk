@@ -54,11 +54,10 @@ def kept_outputs():
     kept += outputs_of("register_slide", slide=SLIDES) + outputs_of("segment_tissue", slide=SLIDES)
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
-    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders)
-    kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples) + outputs_of(
-        "evaluate_samples", samples=RECIPE.samples
-    )
+    kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples)
     kept += outputs_of("take_samples", samples=RECIPE.brought_samples)
+    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders if RECIPE.evaluation.judge else [])
+    kept += outputs_of("evaluate_samples", samples=RECIPE.judged_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")

@@ -33,5 +33,5 @@ rule segment_tissue:
         code=code("segment_tissue.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir $RUN_DIR'
+        once() + 'python "$SCRIPTS/segment_tissue.py" --record {input.record} --run-dir $RUN_DIR'
         " --options $RECIPE#{params.options:q} {params.edited} --out-dir $(dirname {output.mask}) 2>&1 | tee {log}"

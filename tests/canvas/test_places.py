@@ -1,6 +1,7 @@
 """Where the state of a canvas lies changes no pixel: on the device, in memory, in files, and from one to the other."""
 
 import json
+import os
 import shutil
 import threading
 from collections import namedtuple
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from histogenesis.canvas import place as places
 from histogenesis.canvas.place import place_of
+from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.state import State
 from histogenesis.core.device import check_precision
 from histogenesis.core.errors import BadInput
@@ -146,6 +148,34 @@ def test_a_checkpoint_is_written_while_the_next_tiles_are_drawn(tmp_path, above,
     assert drawn_on.is_set()
 
 
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+def test_what_a_batch_has_become_is_put_away_when_the_network_has_the_next(tmp_path, above, monkeypatch, joining):  # noqa: F811
+    """As for a GPU; there is none here, so nothing is sent. The pixels are the same, also after stopping and going on."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level(kind="dpmpp-2m", steps=4, start={"sigma": 5})
+    section = section.model_validate(section.model_dump() | {"joining": joined})
+    whole, events, put, settle = result(drawing(section, above), tmp_path / "whole"), [], Staging.put, Staging.settle
+
+    def asked(x, sigma, mpp):
+        events.append("network")
+        return windowed(x, sigma, mpp)
+
+    def later(staging, values, plane):
+        staging.later = True
+        put(staging, values, plane)
+
+    def settled(staging):
+        events.extend(["put away"] * bool(staging.coming))
+        settle(staging)
+
+    monkeypatch.setattr(Staging, "put", later)
+    monkeypatch.setattr(Staging, "settle", settled)
+    with pytest.raises(Stopped):
+        drawing(section, above, denoise=asked).run(tmp_path / "a", "digest", stop=After(20), place="host")
+    assert np.array_equal(result(drawing(section, above), tmp_path / "a", place="host"), whole)
+    assert events[:6] == ["network", "network", "put away", "network", "put away", "network"]
+
+
 def test_a_device_without_bf16_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
@@ -169,6 +199,20 @@ def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_pa
     left[0] = 5
     with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
         drawing(level(), above, denoise=bursting).run(tmp_path / "b", "digest", place="host")
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_a_canvas_takes_the_memory_of_what_is_drawn_of_it(tmp_path):
+    """Two planes of 4,096 px: 403 MB, if they were whole."""
+    before = resident_mb()
+    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "memory"])
+    state.write("x", [(slice(0, 512), slice(0, 512))], [torch.ones(3, 512, 512)])
+    assert resident_mb() - before < 60
+    assert float(state.before("x")[:, :600, :600].sum()) == 3 * 512 * 512
 
 
 def test_half_precision_takes_half_the_room_and_rounds(tmp_path, above):  # noqa: F811

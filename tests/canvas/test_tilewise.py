@@ -133,20 +133,18 @@ def draws(section, folder, name, dies_after=None):
 
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 def test_several_processes_draw_each_tile_once_and_the_same_pixels(tmp_path, order):
-    """Three processes, one of which is killed with tiles in hand: the others draw those, and all the rest, side by side."""
+    """One is killed with tiles in hand; two others, at the same time, draw those and all that is left."""
     section = level(order, resample=2)
     one, d = pixels(drawing(section, (64, 64)), tmp_path / "one"), drawing(section, (64, 64))
     fork = multiprocessing.get_context("fork")
     killed = fork.Process(target=draws, args=(section, tmp_path / "three", "c", 3))
-    killed.start()
-    killed.join(120)
-    assert killed.exitcode == 9
-    processes = [fork.Process(target=draws, args=(section, tmp_path / "three", name)) for name in "ab"]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    others = [fork.Process(target=draws, args=(section, tmp_path / "three", name)) for name in "ab"]
+    for together in ([killed], others):
+        for process in together:
+            process.start()
+        for process in together:
+            process.join(60)
+    assert [process.exitcode for process in (killed, *others)] == [9, 0, 0]
     drawn = [tuple(place) for name in "ab" for place in json.loads((tmp_path / "three" / name).read_text())]
     assert len(drawn) == len(set(drawn)) and len(d.schedule.waves) > 3
     assert sum(map(len, d.schedule.waves)) - 6 <= len(drawn) < sum(map(len, d.schedule.waves))

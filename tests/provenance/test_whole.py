@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.whole import DAMAGED, found_damaged, mark_path, read_mark
+from histogenesis.core.whole import DAMAGED, found_damaged, load_json, mark_path, read_mark
 from histogenesis.provenance import whole
 
 FILES = {
@@ -183,3 +183,13 @@ def test_what_depends_on_a_file_is_told_from_snakemakes_notes(run, tmp_path):
     assert whole.depends_on(tmp_path, run, [run / "b.tsv"]) == {
         "results/r/b.tsv": ["results/r/c.h5", "results/r/d.tif"]
     }
+
+
+def test_json_that_is_none_is_damage_of_a_run_and_named_elsewhere(run, tmp_path):
+    assert load_json(run / "a/plan.json") == {"mpp": 4}
+    (run / "a/plan.json").write_bytes(b'{"mpp": \xff')
+    with pytest.raises(BadInput, match=r"plan\.json: damaged: it is no JSON\. Written"):
+        load_json(run / "a/plan.json")
+    (tmp_path / "theirs.json").write_text("")
+    with pytest.raises(BadInput, match=r"theirs\.json: damaged: it is no JSON; bring it again"):
+        load_json(tmp_path / "theirs.json")

@@ -103,11 +103,12 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             add("split_groups")
     for name in recipe.models:
         add("take_model" if name in recipe.taken_models else "train_model", model=name)
-        if name in recipe.autoencoders:
+        if name in recipe.autoencoders and recipe.evaluation.judge:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:
         add("take_samples" if name in recipe.brought_samples else "draw_samples", samples=name)
-        add("evaluate_samples", recipe.compared_with(name), samples=name)
+        if name in recipe.judged_samples:
+            add("evaluate_samples", recipe.compared_with(name), samples=name)
         if recipe.measures_utility(name):
             add("measure_utility", samples=name)
             add("train_on_real", patch_set=recipe.compared_with(name))
@@ -121,7 +122,11 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             for k, level in enumerate(recipe.synthetic.levels):
                 rule = {"draw": "draw_level", "upscale": "upscale_level", "given": "give_level"}[level.kind]
                 add(rule, slide=slide, k=str(k))
-            for rule in ("plan_tissue", "stitch_slide", "measure_coherence", "draw_contact_sheet"):
+            for rule in ("plan_tissue", "stitch_slide"):
+                add(rule, slide=slide)
+    if recipe.synthetic and recipe.compared_patches:
+        for slide in recipe.synthetic.names:
+            for rule in ("measure_coherence", "draw_contact_sheet"):
                 add(rule, slide=slide)
         for encoder in recipe.evaluation.encoders:
             add("extract_features", encoder=encoder if isinstance(encoder, str) else encoder.name)

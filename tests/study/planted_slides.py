@@ -47,5 +47,6 @@ class PlantedSlide(Source):
         return np.rint(part.reshape(size_px[0], step, size_px[1], step, 3).mean(axis=(1, 3))).astype(np.uint8)
 
 
-def planted(each: int) -> tuple[list[PlantedSlide], list[PlantedSlide]]:
-    return [PlantedSlide(REAL, n) for n in range(each)], [PlantedSlide(GENERATED, n) for n in range(each)]
+def planted(each: int, first: int = 0) -> tuple[list[PlantedSlide], list[PlantedSlide]]:
+    numbers = range(first, first + each)
+    return [PlantedSlide(REAL, n) for n in numbers], [PlantedSlide(GENERATED, n) for n in numbers]

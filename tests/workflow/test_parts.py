@@ -41,16 +41,44 @@ def test_a_training_alone(values, planned):
     assert planned(values) == {**TISSUE, "train_model": 1, "write_recipe": 1, "write_report": 1}
 
 
-def test_a_drawing_alone_needs_a_models_folder_and_nothing_else(values, planned, tmp_path):
+@pytest.fixture
+def model_folder(values, tmp_path):
+    """A model that another run has trained, as far as planning looks at it."""
     section = Model.model_validate(values["models"]["shared"])
     (tmp_path / "model").mkdir()
     facts = {"section": section.model_dump(mode="json"), "mpps": [16.0, 8.0, 4.0], "classes": [], "patch_px": 16}
     (tmp_path / "model/model.json").write_text(json.dumps(facts))
     (tmp_path / "model/model.safetensors").touch()
+
+
+def test_a_drawing_alone_needs_a_models_folder_and_nothing_else(values, planned, model_folder):
     values = {"run": "drawn", "models": {"shared": {"path": "model"}}, "synthetic": values["synthetic"]}
     drawing = {"take_model": 1, "draw_level": 6, "plan_tissue": 2, "stitch_slide": 2}
     assert planned(values) == {**drawing, "write_recipe": 1, "write_report": 1}
     assert planned(values, "slides") == drawing
+
+
+def test_nothing_is_measured_where_the_recipe_says_so(values, planned):
+    values["evaluation"]["judge"] = False
+    drawing = {"train_model": 1, "draw_level": 6, "plan_tissue": 2, "stitch_slide": 2}
+    assert planned(values) == {**TISSUE, **drawing, "write_recipe": 1, "write_report": 1}
+
+
+def test_patches_alone_need_a_models_folder_and_nothing_else(values, planned, model_folder):
+    samples = {"some": {"model": "shared", "images": 4, "sampler": {"kind": "heun", "steps": 2}}}
+    alone = {"run": "patches", "models": {"shared": {"path": "model"}}, "samples": samples}
+    alone["evaluation"] = {"judge": False}
+    assert planned(alone) == {"take_model": 1, "draw_samples": 1, "write_recipe": 1, "write_report": 1}
+
+
+def test_a_judgement_alone_of_what_another_generator_made(values, planned, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/1.png").touch()
+    del values["models"], values["synthetic"]
+    values["samples"] = {"theirs": {"folder": "theirs", "compare": "main", "mpp": 4}}
+    judging = {"take_samples": 1, "evaluate_samples": 1}
+    assert planned(values) == {**TISSUE, **judging, "write_recipe": 1, "write_report": 1}
+    assert planned(values, "evaluation") == {**{k: n for k, n in TISSUE.items() if k != "check_data"}, **judging}
 
 
 def test_targets_take_what_they_need(values, planned):

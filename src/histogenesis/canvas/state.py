@@ -13,6 +13,7 @@ reads one and writes the other, so that what was cut off can simply be drawn aga
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from histogenesis.canvas.share import Share
+from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import move, write_json
@@ -66,7 +68,7 @@ class State:
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
         self.thread: threading.Thread | None = None
-        self.batch_room: Tensor | None = None
+        self.staging = Staging(self.device if place != "device" else torch.device("cpu"))
         self.saved, self.took = time.monotonic(), 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -109,8 +111,13 @@ class State:
             self.maps = [one, one | two]
             self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
         else:
-            where = self.device if self.place == "device" else "cpu"
-            self.pairs = [{name: torch.zeros(self.shape, dtype=self.dtype, device=where) for name in self.names}] * 2
+            self.pairs = [{name: self._empty() for name in self.names}] * 2
+
+    def _empty(self) -> Tensor:
+        """A plane. In memory what is never drawn, the background, takes no room: pages are given when they are written."""
+        if self.place == "device":
+            return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        return self._tensor(np.zeros(math.prod(self.shape) * self.dtype.itemsize, np.uint8))
 
     # ------------------------------------------------------------------ planes
 
@@ -130,6 +137,7 @@ class State:
 
     def end(self) -> None:
         """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
+        self.staging.settle()
         self.share.wait()
         self.round, self.batch, self.aside = self.round + 1, 0, {}
         if self.place == "files":
@@ -142,13 +150,10 @@ class State:
         views = [self.aside.get((t.y, t.x), plane[(slice(None), *t.window)]) for t in tiles]
         if self.place == "device" and self.device.type != "cpu":
             return torch.stack(views).float()
-        return self._to_device(torch.stack(views, out=self.room((len(views), *views[0].shape))))
-
-    def room(self, shape: tuple[int, ...]) -> Tensor:
-        """Memory for a batch, float32, kept from one to the next."""
-        if self.batch_room is None or self.batch_room.shape != shape:
-            self.batch_room = torch.empty(shape, pin_memory=self.device.type == "cuda")
-        return self.batch_room
+        found = self.staging.gather(views)
+        if self.place != "device":
+            self.crossed += found.numel() * found.element_size()
+        return found
 
     def read(self, name: str, windows: Sequence[Window]) -> Tensor:
         """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device; not to be written to."""
@@ -160,8 +165,7 @@ class State:
         for window, value in zip(windows, values):
             if self.place != "device":
                 self.crossed += value.numel() * self.dtype.itemsize
-            part = self.after(name)[(slice(None), *window)]
-            part.copy_(value if value.device == part.device else value.to(self.dtype))  # half of the bytes cross
+            self.staging.put(value, self.after(name)[(slice(None), *window)])
 
     def _to_device(self, values: Tensor) -> Tensor:
         if self.place != "device":
@@ -172,7 +176,7 @@ class State:
         """Go on in memory: the device has no room for state and network both."""
         self.pairs = [{name: plane.cpu() for name, plane in self.pairs[0].items()}] * 2
         self.aside = {key: kept.cpu() for key, kept in self.aside.items()}
-        self.place = "host"
+        self.place, self.staging = "host", Staging(self.device)
 
     # ------------------------------------------------------------------ the disk
 
@@ -184,6 +188,7 @@ class State:
         """Note that the current round is drawn up to its `batch`-th batch. From a device the files are written meanwhile."""
         began = time.monotonic()
         self.wait()
+        self.staging.settle()
         if self.place == "files":
             for plane in (plane for of in self.maps for plane in of.values()):
                 plane.flush()
@@ -286,7 +291,7 @@ class State:
         return torch.from_numpy(octets)
 
     def _map(self, name: str, number: int, begun: bool) -> np.memmap:
-        path, size = self.folder / f"{name}.{number}", int(np.prod(self.shape)) * self.dtype.itemsize
+        path, size = self.folder / f"{name}.{number}", math.prod(self.shape) * self.dtype.itemsize
         if not path.exists() or path.stat().st_size != size:
             if begun:
                 raise Unusable(f"{path.name} is missing or cut off")
@@ -298,11 +303,11 @@ class State:
                 raise BadInput(self._full(error, 2 * len(self.names))) from None
         return np.memmap(path, np.uint8, "r+", shape=(size,))
 
-    def _tensor(self, plane: np.memmap) -> Tensor:
+    def _tensor(self, plane: np.ndarray) -> Tensor:
         return torch.from_numpy(plane).view(self.dtype).reshape(self.shape)
 
     def _full(self, error: OSError, count: int) -> str:
-        size = count * int(np.prod(self.shape)) * self.dtype.itemsize
+        size = count * math.prod(self.shape) * self.dtype.itemsize
         return (
             f"{self.folder}: {error.strerror}; drawing this level needs {size / 1e9:.2f} GB there. Free some space, or put"
             " the run's state folder on a larger disk"

@@ -100,6 +100,7 @@ class Canvas:
         take, parts = self.takes[one.first], list(self.parts(tiles, count))
         x = self.begin(one, tiles, parts)
         denoised = answer(x, take.stage)
+        self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
             some = tiles[part]
             estimate = constrain(some, denoised[part], take.stage)
@@ -173,6 +174,7 @@ class Canvas:
 
     def end_round(self, one: Round) -> None:
         if self.estimates:
+            self.state.staging.settle()
             self.share.wait()
             self.take_merged_step(one)
         self.state.end()

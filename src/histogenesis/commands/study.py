@@ -7,7 +7,7 @@ from histogenesis.core.errors import BadInput
 
 EXAMPLES = """\
   histogenesis study analyse results/demo/reading/pairs/key.json answers/*.json --out analysis
-  histogenesis study power --readers 3 --accuracy 0.65           # cases to find that readers tell real from synthetic
+  histogenesis study power --readers 5 --accuracy 0.7            # cases to find that readers tell real from synthetic
   histogenesis study power --within 0.1                          # cases to show that a reader hardly does
   histogenesis study cheat results/demo/reading/pairs/for_readers --key results/demo/reading/pairs/key.json"""
 

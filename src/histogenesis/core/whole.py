@@ -110,6 +110,14 @@ def remember(run: Path, output: str | Path) -> None:
         move(path, to)
 
 
+def load_json(path: str | Path) -> Any:
+    """What a JSON file holds. Raises Damaged for what is none, FileNotFoundError."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        found_damaged(path, "it is no JSON")
+
+
 def found_damaged(path: str | Path, wrong: str) -> NoReturn:
     """Raise Damaged for a file in which a reader has found damage; one of a run is set aside first."""
     run = run_of(path)

@@ -16,6 +16,7 @@ from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.store import read_texts
 
 UNKNOWN_MPP = 0.0  # in these sets alone: all three are of one mpp, known or not, and are compared with each other
+MOST = 10**9  # patches of a class: all
 
 
 def sample_set(path: str | Path) -> ImageSet:

@@ -5,7 +5,6 @@ Rows follow the recipe's grid, never the order in which combinations were comput
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from scipy import stats
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_json, write_rows, written
+from histogenesis.core.whole import load_json
 from histogenesis.evaluation.evaluate_samples import ALL
 from histogenesis.metrics.distances.intervals import t_interval
 from histogenesis.recipe import Cell, Winner
@@ -36,12 +36,12 @@ def numbers_of(folder: Path) -> list[dict]:
     `class recognised`: how often a classifier that learnt from real patches finds the class that a generated one was to have.
     """
     try:
-        found = json.loads((folder / "metrics.json").read_text())
+        found = load_json(folder / "metrics.json")
     except FileNotFoundError:
         raise BadInput(f"{folder}: these samples were not evaluated; run evaluate_samples.py first") from None
     if not (folder / "utility.json").exists():
         return found
-    utility = json.loads((folder / "utility.json").read_text())
+    utility = load_json(folder / "utility.json")
     named = {f"accuracy, trained on {arm}": part for arm, part in utility["arms"].items()}
     for name, part in (named | {"class recognised": utility["recognised"]}).items():
         about = {"name": name, "encoder": "classifier", "class": ALL, "better": "higher", "floor": None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of, write_json, written
-from histogenesis.core.whole import found_damaged
+from histogenesis.core.whole import found_damaged, load_json
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX, Autoencoder, LatentDenoiser
 from histogenesis.models.normalisation import Normalisation
@@ -80,7 +79,7 @@ def load_model(
 ) -> Denoiser | Upscaler | Autoencoder:
     """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing, damaged or do not fit."""
     try:
-        description = read_description(folder)
+        description = load_json(folder / "model.json")
         if description.get("weights_sha256", "") not in ("", sha256_of(folder / "model.safetensors")):
             found_damaged(folder / "model.safetensors", "other weights than model.json says")
         weights = load_file(folder / "model.safetensors", device=device)
@@ -99,14 +98,6 @@ def load_model(
     except RuntimeError:
         raise BadInput(f"{folder}: model.safetensors holds another network than model.json says; train again") from None
     return ready(model, device, precision, fast)
-
-
-def read_description(folder: Path) -> dict:
-    """model.json. Raises BadInput where it is damaged, FileNotFoundError."""
-    try:
-        return json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except ValueError:
-        found_damaged(folder / "model.json", "it is no JSON")
 
 
 def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple[Autoencoder, float] | None, dict]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of
+from histogenesis.core.whole import load_json
 from histogenesis.models.model import Normalisation
 from histogenesis.models.shipped import FILES, folder_of
 
@@ -26,7 +27,7 @@ class Start:
         except BadInput as error:
             raise BadInput(f"training.start: {error}") from None
         self.digest = ",".join(sha256_of(self.folder / name) for name in FILES)
-        self.description = json.loads((self.folder / "model.json").read_text())
+        self.description = load_json(self.folder / "model.json")
         self.normalisation = Normalisation(
             **self.description["normalisation"], sigma_data=self.description["sigma_data"]
         )

@@ -85,7 +85,7 @@ def _read(path: str | Path, before: os.stat_result) -> tuple[str | None, bool]:
     """Fingerprint, and whether it may be remembered: the file did not change while, or just before, it was read."""
     try:
         digest, after = fingerprint(path), os.stat(path)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
         return None, False
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     return digest, same and time.time_ns() - after.st_mtime_ns > SETTLED_NS

@@ -43,6 +43,9 @@ class Utility(Section):
 class Evaluation(Section):
     """The account of how real, how coherent and how copied."""
 
+    judge: bool = Field(
+        True, description="false: models are trained, slides and samples drawn, and nothing is measured"
+    )
     patches: Name | None = Field(
         None, description="the patch set to compare with; default: the one that the finest level's model learned from"
     )

@@ -85,7 +85,9 @@ class Recipe(Section):
             raise ValueError("slides: no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
 
     def _check_compared(self) -> None:
-        if not (self.synthetic and self.patches):  # drawn only: there is nothing to compare with
+        if not self.evaluation.judge and self.study:
+            raise ValueError("evaluation.judge: false leaves a study's table empty; take out `study:`, or judge")
+        if not (self.synthetic and self.patches and self.evaluation.judge):  # drawn only, or nothing to compare with
             return
         if self.compared_patches is None:
             raise ValueError(f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches)})")
@@ -175,6 +177,8 @@ class Recipe(Section):
         if samples.compare and not compared:
             raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
         if not (compared or learnt):
+            if not self.evaluation.judge:  # drawn by a model from elsewhere, which only its files tell of
+                return
             raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
         size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
         compared = compared or self.patches[learnt]
@@ -256,6 +260,8 @@ class Recipe(Section):
 
     def measures_utility(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
+        if samples not in self.judged_samples:
+            return False
         section = self.samples[samples]
         if isinstance(section, BroughtSamples):
             return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
@@ -263,6 +269,11 @@ class Recipe(Section):
         told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
         return self.evaluation.utility is not None and section.utility and told and not one
+
+    @property
+    def judged_samples(self) -> dict[str, AnySamples]:
+        """Those that are compared with held-out patches: all, or none."""
+        return self.samples if self.evaluation.judge else {}
 
     @property
     def brought_samples(self) -> dict[str, BroughtSamples]:
@@ -289,7 +300,9 @@ class Recipe(Section):
 
     @property
     def compared_patches(self) -> str | None:
-        """The patch set that synthetic slides are compared with; None where the recipe leaves it open."""
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open, or judges nothing."""
+        if not self.evaluation.judge:
+            return None
         finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
         learned_from = finest.patches if finest else None
         only = next(iter(self.patches)) if len(self.patches) == 1 else None

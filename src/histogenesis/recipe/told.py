@@ -280,7 +280,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
+    other = {"judge", "contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 

@@ -5,29 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from histogenesis.core.device import compute_with
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.collect import held_out_split
 from histogenesis.evaluation.labelled import read_labelled
-from histogenesis.evaluation.labelled_sets import UNKNOWN_MPP, labelled, real_set, sample_set
-from histogenesis.evaluation.shared_arm import train_on_real, trained_on_real
+from histogenesis.evaluation.labelled_sets import MOST, labelled, real_set, sample_set
+from histogenesis.evaluation.shared_arm import trained_on_real
 from histogenesis.evaluation.utility import Labelled, utility
 from histogenesis.evaluation.utility_files import write_utility
-from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.splits import read_splits
-
-MOST = 10**9  # patches of a class: all
 
 
 def measure_utility(
     *,
     real: Path,
-    generated: Path | None = None,
-    out: Path | None = None,
+    generated: Path,
+    out: Path,
     test: Path | None = None,
     splits: Path | None = None,
+    on_real: Path | None = None,
     network: Literal["resnet50", "small"] = "resnet50",
     seeds: int = 5,
     steps: int = 1000,
@@ -35,7 +31,6 @@ def measure_utility(
     lr: float = 1e-3,
     seed: int = 1,
     threads: int = 1,
-    on_real: Path | None = None,
 ) -> None:
     """Measure the use of generated patches: a classifier trained on real, generated, and both, tested on held-out real ones.
 
@@ -44,10 +39,11 @@ def measure_utility(
     patient, or whatever must not be split. Raises BadInput for sets that cannot be used.
 
     real: real patches to train on: a set; with splits, the folder of a patch set
-    generated: generated patches: a set; with splits, a samples.h5; without, the classifiers of on_real are trained
-    out: folder of the results, where there are generated patches
+    generated: generated patches: a set; with splits, a samples.h5
+    out: folder of the results
     test: real patches of other patients: a set; not with splits
     splits: splits.tsv, for patch files
+    on_real: classifiers trained on these real patches already (train_on_real)
     network: of the classifier
     seeds: trainings of each arm
     steps: of each training, the same in every arm
@@ -55,25 +51,13 @@ def measure_utility(
     lr: learning rate
     seed: the first seed
     threads: CPU threads: another number rounds differently
-    on_real: classifiers trained on the real patches alone, which all samples of a patch set share
     """
     if (test is None) == (splits is None):
         raise BadInput("give either --test or --splits")
     compute_with(threads)
-    options: dict[str, Any] = {
-        "network": network,
-        "seeds": seeds,
-        "steps": steps,
-        "batch": batch,
-        "lr": lr,
-        "first_seed": seed,
-    }
-    if generated is None or out is None:
-        if on_real is None or splits is None:
-            raise BadInput("give --generated and --out; or --splits and --on-real, to train what samples share")
-        train_on_real(real_alone(real, splits, seed), options, on_real)
-        return
     learnt, made, held_out = of_patches(real, generated, splits, seed) if splits else of_files(real, generated, test)
+    options: dict[str, Any] = {"network": network, "seeds": seeds, "steps": steps}
+    options |= {"batch": batch, "lr": lr, "first_seed": seed}
     shared = trained_on_real(on_real, learnt, options) if on_real else None
     if on_real and shared is None:
         print("the shared classifiers learnt from other patches than these are compared with: trained anew", flush=True)
@@ -98,11 +82,3 @@ def of_patches(real: Path, generated: Path, splits: Path, seed: int) -> list[Lab
         labelled(real_set(real, splits, split, *about)) for split in ("train", held_out_split(read_splits(splits)))
     )
     return [train, labelled(made), held_out]
-
-
-def real_alone(real: Path, splits: Path, seed: int) -> Labelled:
-    """The training patches of a set at its finest mpp, of all classes."""
-    there = PatchCollection(real, splits, "train")
-    finest = np.nanmin(there.mpp) if np.isfinite(there.mpp).any() else UNKNOWN_MPP
-    classes = sorted(set(there.label.tolist()) - {""})
-    return labelled(real_set(real, splits, "train", float(finest), classes, MOST, seed))

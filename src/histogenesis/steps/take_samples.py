@@ -14,19 +14,26 @@ from histogenesis.report.training_pictures import save_sheet
 from histogenesis.slides.table import slide_path
 
 
-def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path, mpp: float | None = None) -> int:
+def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path, mpp: float | None = None) -> None:
     """Take patches that another generator has made, or patches of its slides, to be judged as drawn ones are.
 
-    Writes samples.h5 and, beside it, samples.png; returns how many there are. Raises BadInput for a source that is not there,
-    holds no picture, or one that is smaller than size_px.
+    Raises BadInput for a source that is not there, holds no picture, or one that is smaller than size_px.
 
     name: of the samples, as in the recipe
     options: the recipe's section of these samples
     size_px: of the patches that they are compared with
-    out: samples.h5
+    out: samples.h5; samples.png is written beside it
     mpp: where the section states none
     """
-    section, source = options, slide_path(options.source)
+    count = write_samples(name, slide_path(options.source), options, size_px, mpp, out)
+    print(f"{name}: {count} patches of {size_px} px taken from {options.source}")
+
+
+def write_samples(name: str, source: Path, section: BroughtSamples, size_px: int, mpp: float | None, out: Path) -> int:
+    """Write samples.h5 and samples.png; returns how many there are. mpp: where the section states none.
+
+    Raises BadInput as `take_samples` does.
+    """
     if not source.exists():
         raise BadInput(f"samples.{name}: {source} is not there; correct the path")
     mpp = section.mpp or mpp
@@ -46,7 +53,6 @@ def take_samples(*, name: str, options: BroughtSamples, size_px: int, out: Path,
     cut.facts = {"synthetic": True, "brought": True, "seed": section.seed}
     write_store(out, cut, pictures)
     save_sheet(out.with_suffix(".png"), pictures, labels)
-    print(f"{name}: {n} patches of {size_px} px taken from {section.source}")
     return n
 
 

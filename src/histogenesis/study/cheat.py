@@ -143,18 +143,15 @@ def told_apart(table: np.ndarray, truth: np.ndarray, seed: int = 1) -> tuple[flo
     """AUC and its p, of a ridge classifier on (n, features), leaving one out: closed form, by the hat matrix."""
     spread = table.std(axis=0)
     z = (table - table.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
+    if not z.size:  # all are alike
+        return 0.5, 1.0
     n = len(z)
     inner = z @ z.T
-    hat = (
-        np.full((n, n), 1 / n) + inner @ np.linalg.inv(inner + RIDGE * n * np.eye(n))
-        if z.size
-        else np.full((n, n), 1 / n)
-    )
+    hat = inner @ np.linalg.inv(inner + RIDGE * n * np.eye(n))
     rng = np.random.default_rng(seed)
     truths = np.stack([truth, *(rng.permutation(truth) for _ in range(SHUFFLES))]).astype(float)
-    own = np.diag(hat)
-    scores = (truths @ hat.T - own * truths) / (1 - own)
-    ranks = rankdata(scores, axis=1)
+    centred, own = truths - truth.mean(), np.diag(hat)
+    ranks = rankdata((centred @ hat.T - own * centred) / (1 - own), axis=1)
     positives = truths.sum(axis=1)
     areas = ((ranks * truths).sum(axis=1) - positives * (positives + 1) / 2) / (positives * (n - positives))
     return float(areas[0]), float((1 + (areas[1:] >= areas[0] - 1e-12).sum()) / (SHUFFLES + 1))

@@ -81,10 +81,11 @@ def whole_slides(section: WholeSlides, run_dir: Path, names: Sequence[str]) -> C
     real, generated = chosen
     mpp = section.mpp or max(source.finest_mpp for source in [*real, *generated])
     size = section.size_px or smallest_px(generated, mpp)
-    slides = []
-    for source in [*real, *generated]:
+    slides, phases = [], [(rng.randrange(GRID_PX), rng.randrange(GRID_PX)) for _ in range(section.each)]
+    for source, phase in zip(
+        [*real, *generated], [*phases, *rng.sample(phases, section.each)]
+    ):  # the same for both kinds
         scanners = scanners_of(real, source.kind == GENERATED, mpp)
-        phase = rng.randrange(GRID_PX), rng.randrange(GRID_PX)
         slides.append(DeepSlide(source, mpp, tuple(size), rng.choice(scanners) if scanners else None, phase))
     rng.shuffle(slides)
     options = {str(n): words for n, words in enumerate(CERTAINTY, start=1)}

@@ -50,8 +50,10 @@ def shares(axis, part: dict) -> None:
             axis.plot([low, high], [y, y], color=colour, lw=2)
         axis.plot([value], [y], "o", color=colour)
     axis.axvline(pooled["chance"], color=GREY, ls="--", lw=1)
-    axis.text(pooled["chance"], -0.75, "guessing", color="#4a5162", ha="center", va="bottom", fontsize=8)
-    axis.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows], xlim=(0, 1), ylim=(len(rows) - 0.5, -0.8))
+    axis.text(pooled["chance"], len(rows) - 0.55, " guessing", color="#4a5162", va="bottom", fontsize=8)
+    axis.set(
+        yticks=range(len(rows)), yticklabels=[row[0] for row in rows], xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5)
+    )
     axis.set_title(f"{part['title']}: share of right answers, 95 % intervals", fontsize=10, loc="left", color=INK)
 
 

@@ -41,8 +41,8 @@ class DeepSlide:
     def corner_um(self) -> tuple[float, float]:
         """y, x of the top left corner, on a whole pixel of the source; moved by `phase`, so that a real slide's own grid lies
         at random too."""
-        x, y = self.source.centre_um()
         half = [n * self.own_mpp / 2 for n in self.size_px]
+        x, y = self.source.centre_um(2 * half[0], 2 * half[1])
         moved = zip((y, x), half, self.phase)
         return tuple((round((middle - h) / self.own_mpp) - n) * self.own_mpp for middle, h, n in moved)
 

@@ -66,13 +66,24 @@ class Source:
         window = self.mask[max(top, 0) : max(bottom, top + 1), max(left, 0) : max(right, left + 1)]
         return float(window.mean()) if window.size else 0.0
 
-    def centre_um(self) -> tuple[float, float]:
-        """Of the box about its tissue: x, y."""
-        rows, columns = (np.flatnonzero(self.mask.any(axis=1 - axis)) for axis in (0, 1))
-        if not len(rows):
-            return self.width_um / 2, self.height_um / 2
-        y, x = ((a[0] + a[-1] + 1) / 2 / n for a, n in zip((rows, columns), self.mask.shape))
-        return x * self.width_um, y * self.height_um
+    def centre_um(self, height_um: float, width_um: float) -> tuple[float, float]:
+        """x, y of the middle of a window of this size: that of the box about the tissue, along a side that the box fits into;
+        along another, where the window holds most tissue."""
+        middles = []
+        for axis, wanted, whole in ((0, height_um, self.height_um), (1, width_um, self.width_um)):
+            along = self.mask.mean(axis=1 - axis)
+            there = np.flatnonzero(along)
+            if not len(there):
+                middles.append(whole / 2)
+                continue
+            first, last = there[0], there[-1] + 1
+            px = max(1, round(wanted / whole * len(along)))
+            if px < last - first:
+                held = np.convolve(along, np.ones(px), mode="valid")
+                first = int(np.flatnonzero(held == held.max()).mean())
+                last = first + px
+            middles.append((first + last) / 2 / len(along) * whole)
+        return middles[1], middles[0]
 
 
 class RealSource(Source):

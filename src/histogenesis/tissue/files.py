@@ -14,6 +14,7 @@ from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_text, written
 from histogenesis.core.geometry import mm2_of, px_of_mm2, served_mpp
+from histogenesis.core.whole import load_json
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.artefacts import COLOURS, black_parts, places_to_mask
 from histogenesis.tissue.drawn import drawn_tissue
@@ -51,7 +52,7 @@ class Tissue:
 
 def load_tissue(folder: Path) -> Tissue:
     """Read mask.png and qc.json. Raises OSError where they cannot be read."""
-    qc = json.loads((Path(folder) / "qc.json").read_text())
+    qc = load_json(Path(folder) / "qc.json")
     with Image.open(Path(folder) / "mask.png") as picture:
         mask = np.asarray(picture.convert("L")) >= 128
     background = np.array(qc["background"], np.uint8)
@@ -66,7 +67,7 @@ def segment_slide(
     A slide that is set aside, and a GeoJSON that cannot be used, give valid, empty files whose `error` says why. The mask is
     at the recipe's mpp, or at the slide's where that is coarser. OSError rises: it may pass.
     """
-    name = json.loads(Path(record).read_text())["slide"]
+    name = load_json(Path(record))["slide"]
     try:
         with open_record(record, run_dir) as slide:
             mpp = served_mpp(max(options.mpp, slide.mpp), slide.mpp)

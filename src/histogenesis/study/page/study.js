@@ -108,7 +108,7 @@
     const input = made("input", { type: "radio", name, value });
     input.checked = (answerOf(step)?.[name] ?? answerOf(step)) === value;
     input.addEventListener("change", () => change(value));
-    return made("label", { className: "choice", data: { "data-key": key } }, input, made("span", {}, made("kbd", { data: { "aria-hidden": "true" } }, key), words));
+    return made("label", { className: "choice", data: { "data-key": key } }, input, made("span", {}, key ? made("kbd", { data: { "aria-hidden": "true" } }, key) : null, words));
   };
   const picture = (address, words) => {
     const image = made("img", { src: address, alt: words, draggable: false });
