@@ -120,13 +120,12 @@ def solve(
     estimate(x, stage): the clean image. noise(purpose, step, draw): standard normal, of x's shape: `fresh` is what a
     stochastic sampler adds, keyed by the evaluation's number from 1; `back` leads back. after(x, take): what becomes of x.
     """
-    remembered = memory
     for take in evaluations:
         stage = take.stage
-        if take.back:
-            x, memory = x + take.back * noise("back", stage.step + 1, take.draw), remembered
-        elif take.begins:
-            remembered = memory
+        if (
+            take.back
+        ):  # what was estimated before is of another noise: a second-order step away from it would grow each time
+            x, memory = x + take.back * noise("back", stage.step + 1, take.draw), None
         x, memory = stage.update(x, estimate(x, stage), memory)
         if stage.fresh:
             x = x + stage.fresh * noise("fresh", take.number + 1, take.draw)
