@@ -77,6 +77,15 @@ def content(kind, name):
     return f"content:{key}@{PRESENT.get(key) or AWAY.get(key, 'none')}"
 
 
+def content_of(kind, wildcard):
+    """A param: the fingerprint of what belongs to a job, by the wildcard that names it."""
+
+    def param(wildcards):
+        return content(kind, wildcards[wildcard])
+
+    return param
+
+
 def content_of_slides():
     """One fingerprint of all slides, for steps that read any of them."""
     every = [content("slide", slide) for slide in sorted(SLIDES)]

@@ -137,6 +137,38 @@ def splits_of(name):
     return f"{RUN}/splits.tsv" if RECIPE.patches[name].from_slides else f"{RUN}/patches/{name}/splits.tsv"
 
 
+def by_set(files):
+    """An input: files of the job's patch set (patches_of, splits_of)."""
+
+    def of_set(wildcards):
+        return files(wildcards.patch_set)
+
+    return of_set
+
+
+def by_model(files):
+    """An input: files of the patch set that the job's model learns from."""
+
+    def of_set(wildcards):
+        return files(RECIPE.models[wildcards.model].patches)
+
+    return of_set
+
+
+def by_samples(files):
+    """An input: files of the patch set that the job's samples are compared with."""
+
+    def of_set(wildcards):
+        return files(RECIPE.compared_with(wildcards.samples))
+
+    return of_set
+
+
+def table_of_slides(wildcards, resources):
+    """A param that is not compared: the table's rows are, by their identity."""
+    return '--table "$SLIDE_TABLE"' if RECIPE.slides.table else ""
+
+
 def label_of(wildcards):
     """The class of a slide, for patch sets that take it as that of its patches."""
     return f"--label {shlex.quote(SLIDES[wildcards.slide].label or '')}"
@@ -163,6 +195,21 @@ def models_of_level(wildcards):
         "weights": [f"{folder}/model.safetensors" for folder in folders],
         "description": [f"{folder}/model.json" for folder in folders],
     }
+
+
+def model_of_samples(wildcards):
+    """The files of the model that draws samples, and of those that draw them smaller first."""
+    section = RECIPE.samples[wildcards.samples]
+    folder = f"{RUN}/models/{section.model}"
+    smaller = [f"{RUN}/models/{one.model}/model.safetensors" for one in section.cascade]
+    return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json", "smaller": smaller}
+
+
+def slide_of_level(wildcards):
+    """The files of the real slide that is given as a level."""
+    slide = LEVELS[int(wildcards.k)].slide
+    tissue = f"{RUN}/tissue/{slide}"
+    return {"record": f"{RUN}/slides/{slide}.json", "tissue": f"{tissue}/mask.png", "qc": f"{tissue}/qc.json"}
 
 
 def autoencoder_of(wildcards):

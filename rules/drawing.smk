@@ -105,9 +105,7 @@ rule upscale_level:
 
 rule give_level:
     input:
-        record=lambda w: f"{RUN}/slides/{LEVELS[int(w.k)].slide}.json",
-        tissue=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/mask.png",
-        qc=lambda w: f"{RUN}/tissue/{LEVELS[int(w.k)].slide}/qc.json",
+        unpack(slide_of_level),
     output:
         f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
     log:

@@ -80,7 +80,7 @@ rule extract_features:
         gpu=1,
     params:
         options=told("extract_features"),
-        weights=lambda w: content("encoder", w.encoder),
+        weights=content_of("encoder", "encoder"),
         min_tissue=told("extract_features", "min_tissue"),
         seed=told("extract_features", "seed"),
         code=code("extract_features.py"),

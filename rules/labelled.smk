@@ -31,8 +31,8 @@ rule cut_regions:
         regions=lambda w, resources: (
             f"--regions {shlex.quote(SLIDES[w.slide].regions)}" if SLIDES[w.slide].regions else ""
         ),
-        drawn=lambda w: content("regions", w.slide),
-        content=lambda w: content("slide", w.slide),
+        drawn=content_of("regions", "slide"),
+        content=content_of("slide", "slide"),
         seed=told("cut_regions", "seed"),
         code=code("cut_regions.py"),
         env=environment("slides"),
@@ -58,7 +58,7 @@ rule read_labelled:
         runtime=120,
     params:
         options=told("read_labelled"),
-        content=lambda w: content("labelled", w.patch_set),
+        content=content_of("labelled", "patch_set"),
         seed=told("read_labelled", "seed"),
         code=code("read_labelled.py"),
         env=environment("slides"),

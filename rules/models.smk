@@ -21,7 +21,7 @@ rule take_model:
     params:
         model=lambda w, resources: f"--model {TAKEN[w.model]}",
         levels=told("take_model", "levels"),
-        content=lambda w: content("model", w.model),
+        content=content_of("model", "model"),
         code=code("take_model.py"),
         env=environment("torch"),
     shell:
@@ -32,8 +32,8 @@ rule take_model:
 rule train_model:
     input:
         ancient(f"{RUN}/data.json"),  # the data gate; what it counts is no reason to train again
-        splits=lambda w: splits_of(RECIPE.models[w.model].patches),
-        patches=lambda w: patches_of(RECIPE.models[w.model].patches),
+        splits=by_model(splits_of),
+        patches=by_model(patches_of),
         winner=lambda w: f"{RUN}/study/winner.json" if w.model in RECIPE.winner_models else [],
         autoencoder=autoencoder_of,
     output:
@@ -68,14 +68,13 @@ rule train_model:
         options=told("train_model"),
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
-        start=lambda w: content("start", w.model),
-        state=lambda w: f"{RUN}/state/train/{w.model}",
+        start=content_of("start", "model"),
         cpu_threads=told("train_model", "cpu_threads"),
         code=code("train_model.py"),
         env=environment("torch"),
     shell:
         'exec {params.launch} "$SCRIPTS/train_model.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits} --options $RECIPE#{params.options:q}'
-        " {params.winner} {params.autoencoder} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
+        " {params.winner} {params.autoencoder} --state $RUN_DIR/state/train/{wildcards.model} --key {params.code}+{params.env} {params.cpu_threads} --out $(dirname {output.weights})"
         " > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -83,8 +82,8 @@ rule measure_reconstruction:
     input:
         weights=f"{RUN}/models/{{model}}/model.safetensors",
         description=f"{RUN}/models/{{model}}/model.json",
-        splits=lambda w: splits_of(RECIPE.models[w.model].patches),
-        patches=lambda w: patches_of(RECIPE.models[w.model].patches),
+        splits=by_model(splits_of),
+        patches=by_model(patches_of),
     output:
         found=f"{RUN}/evaluation/reconstruction/{{model}}.json",
         picture=f"{RUN}/evaluation/reconstruction/{{model}}.png",

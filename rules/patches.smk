@@ -21,7 +21,7 @@ rule split_patients:
         runtime=10,
     params:
         rows=ROWS,
-        table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
+        table=table_of_slides,
         phantoms=told("split_patients", "phantoms"),
         options=told("split_patients"),
         tissue="--tissue $RUN_DIR/tissue" if RECIPE.split.by == "region" else "",
@@ -58,7 +58,7 @@ rule cut_patches:
         runtime=cutting_minutes,
     params:
         options=told("cut_patches"),
-        content=lambda w: content("slide", w.slide),
+        content=content_of("slide", "slide"),
         label=lambda w: label_of(w) if RECIPE.patches[w.patch_set].labelled else "",
         seed=told("cut_patches", "seed"),
         code=code("cut_patches.py"),
@@ -87,7 +87,7 @@ rule check_data:
         runtime=20,
     params:
         rows=ROWS,
-        table=lambda w, resources: '--table "$SLIDE_TABLE"' if RECIPE.slides.table else "",
+        table=table_of_slides,
         phantoms=told("check_data", "phantoms"),
         sets=told("check_data", "sets"),
         needs=told("check_data", "needs"),

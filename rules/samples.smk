@@ -5,9 +5,7 @@ use. A study's combinations are samples like all others; study/ has them in one 
 
 rule draw_samples:
     input:
-        weights=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.safetensors",
-        description=lambda w: f"{RUN}/models/{RECIPE.samples[w.samples].model}/model.json",
-        smaller=lambda w: [f"{RUN}/models/{one.model}/model.safetensors" for one in RECIPE.samples[w.samples].cascade],
+        unpack(model_of_samples),
     output:
         patches=f"{RUN}/samples/{{samples}}/samples.h5",
         picture=report(
@@ -30,13 +28,12 @@ rule draw_samples:
         gpu=1,
     params:
         options=told("draw_samples"),
-        state=lambda w: f"{RUN}/state/samples/{w.samples}",
         cpu_threads=told("draw_samples", "cpu_threads"),
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
         'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) --models $RUN_DIR/models'
-        " --options $RECIPE#{params.options:q} --state {params.state} --key {params.code}+{params.env} {params.cpu_threads}"
+        " --options $RECIPE#{params.options:q} --state $RUN_DIR/state/samples/{wildcards.samples} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
@@ -59,7 +56,7 @@ rule take_samples:
         runtime=60,
     params:
         options=told("take_samples"),
-        content=lambda w: content("samples", w.samples),
+        content=content_of("samples", "samples"),
         size_px=told("take_samples", "size_px"),
         mpp=told("take_samples", "mpp"),
         code=code("take_samples.py"),
@@ -72,8 +69,8 @@ rule take_samples:
 rule evaluate_samples:
     input:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
-        splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
-        patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+        splits=by_samples(splits_of),
+        patches=by_samples(patches_of),
     output:
         metrics=f"{RUN}/evaluation/samples/{{samples}}/metrics.json",
         table=f"{RUN}/evaluation/samples/{{samples}}/metrics.csv",
@@ -110,8 +107,8 @@ rule evaluate_samples:
 
 rule train_on_real:
     input:
-        splits=lambda w: splits_of(w.patch_set),
-        patches=lambda w: patches_of(w.patch_set),
+        splits=by_set(splits_of),
+        patches=by_set(patches_of),
     output:
         f"{RUN}/evaluation/classifiers/{{patch_set}}.safetensors",
     log:
@@ -139,8 +136,8 @@ rule train_on_real:
 rule measure_utility:
     input:
         samples=f"{RUN}/samples/{{samples}}/samples.h5",
-        splits=lambda w: splits_of(RECIPE.compared_with(w.samples)),
-        patches=lambda w: patches_of(RECIPE.compared_with(w.samples)),
+        splits=by_samples(splits_of),
+        patches=by_samples(patches_of),
         on_real=lambda w: f"{RUN}/evaluation/classifiers/{RECIPE.compared_with(w.samples)}.safetensors",
     output:
         found=f"{RUN}/evaluation/samples/{{samples}}/utility.json",

@@ -43,7 +43,7 @@ rule register_slide:
         row=lambda w: identity(w.slide, [SLIDES[w.slide].mpp, SLIDES[w.slide].sha256]),
         damaged=told("register_slide", "damaged"),
         stop=lambda w, resources: "--stop-on-bad" if RECIPE.slides.on_bad == "stop" else "",
-        content=lambda w: content("slide", w.slide),
+        content=content_of("slide", "slide"),
         code=code("register_slide.py"),
         env=environment("slides"),
     shell:

@@ -28,8 +28,8 @@ rule segment_tissue:
     params:
         options=told("segment_tissue"),
         edited=lambda w, resources: f"--edited {shlex.quote(SLIDES[w.slide].tissue)}" if SLIDES[w.slide].tissue else "",
-        outline=lambda w: content("tissue", w.slide),
-        content=lambda w: content("slide", w.slide),
+        outline=content_of("tissue", "slide"),
+        content=content_of("slide", "slide"),
         code=code("segment_tissue.py"),
         env=environment("slides"),
     shell:

@@ -1,6 +1,8 @@
 """What keeps the house small: scripts over steps, files that can be read in one go."""
 
 import ast
+import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -20,3 +22,27 @@ def test_a_script_is_the_command_line_of_one_step(script):
     step = getattr(import_module(f"histogenesis.steps.{script.stem}"), script.stem)
     words = " ".join(parser_of(step).format_help().split())  # each parameter has a type and a sentence
     assert ast.get_docstring(ast.parse(script.read_text())) in words
+
+
+def test_library_files_can_be_read_in_one_go():
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "src").rglob("*.py")}
+    long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > 350}
+    assert len(lengths) > 200 and not long
+
+
+def test_rules_are_told_by_name():
+    """Most inputs and params are functions with names, which say what they are for; no more than 0.6 of a lambda a rule."""
+    rules = [
+        block
+        for path in (ROOT / "rules").glob("*.smk")
+        for block in re.findall(r"^rule \w+:\n(?:    .*\n|\n(?=    ))*", path.read_text(), re.MULTILINE)
+    ]
+    assert len(rules) >= 28 and sum(block.count("lambda") for block in rules) < 0.6 * len(rules)
+
+
+def test_every_key_of_a_recipe_is_described():
+    sections = json.loads((ROOT / "config/recipe.schema.json").read_text())
+    found = [key for part in sections["$defs"].values() for key in part.get("properties", {}).items()]
+    found += sections["properties"].items()
+    assert len(found) > 300
+    assert [name for name, key in found if "description" not in key and "$ref" not in key] == []
