@@ -10,7 +10,7 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.patches.dataset import PatchCollection
-from histogenesis.patches.pixels import PixelReader, pack_store, raw_offsets
+from histogenesis.patches.pixels import PixelReader, pack_store, raw_patches
 from histogenesis.patches.splits import write_splits
 from histogenesis.patches.store import Cut, write_store
 
@@ -145,8 +145,8 @@ def test_pixels_are_read_past_hdf5_and_are_the_same(stores):
             reader.read("imgs", n, row, window, 2, 5)
             assert (whole == wanted).all() and (window == wanted[2:6, 5:8]).all()
     with h5py.File(paths[0]) as raw, h5py.File(paths[1]) as packed, h5py.File(paths[2]) as other:
-        assert raw_offsets(raw["imgs"]) is not None
-        assert raw_offsets(packed["imgs"]) is None and raw_offsets(other["imgs"]) is None
+        assert raw_patches(raw["imgs"]) is not None
+        assert raw_patches(packed["imgs"]) is None and raw_patches(other["imgs"]) is None
     reader.close()
 
 
