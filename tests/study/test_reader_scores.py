@@ -84,16 +84,16 @@ def test_delong_is_close_to_the_bootstrap_of_cases():
     ratings = np.stack([positive * 1.0 + shared + rng.normal(0, 1, 120) for _ in range(2)])
     _, cov = covariance(ratings, positive)
     drawn = []
-    for _ in range(1500):
+    for _ in range(400):
         rows = np.concatenate([rng.integers(0, 60, 60), rng.integers(60, 120, 60)])
         drawn.append([roc_auc_score(positive[rows], rating[rows]) for rating in ratings])
-    assert cov == pytest.approx(np.cov(np.array(drawn).T), rel=0.2)
+    assert cov == pytest.approx(np.cov(np.array(drawn).T), rel=0.3)
     assert cov[0, 1] > 0.2 * cov[0, 0], "readers share the cases"
 
 
 def test_the_interval_over_readers_and_cases_covers_and_that_over_cases_does_not():
     """Readers and cases at random, as Roe and Metz simulate them; the truth is that of the population of readers."""
-    rng, trials, r, n = np.random.default_rng(5), 300, 5, 40
+    rng, trials, r, n = np.random.default_rng(5), 200, 5, 40
     skill, case, noise = 0.45, 0.8, 0.8
     positive = np.arange(2 * n) < n
     means = rng.normal(1.0, skill, 200_000)
