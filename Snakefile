@@ -20,6 +20,7 @@ include: "rules/brought.smk"
 include: "rules/resources.smk"
 include: "rules/retries.smk"
 include: "rules/asked.smk"
+include: "rules/whole.smk"
 include: "rules/same.smk"
 include: "rules/versions.smk"
 include: "rules/slides.smk"
@@ -32,7 +33,7 @@ include: "rules/samples.smk"
 
 if RECIPE.synthetic:
 
-    include: "rules/waves.smk"
+    include: "rules/shares.smk"
     include: "rules/drawing.smk"
 
 
@@ -41,6 +42,7 @@ if JUDGED:
     include: "rules/evaluation.smk"
 
 
+include: "rules/reading.smk"
 include: "rules/report.smk"
 include: "rules/start.smk"
 include: "rules/site.smk"
@@ -67,6 +69,7 @@ localrules:
     slides,
     evaluation,
     study,
+    reading,
     viewer,
     report,
 
@@ -110,6 +113,13 @@ rule study:
     """The table of the study: every combination of its grid, with intervals over seeds."""
     input:
         [f"{RUN}/study/table.json"] if RECIPE.study else [],
+
+
+rule reading:
+    """Reader studies: a folder to hand out for each, and the analysis of the answers that have come back."""
+    input:
+        expand(f"{RUN}/reading/{{reading}}/key.json", reading=RECIPE.reading),
+        expand(f"{RUN}/reading/{{reading}}/analysis/analysis.json", reading=READ),
 
 
 rule viewer:

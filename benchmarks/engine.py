@@ -9,6 +9,7 @@ Beside them, in the same run, what memory alone allows: a copy of the state's by
 import argparse
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import histolab
@@ -33,6 +34,13 @@ def cpu_ms(work, per: float) -> float:
 
 def nothing(x, sigma, mpp, **cond):
     return x
+
+
+class Silence:
+    """A field of no noise: the rest of a stage is measured beside it."""
+
+    def windows(self, corners, height, width, step=0, draw=0, where=None):
+        return torch.zeros(1, 1, 1, 1).expand(len(corners), 3, height, width)
 
 
 def section(sampler: str, steps: int, state: str) -> Section:
@@ -68,15 +76,22 @@ def main() -> None:
             cpu_ms(lambda: [planes[..., i : i + 512, :].clone() for i in range(0, px, 512)], mpx),
         )
     ]
-    for sampler in ("dpmpp-2m", "heun", "ddpm"):
-        for place, state in (("host", "fp32"), ("host", "bf16"), ("files", "fp32")):
-            with Level(folder / "above.h5") as above:
-                d = Drawing(
-                    section(sampler, 8, state), (px, px), 1, 1, "s", [Bundle(nothing, NORMALISATION)], above=above
-                )
-                out = folder / f"{sampler}-{place}-{state}"
-                ms = cpu_ms(lambda d=d, out=out, place=place: d.run(out, "d", place=place, save_every_s=1e9), mpx)
-            rows.append((f"{sampler}, {place}, {state}", ms / len(d.takes[0])))
+    ways = [("host", "fp32", True), ("host", "fp32", False), ("host", "bf16", True), ("files", "fp32", True)]
+    for sampler, (place, state, noisy) in product(("dpmpp-2m", "heun", "ddpm"), ways):
+        with Level(folder / "above.h5") as above:
+            d = Drawing(section(sampler, 8, state), (px, px), 1, 1, "s", [Bundle(nothing, NORMALISATION)], above=above)
+            if not noisy:
+                d.noise = lambda *of: Silence()
+            out, kept = folder / f"{sampler}-{place}-{state}-{noisy}", []
+            ms = cpu_ms(
+                lambda d=d, out=out, place=place, kept=kept: kept.append(
+                    d.run(out, "d", place=place, save_every_s=1e9)
+                ),
+                mpx,
+            )
+            finish = cpu_ms(lambda d=d, kept=kept: d.finish(kept[0], folder / "out.h5"), mpx)
+        rows.append((f"{sampler}, {place}, {state}{'' if noisy else ', without its noise'}", ms / len(d.takes[0])))
+    rows.append(("finish: the state as uint8, written (once a level)", finish))
     field = NoiseField(1, "s")
     rows.append(
         (
@@ -89,7 +104,7 @@ def main() -> None:
     bands = [(y, tissue[y : y + 256]) for y in range(0, px, 256)]
     rows.append(
         (
-            "write the finished level (once a level)",
+            "write real tissue of uint8 (once a level)",
             cpu_ms(lambda: write_level(folder / "out.h5", bands, px, px, {}), mpx),
         )
     )

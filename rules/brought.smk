@@ -6,6 +6,7 @@ nothing that is finished runs again without it; a run that would need it is refu
 
 from contextlib import suppress
 
+from histogenesis.core.files import read_json
 from histogenesis.models.shipped import FILES as MODEL_FILES, folder_of
 from histogenesis.patches.sources import source_files
 from histogenesis.provenance.fingerprints import combined, fingerprints
@@ -44,7 +45,7 @@ def contents():
     """Name -> fingerprint of all that is here; and of what is away, what is remembered of it."""
     files = user_files()
     known = fingerprints((path for paths in files.values() for path in paths), Path(".histogenesis/fingerprints.jsonl"))
-    remembered = json.loads(REMEMBERED.read_text()) if REMEMBERED.exists() and not ACCEPT_MISSING else {}
+    remembered = (read_json(REMEMBERED) or {}) if not ACCEPT_MISSING else {}
     here, away = {}, {}
     names = [f"model/{name}" for name in TAKEN] + [f"start/{name}" for name in STARTS]
     for name, paths in {**dict.fromkeys(names, []), **files}.items():

@@ -16,6 +16,7 @@ from histogenesis.recipe.data import LABELLED
 from histogenesis.recipe.identity import identity
 from histogenesis.recipe.told import recipe_of_text, recipe_text, told as told_of
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import read_json
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.slides.table import rows_of, slide_path
 from histogenesis.steps.check import check_start, stop_on
@@ -45,7 +46,7 @@ try:
     values = recipe_values()
     STATE = Path("results", str(values.get("run")), "state")
     if not workflow.is_main_process and (STATE / "planned.json").exists():
-        PLAN = json.loads((STATE / "planned.json").read_text())
+        PLAN = read_json(STATE / "planned.json")
     RECIPE = recipe_of_text((STATE / "recipe.json").read_text()) if PLAN else parse_recipe(values, "the recipe")
     RUN = f"results/{RECIPE.run}"
     slides = RECIPE.slides.model_copy(update={"table": slide_table(RECIPE.slides)} if RECIPE.slides.table else {})
@@ -91,6 +92,7 @@ wildcard_constraints:
     patch_set="|".join(map(re.escape, RECIPE.patches)) or "(?!)",
     model="|".join(map(re.escape, RECIPE.models)) or "(?!)",
     samples="|".join(map(re.escape, RECIPE.samples)) or "(?!)",
+    reading="|".join(map(re.escape, RECIPE.reading)) or "(?!)",
     encoder=r"[A-Za-z0-9_.-]+",
     k=r"\d+",
 
@@ -169,6 +171,8 @@ def table_of_slides(wildcards, resources):
 
 def label_of(wildcards):
     """The class of a slide, for patch sets that take it as that of its patches."""
+    if not RECIPE.patches[wildcards.patch_set].labelled:
+        return ""
     return f"--label {shlex.quote(SLIDES[wildcards.slide].label or '')}"
 
 
@@ -196,9 +200,11 @@ def models_of_level(wildcards):
 
 
 def model_of_samples(wildcards):
-    """The files of the model that draws samples."""
-    folder = f"{RUN}/models/{RECIPE.samples[wildcards.samples].model}"
-    return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json"}
+    """The files of the model that draws samples, and the weights of those below it in a cascade."""
+    samples = RECIPE.samples[wildcards.samples]
+    folder = f"{RUN}/models/{samples.model}"
+    smaller = [f"{RUN}/models/{one.model}/model.safetensors" for one in samples.cascade]
+    return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json", "smaller": smaller}
 
 
 def slide_of_level(wildcards):
@@ -247,3 +253,32 @@ def samples_evaluated():
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
     found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
     return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
+
+
+def shown_to_readers(wildcards):
+    """The files that a reader study shows pictures of."""
+    section = RECIPE.reading[wildcards.reading]
+    if section.kind == "survey":
+        compared = RECIPE.compared_with(section.samples)
+        files = {"samples": f"{RUN}/samples/{section.samples}/samples.h5"}
+        return files | {"splits": splits_of(compared), "patches": patches_of(compared)}
+    drawn = expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
+    plans = expand(f"{RUN}/synthetic/{{slide}}/plan.{{ending}}", slide=SYNTHETIC, ending=["json", "png"])
+    real = expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES)
+    return {"drawn": drawn, "plans": plans, "real": real, "splits": f"{RUN}/splits.tsv"}
+
+
+def words_for_readers(wildcards, input):
+    """Where those files are, as flags."""
+    if RECIPE.reading[wildcards.reading].kind == "survey":
+        return f"--samples {input.samples} --splits {input.splits} --patches {os.path.dirname(input.patches[0])}"
+    return f"--slides {' '.join(SYNTHETIC)}"
+
+
+def answers_of(reading):
+    """What readers of a study have sent back so far."""
+    folder = Path(RECIPE.reading[reading].answers or f"answers/{RECIPE.run}/{reading}")
+    return sorted(map(str, folder.glob("*.json")))
+
+
+READ = [name for name in RECIPE.reading if answers_of(name)]

@@ -1,8 +1,8 @@
 """Drawing: models -> synthetic/{slide}/level{k}.h5, coarse to fine, then the slide itself as a pyramidal TIFF.
 
 Level 0 is drawn from its resolution alone, or given: a region of a real slide. The tissue plan is found on it, and says which
-tiles the finer levels draw. For comparison, a finer level may be upscaled by a baseline instead. A level that is drawn tile by
-tile may deal each of its waves out to several jobs: they leave finished tiles in the level's state folder, where draw_level finds them.
+tiles the finer levels draw. For comparison, a finer level may be upscaled by a baseline instead. Several jobs may
+draw a level's tiles from one queue: they leave them in the level's state folder, where draw_level finds them.
 """
 
 
@@ -10,7 +10,7 @@ rule draw_level:
     input:
         unpack(level_above),
         unpack(models_of_level),
-        waves=last_wave,
+        shares=shares,
     output:
         f"{RUN}/synthetic/{{slide}}/level{{k}}.h5",
     log:
@@ -21,54 +21,53 @@ rule draw_level:
         k=levels_of_kind("draw"),
     conda:
         "../envs/torch.yaml"
-    threads: RECIPE.cpu_threads
+    threads: lambda w: RECIPE.cpu_threads * drawing_gpus(w)
     resources:
         mem_mb=each_try(drawing_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
-        gpu=1,
+        gpu=drawing_gpus,
     params:
+        launch=launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
+        'exec {params.launch} "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
         " --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
-rule draw_wave:
+rule draw_share:
     input:
         unpack(level_above),
         unpack(models_of_level),
-        before=wave_before,
     output:
-        temp(f"{RUN}/synthetic/{{slide}}/level{{k}}.waves/{{wave}}-{{job}}"),
+        temp(f"{RUN}/synthetic/{{slide}}/level{{k}}.shares/{{job}}"),
     log:
-        f"{RUN}/logs/draw_wave/{{slide}}/level{{k}}/{{wave}}-{{job}}.log",
+        f"{RUN}/logs/draw_share/{{slide}}/level{{k}}/{{job}}.log",
     benchmark:
-        f"{RUN}/benchmarks/draw_wave/{{slide}}/level{{k}}/{{wave}}-{{job}}.tsv"
+        f"{RUN}/benchmarks/draw_share/{{slide}}/level{{k}}/{{job}}.tsv"
     wildcard_constraints:
         k=levels_of_kind("draw"),
-        wave=r"\d+",
         job=r"\d+",
     conda:
         "../envs/torch.yaml"
-    threads: RECIPE.cpu_threads
+    threads: lambda w: RECIPE.cpu_threads * drawing_gpus(w)
     resources:
         mem_mb=each_try(drawing_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
-        gpu=1,
+        gpu=drawing_gpus,
     params:
+        launch=launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,
-        jobs=lambda w: f"--jobs {jobs_of_wave(int(w.k), int(w.wave))}",
         code=code("draw_level.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
-        " --wave {wildcards.wave} --job {wildcards.job} {params.jobs} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
+        'exec {params.launch} "$SCRIPTS/draw_level.py" {params.level} --options $RECIPE#{params.options:q} {params.above} --models $RUN_DIR/models --ladder "$LADDER" --memory-mb {resources.mem_mb} --key {params.code}+{params.env}'
+        " --job {wildcards.job} --out {output} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 
 
 rule upscale_level:

@@ -1,6 +1,7 @@
 """The report: everything that a run has made -> recipe.yaml (as it was run) and report.html, one page that opens alone."""
 
 import yaml
+from histogenesis.core.files import write_text
 
 
 rule write_recipe:
@@ -11,7 +12,7 @@ rule write_recipe:
     params:
         recipe=told("write_recipe", "recipe"),
     run:
-        Path(output[0]).write_text(yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
+        write_text(output[0], yaml.safe_dump(RECIPE.model_dump(mode="json"), sort_keys=False))
 
 
 rule write_report:
@@ -31,6 +32,7 @@ rule write_report:
             name=["metrics", "memorisation", "condition", "evidence"] if JUDGED else [],
         ),
         samples=samples_evaluated(),
+        readers=expand(f"{RUN}/reading/{{reading}}/analysis/analysis.json", reading=READ),
         contact=expand(f"{RUN}/evaluation/{{slide}}/contact.png", slide=JUDGED),
     output:
         f"{RUN}/report.html",
@@ -55,6 +57,7 @@ rule write_viewer:
         synthetic=expand(f"{RUN}/synthetic/{{slide}}.tif", slide=SYNTHETIC),
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED),
         evidence=f"{RUN}/evaluation/evidence.json" if JUDGED else [],
+        real=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES if RECIPE.viewer.real else []),
     output:
         directory(f"{RUN}/viewer"),
     log:
@@ -65,7 +68,9 @@ rule write_viewer:
         mem_mb=each_try(2000),
         runtime=canvas_minutes(20) if LEVELS else 20,
     params:
+        real=told("write_viewer", "real"),
+        slides=content_of_slides() if RECIPE.viewer.real else "",
         code=code("write_viewer.py"),
         env=environment("evaluation"),
     shell:
-        'python "$SCRIPTS/write_viewer.py" --run-dir $RUN_DIR --out {output} 2>&1 | tee {log}'
+        'python "$SCRIPTS/write_viewer.py" --run-dir $RUN_DIR {params.real} --out {output} 2>&1 | tee {log}'

@@ -74,6 +74,11 @@ def launched_on(gpus):
     return "python" if gpus <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
 
 
+def launched(wildcards, resources):
+    """The same as a param, which is not compared."""
+    return launched_on(resources.gpu)
+
+
 def training_mb(wildcards):
     """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
     model = RECIPE.models[wildcards.model]
@@ -104,9 +109,9 @@ def drawing_mb(wildcards):
     if held > STATE_IN_MEMORY_MB * 1e6:
         held = 4 * height * width
     if level.tile_by_tile:
-        held = 240 * level.batch * level.tile_px**2
+        held = 240 * level.batch * level.tile_px**2 * level.gpus
     decoded = 32 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
-    return TORCH_MB + 1e-6 * (held + decoded)
+    return TORCH_MB * level.gpus + 1e-6 * (held + decoded)
 
 
 def evaluation_mb():

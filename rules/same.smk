@@ -13,6 +13,7 @@ from snakemake.logging import logger
 
 BEFORE = STATE / "before"
 LINKED = {}  # output -> the link to what it was
+MENDED = {}  # output that was damaged -> file -> digest of what it was (whole.smk)
 SAME = set()  # jobs that made the same again, or were passed over
 
 
@@ -25,6 +26,7 @@ def link(old, new):
 def keep_links(jobs):
     """What these jobs are about to make again; nothing where the file system has no links."""
     shutil.rmtree(BEFORE, ignore_errors=True)
+    MENDED.update(whole.remembered(Path(RUN)))
     for path in (Path(path) for job in jobs for path in job.output if Path(path).exists()):
         try:
             link(path, BEFORE / path)
@@ -39,14 +41,15 @@ def forget_links():
 
 def made_the_same(job):
     """Whether a job's outputs are what they were; then they have their old times, too."""
-    pairs = [(LINKED.get(str(path)), Path(path)) for path in job.output]
-    if not pairs or not all(old and new.exists() and same_content(old, new) for old, new in pairs):
+    pairs = [(LINKED.get(str(path)), Path(path)) for path in job.output if not whole.is_mended(Path(RUN), path, MENDED)]
+    if not job.output or not all(old and new.exists() and same_content(old, new) for old, new in pairs):
         return False
     for old, new in pairs:
         kept = files_of(old)
         for name, path in files_of(new).items():
             stat = kept[name].stat()
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        whole.note_times(Path(RUN), new)
     return True
 
 

@@ -32,7 +32,7 @@ rule draw_samples:
         code=code("draw_samples.py"),
         env=environment("torch"),
     shell:
-        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights})'
+        'exec python "$SCRIPTS/draw_samples.py" --name {wildcards.samples} --model $(dirname {input.weights}) --models $RUN_DIR/models'
         " --options $RECIPE#{params.options:q} --state $RUN_DIR/state/samples/{wildcards.samples} --key {params.code}+{params.env} {params.cpu_threads}"
         " --out {output.patches} > >(trap '' TERM USR1; exec tee {log}) 2>&1"
 

@@ -9,7 +9,8 @@ import atexit
 import itertools
 
 import yaml
-from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json, write_text
+from histogenesis.core.files import write_text
+from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json
 
 
 def still_claims(recipe_file):
@@ -27,6 +28,7 @@ def still_made(wildcards):
         "patch_set": RECIPE.patches,
         "model": RECIPE.models,
         "samples": RECIPE.samples,
+        "reading": RECIPE.reading,
         "encoder": ENCODERS,
         "k": list(map(str, range(len(LEVELS)))),
     }
@@ -34,7 +36,9 @@ def still_made(wildcards):
 
 
 OWED = (
-    [name for name, wildcards in owed(Path(RUN)).items() if still_made(wildcards)] if workflow.is_main_process else []
+    [name for name, wildcards in (owed(Path(RUN)) | whole.to_be_healed(Path(RUN))).items() if still_made(wildcards)]
+    if workflow.is_main_process
+    else []
 )
 
 
@@ -57,6 +61,7 @@ def kept_outputs():
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")
+    kept += outputs_of("make_reading", reading=RECIPE.reading) + outputs_of("analyse_reading", reading=READ)
     if SYNTHETIC:
         kept += expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
         for step in ("plan_tissue", "stitch_slide"):
@@ -116,8 +121,10 @@ def say_bottom_line():
 
 
 def ended_well():
+    """When all jobs have ended well."""
     forget(Path(RUN))
     forget_links()
+    refuse_damage()
 
 
 onsuccess:

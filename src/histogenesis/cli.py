@@ -20,6 +20,7 @@ COMMANDS = (
     "run",
     "draw",
     "view",
+    "study",
 )  # a file each, in commands/
 EXAMPLES = {
     "schema": "  histogenesis schema --out config/recipe.schema.json --reference docs/reference.md",

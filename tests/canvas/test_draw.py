@@ -138,7 +138,7 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
         section = Level.model_validate(section.model_dump() | {"joining": {"kind": "average", "stride_px": 8}})
     d = drawing(section, above, denoise=spy, plan=plan, background=(240, 238, 241))
     easel = d.run(tmp_path / "a", "digest")
-    assert d.sigmas[0] == pytest.approx(2) and len(d.sigmas) == 6
+    assert d.step_sigmas[0][0] == pytest.approx(2) and len(d.step_sigmas[0]) == 6
     enlarged = NORMALISATION.encode(torch.from_numpy(above.image[:].transpose(2, 0, 1).repeat(2, 1).repeat(2, 2)))
     ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, easel.background)
     canvas = ground + 2 * NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)
@@ -253,17 +253,19 @@ def test_a_slide_without_tissue_is_all_background(tmp_path, above):
     assert np.all(LevelFile(tmp_path / "level.h5").image[:] == 240)
 
 
-def test_bad_states_are_named(tmp_path, above):
+def test_bad_states_are_named_and_drawn_anew(tmp_path, above, capsys):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(BadInput, match="cannot be used"):
         drawing(level(), above).run(tmp_path / "file", "digest")
     folder = tmp_path / "state"
-    drawing(level(), above).run(folder, "digest")
-    with pytest.raises(BadInput, match="state of another drawing; delete"):
-        drawing(level(), above).run(folder, "another digest")
-    (folder / "journal.json").write_text("{")
-    with pytest.raises(BadInput, match="broken journal; delete"):
-        drawing(level(), above).run(folder, "digest")
+    right = drawing(level(), above).run(folder, "digest").before("x").clone()
+    again = drawing(level(), above).run(folder, "another digest").before("x")
+    said = capsys.readouterr().out
+    assert torch.equal(again, right) and "the state of another drawing" in said and "from the start" in said
+    for journal in folder.glob("journal.json*"):
+        journal.write_text("{")
+    assert torch.equal(drawing(level(), above).run(folder, "another digest").before("x"), right)
+    assert "damaged journal" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_named_before_drawing_starts(tmp_path, above, monkeypatch):

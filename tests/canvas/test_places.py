@@ -1,16 +1,23 @@
 """Where the state of a canvas lies changes no pixel: on the device, in memory, in files, and from one to the other."""
 
 import json
+import os
 import shutil
+import threading
 from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
 from test_draw import NORMALISATION, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from histogenesis.canvas import place as places
 from histogenesis.canvas.place import place_of
+from histogenesis.canvas.staging import Staging
+from histogenesis.canvas.state import State
+from histogenesis.core.device import check_precision
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 
@@ -70,6 +77,114 @@ def test_no_pixel_leaves_the_device_between_the_first_evaluation_and_the_last(tm
     assert crossed["host"] == crossed["files"] >= 5 * cores + 4 * cores + 8 * cores
 
 
+class Crossings(TorchDispatchMode):
+    """Counts the bytes that operations carry from memory to a device or back; of a device that computes nothing come zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        aten, kwargs = torch.ops.aten, kwargs or {}
+        source = args[1] if operation is aten.copy_.default else args[0] if operation is aten._to_copy.default else None
+        leaves = source is not None and source.is_meta
+        if leaves and operation is aten.copy_.default and not args[0].is_meta:
+            out = args[0]
+        elif leaves and kwargs.get("device", source.device).type == "cpu":
+            out = torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
+        else:
+            out = operation(*args, **kwargs)
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        made = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        if len({one.device.type for one in given + made if one.ndim}) > 1:
+            self.bytes += sum(one.numel() * one.element_size() for one in made)
+        return out
+
+
+@pytest.mark.parametrize(("place", "kind"), [("device", "dpmpp-2m"), ("device", "ddpm"), ("host", "dpmpp-2m")])
+def test_on_a_device_no_operation_of_a_stage_carries_a_byte_over_the_bus(tmp_path, above, place, kind):  # noqa: F811
+    """By what PyTorch is asked to do, from the first evaluation to the last: the level above and all noise are there."""
+    with Crossings() as crossings:
+        asked = []
+
+        def denoise(x, sigma, mpp):
+            if not asked:
+                crossings.bytes = 0
+            asked.append(crossings.bytes)
+            return windowed(x, sigma, mpp)
+
+        section = level(kind=kind, steps=3)
+        drawing(section, above, device="meta", denoise=denoise).run(tmp_path, "d", place=place, save_every_s=1e9)
+    if place == "device":
+        assert asked[-1] == 0
+    else:
+        assert asked[-1] > 2 * 64 * 96 * 3 * 4, "in memory x goes there and back, in each stage"
+
+
+def test_a_checkpoint_is_written_while_the_next_tiles_are_drawn(tmp_path, above, monkeypatch):  # noqa: F811
+    """From a device: writing is held up until more batches are drawn, and it is the state of before that lies there."""
+    whole, began, drawn_on = result(drawing(level(), above), tmp_path / "whole"), threading.Event(), threading.Event()
+    write, kept, d, asked = State._write_planes, {}, drawing(level(), above), []
+
+    def slowly(state, planes, at):
+        if not began.is_set():
+            kept.update({name: plane.clone() for name, plane in planes.items()})
+            began.set()
+            assert drawn_on.wait(60), "the drawing waits for the disk"
+            assert all(torch.equal(planes[name], kept[name]) for name in kept), "what is drawn meanwhile shows"
+        write(state, planes, at)
+
+    batch = d.draw_batch
+
+    def counted(*args):
+        batch(*args)
+        asked.append(began.is_set())
+        if sum(asked) == 4:
+            drawn_on.set()
+
+    monkeypatch.setattr(State, "_write_planes", slowly)
+    d.draw_batch = counted
+    assert np.array_equal(result(d, tmp_path / "a", place="device", save_every_s=0), whole)
+    assert drawn_on.is_set()
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+def test_what_a_batch_has_become_is_put_away_when_the_network_has_the_next(tmp_path, above, monkeypatch, joining):  # noqa: F811
+    """As for a GPU; there is none here, so nothing is sent. The pixels are the same, also after stopping and going on."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level(kind="dpmpp-2m", steps=4, start={"sigma": 5})
+    section = section.model_validate(section.model_dump() | {"joining": joined})
+    whole, events, put, settle = result(drawing(section, above), tmp_path / "whole"), [], Staging.put, Staging.settle
+
+    def asked(x, sigma, mpp):
+        events.append("network")
+        return windowed(x, sigma, mpp)
+
+    def later(staging, values, plane):
+        staging.later = True
+        put(staging, values, plane)
+
+    def settled(staging):
+        events.extend(["put away"] * bool(staging.coming))
+        settle(staging)
+
+    monkeypatch.setattr(Staging, "put", later)
+    monkeypatch.setattr(Staging, "settle", settled)
+    with pytest.raises(Stopped):
+        drawing(section, above, denoise=asked).run(tmp_path / "a", "digest", stop=After(20), place="host")
+    assert np.array_equal(result(drawing(section, above), tmp_path / "a", place="host"), whole)
+    assert events[:6] == ["network", "network", "put away", "network", "put away", "network"]
+
+
+def test_a_device_without_bf16_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    with pytest.raises(BadInput, match="Tesla V100 has no bf16: set `precision: fp32`, or take a GPU"):
+        check_precision("cuda", "bf16")
+    check_precision("cuda", "fp32")
+    check_precision("cpu", "bf16")
+
+
 def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_path, above, capsys):  # noqa: F811
     whole, left = result(drawing(level(), above), tmp_path / "whole"), [17]
 
@@ -84,6 +199,20 @@ def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_pa
     left[0] = 5
     with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
         drawing(level(), above, denoise=bursting).run(tmp_path / "b", "digest", place="host")
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_a_canvas_takes_the_memory_of_what_is_drawn_of_it(tmp_path):
+    """Two planes of 4,096 px: 403 MB, if they were whole."""
+    before = resident_mb()
+    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "memory"])
+    state.write("x", [(slice(0, 512), slice(0, 512))], [torch.ones(3, 512, 512)])
+    assert resident_mb() - before < 60
+    assert float(state.before("x")[:, :600, :600].sum()) == 3 * 512 * 512
 
 
 def test_half_precision_takes_half_the_room_and_rounds(tmp_path, above):  # noqa: F811
@@ -124,10 +253,29 @@ def test_a_state_that_cannot_be_gone_on_with_is_named(tmp_path, above):  # noqa:
         drawing(level(), above).run(tmp_path, "digest", After(3), place="host")
     with pytest.raises(BadInput, match="begun with its state in memory; go on with as much memory as then, or delete"):
         drawing(level(), above).run(tmp_path, "digest", place="files")
-    journal = json.loads((tmp_path / "journal.json").read_text())
-    (tmp_path / f"x.{journal['set']}").write_bytes(b"short")
-    with pytest.raises(BadInput, match="missing or cut off; delete"):
-        drawing(level(), above).run(tmp_path, "digest", place="host")
-    (tmp_path / "journal.json").write_text(json.dumps({"digest": "digest", "stage": 1, "batch": 0}))
-    with pytest.raises(BadInput, match="the state of an older version; delete"):
-        drawing(level(), above).run(tmp_path, "digest")
+
+
+@pytest.mark.parametrize("place", ["host", "files"])
+@pytest.mark.parametrize("how", ["cut", "flip", "journal", "older", "all"])
+def test_a_damaged_state_falls_back_and_that_is_said(place, how, tmp_path, above, capsys):  # noqa: F811
+    if place == "files" and how == "flip":
+        pytest.skip("planes in files are written all the time: their size is looked at, and no checksum")
+    right = drawing(level(), above).run(tmp_path / "right", "digest", place=place).before("x").clone()
+    folder = tmp_path / "state"
+    for n in (3, 4):  # two checkpoints
+        with pytest.raises(Stopped):
+            drawing(level(), above).run(folder, "digest", After(n), place=place)
+    journal, octets = folder / "journal.json", (folder / "x.0").read_bytes()
+    last = folder / f"x.{json.loads(journal.read_text()).get('set', 0)}"
+    if how == "flip":
+        last.write_bytes(octets[:99] + bytes([last.read_bytes()[99] ^ 8]) + last.read_bytes()[100:])
+    for path in {"cut": [last], "journal": [journal], "all": [last, *folder.glob("journal*")]}.get(how, []):
+        path.write_bytes(path.read_bytes()[:-3])
+    if how == "older":
+        journal.write_text(json.dumps({"digest": "digest", "stage": 1, "batch": 0}))
+    capsys.readouterr()
+    assert torch.equal(drawing(level(), above).run(folder, "digest", place=place).before("x"), right)
+    said = capsys.readouterr().out
+    wrong = {"cut": "missing or cut off", "flip": "differs from its checksum", "older": "older version"}
+    assert wrong.get(how, "damaged journal") in said
+    assert ("drawn from the start" in said) == (how == "all" or place == "files")

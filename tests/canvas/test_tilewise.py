@@ -1,6 +1,10 @@
 """Drawing tile by tile: whatever the order, the number of jobs and the interruptions, the same pixels, and no seam."""
 
 import itertools
+import json
+import multiprocessing
+import os
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ import torch
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
 from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.tilewise import TileFiles
+from histogenesis.canvas.waves import neighbours, waves
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.model import Normalisation
@@ -107,19 +113,64 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
         assert np.array_equal(whole, pixels(d, tmp_path / f"shuffled{number}"))
 
 
+def draws(section, folder, name, dies_after=None):
+    """In a process of its own: draw from the queue, write down which tiles; end at once after some, as a killed one does."""
+    torch.set_num_threads(1)
+    d, drawn = drawing(section, (64, 64)), []
+    batch = d.draw_batch
+
+    def slowly(easel, one, places):
+        if dies_after is not None and len(drawn) >= dies_after:
+            os._exit(9)
+        batch(easel, one, places)
+        time.sleep(0.02)
+        drawn.extend(places)
+
+    d.draw_batch = slowly
+    d.run(folder)
+    (folder / name).write_text(json.dumps(drawn))
+
+
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
-def test_several_jobs_draw_the_same_pixels(tmp_path, order):
-    one = pixels(drawing(level(order, resample=2), (64, 64)), tmp_path / "one")
-    d = drawing(level(order, resample=2), (64, 64))
-    for wave in range(len(d.schedule)):
-        for job in (2, 0, 1):
-            drawing(level(order, resample=2), (64, 64)).run(tmp_path / "three", wave=wave, job=job, jobs=3)
-    asked = []
-    d.draw_batch = lambda *args: asked.append(args)
+def test_several_processes_draw_each_tile_once_and_the_same_pixels(tmp_path, order):
+    """One is killed with tiles in hand; two others, at the same time, draw those and all that is left."""
+    section = level(order, resample=2)
+    one, d = pixels(drawing(section, (64, 64)), tmp_path / "one"), drawing(section, (64, 64))
+    fork = multiprocessing.get_context("fork")
+    killed = fork.Process(target=draws, args=(section, tmp_path / "three", "c", 3))
+    others = [fork.Process(target=draws, args=(section, tmp_path / "three", name)) for name in "ab"]
+    for together in ([killed], others):
+        for process in together:
+            process.start()
+        for process in together:
+            process.join(60)
+    assert [process.exitcode for process in (killed, *others)] == [9, 0, 0]
+    drawn = [tuple(place) for name in "ab" for place in json.loads((tmp_path / "three" / name).read_text())]
+    assert len(drawn) == len(set(drawn)) and len(d.schedule.waves) > 3
+    assert sum(map(len, d.schedule.waves)) - 6 <= len(drawn) < sum(map(len, d.schedule.waves))
+    d.draw_batch = lambda *args: pytest.fail("nothing is left to draw")
     assert np.array_equal(one, pixels(d, tmp_path / "three"))
-    assert not asked, "nothing is left to draw"
-    with pytest.raises(LookupError, match="not finished"):
-        drawing(level(order), (64, 64)).run(tmp_path / "early", wave=1)
+
+
+def test_a_tile_is_handed_out_when_what_it_holds_is_finished_and_batches_are_full(tmp_path):
+    """The paper's finest level, 46 x 46 tiles in batches of 4: wave by wave to four jobs, a quarter of the work is padding."""
+    tiles, size, processes = waves(41344, 41344, 1024, 896, "raster"), 4, 4
+    wave_of = {place: n for n, wave in enumerate(tiles) for place in wave}
+    shares = [len(range(job, len(wave), processes)) for wave in tiles for job in range(processes)]
+    by_wave = sum(-(-share // size) * size for share in shares) / len(wave_of) - 1
+    finished, batches = set(), 0
+    queue = Queue(tiles, lambda tile: (tile.y // 896, tile.x // 896) in finished, tmp_path / "queue")
+    while queue:
+        hands = [queue.claim(size) for _ in range(processes)]
+        for place in itertools.chain(*hands):
+            before = [other for other in neighbours(place) if wave_of.get(other, 99) < wave_of[place]]
+            assert place not in finished and finished.issuperset(before)
+        for places in hands:
+            queue.done(places)
+            finished.update(places)
+            batches += bool(places)
+    assert len(finished) == 46 * 46
+    assert by_wave > 0.25 and batches * size / len(wave_of) - 1 < 0.1
 
 
 def test_a_killed_or_stopped_drawing_draws_only_its_unfinished_tiles(tmp_path, monkeypatch):
@@ -155,12 +206,20 @@ def test_another_batch_shape_or_place_changes_nothing(tmp_path):
     assert np.abs(a.astype(int) - pixels(drawing(level(batch=5)), tmp_path / "b")).max() <= 1
 
 
-def test_a_broken_tile_is_named(tmp_path):
-    d = drawing(level())
+@pytest.mark.parametrize("how", ["cut off", "flipped"])
+def test_a_damaged_tile_is_named_and_drawn_again(how, tmp_path, capsys):
+    d, path = drawing(level()), tmp_path / "000012-000012.npy"
     easel = d.run(tmp_path)
-    (tmp_path / "000012-000012.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(BadInput, match=r"000012-000012.npy: broken tile; delete it"):
+    right, octets = np.concatenate([rows for _, rows in d.bands(easel)]), bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    damaged = octets if how == "flipped" else octets[:-7]
+    path.write_bytes(damaged)
+    with pytest.raises(BadInput, match=r"000012-000012.npy: damaged tile, which is removed"):
         list(d.bands(easel))
+    path.write_bytes(damaged)
+    d = drawing(level())
+    again = np.concatenate([rows for _, rows in d.bands(d.run(tmp_path))])
+    assert np.array_equal(again, right) and "000012-000012.npy: damaged tile, drawn again" in capsys.readouterr().out
 
 
 def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_held(tmp_path, above):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from histogenesis.core.field import NoiseField, philox4x32
+from histogenesis.core.field import NoiseField, philox4x32, philox_on_cpu
 from histogenesis.core.noise import normal
 
 
@@ -47,6 +47,9 @@ def test_philox_gives_the_known_answers(counter, key, words):
     """Of Random123 (kat_vectors, philox4x32 with 10 rounds)."""
     found = philox4x32([torch.tensor([word, word]) for word in counter], key)
     assert [one.tolist() for one in found] == [[word, word] for word in words]
+    x, y, block, step = counter
+    on_cpu = philox_on_cpu(np.full((1, 5), x, np.uint64), np.full((3, 1), y, np.uint64), block, step, key)
+    assert [one.unique().tolist() for one in on_cpu] == [[word] for word in words], "rows and columns apart"
 
 
 def test_it_is_normal_and_independent():

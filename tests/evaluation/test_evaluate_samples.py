@@ -91,3 +91,12 @@ def test_patches_of_another_mpp_are_not_compared(patches):
     store(patches.parent / "samples.h5", "main", pictures("a", 25, 1), ["a"] * 25, mpp=1.75)
     with pytest.raises(BadInput, match=r"no real patches at 1.75 mpp"):
         collect(patches, patches / "splits.tsv", patches.parent / "samples.h5", 30, 100, 1)
+
+
+def test_of_a_group_s_copies_one_alone_is_compared(patches):
+    drawn(patches)
+    more = collect(patches, patches / "splits.tsv", patches.parent / "samples.h5", 30, 100, 1, one_per_group=True)
+    for one in (more.train, more.held_out):
+        assert len(set(one.patient)) == len(one.patient)
+    assert len(more.held_out) == 14, "every third of 40 groups, each there three times"
+    assert set(more.held_out.label) == {"a", "b"}

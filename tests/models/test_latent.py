@@ -117,7 +117,7 @@ def test_a_denoiser_of_latents_learns_draws_and_is_read_back_with_its_autoencode
     }
     save_model(tmp_path, trainer.average | model.kept(), section, UNIT, patch_px=16, autoencoder=card)
     wanted = Samples.model_validate({"model": "m", "batch": 4, "sampler": {"kind": "ddim", "steps": 5}})
-    drawn = draw_batch(load_model(tmp_path), wanted, None, range(3), 16, float("nan"), "cpu")
+    drawn = draw_batch([load_model(tmp_path)], wanted, None, range(3), 16, float("nan"), "cpu")
     assert drawn.shape == (3, 16, 16, 3) and drawn.dtype == np.uint8 and not np.array_equal(drawn[0], drawn[1])
 
 

@@ -194,14 +194,64 @@ def test_a_diverging_loss_ends_the_training(tmp_path):
     assert trainer(tmp_path, steps=60).step == 30, "the last good state"
 
 
-def test_bad_checkpoints_are_named(tmp_path):
+def flip(path, place):
+    octets = bytearray(path.read_bytes())
+    octets[int(len(octets) * place)] ^= 4
+    path.write_bytes(octets)
+
+
+DAMAGE = {
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a flip in a weight": lambda path: flip(path, 0.7),
+    "a flip in the header": lambda path: flip(path, 0.001),
+    "another step": lambda path: path.write_bytes(path.read_bytes().replace(b'"step":"12"', b'"step":"10"')),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_beginning(how, tmp_path, capsys):
+    whole = trainer(tmp_path / "whole")
+    whole.run(None, None)
+    trainer(tmp_path / "a", steps=12).run(None, None)
+    last = tmp_path / "a" / "checkpoint.safetensors"
+    assert b'"step":"12"' in last.read_bytes()
+    (tmp_path / "a" / "train.jsonl").unlink()  # lost as well
+    DAMAGE[how](last)
+    later = trainer(tmp_path / "a")
+    said = capsys.readouterr().out
+    assert later.step == 8 and "damaged checkpoint" in said and "goes on from there" in said
+    later.run(None, None)
+    assert torch.equal(weights(whole), weights(later))
+    steps = [[json.loads(line)["step"] for line in (tmp_path / n / "train.jsonl").open()] for n in ("whole", "a")]
+    assert steps[0] == steps[1]
+    for path in (tmp_path / "a").glob("checkpoint*"):
+        flip(path, 0.5)
+    anew = trainer(tmp_path / "a")
+    assert anew.step == 0 and "no checkpoint is whole; the training begins anew" in capsys.readouterr().out
+    anew.run(None, None)
+    assert torch.equal(weights(whole), weights(anew))
+
+
+def test_the_checkpoint_of_another_model_is_passed_over_and_that_is_said(tmp_path, capsys):
     trainer(tmp_path / "a").run(None, None)
-    with pytest.raises(BadInput, match=r"checkpoint of another model.*delete"):
-        trainer(tmp_path / "a", digest="other")
-    path = tmp_path / "a" / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(BadInput, match=r"broken checkpoint.*delete"):
-        trainer(tmp_path / "a")
+    assert trainer(tmp_path / "a", digest="other").step == 0
+    assert "it is of another model or other patches" in capsys.readouterr().out
+
+
+def test_a_damaged_model_is_named(tmp_path):
+    t = trainer(tmp_path / "state", steps=4)
+    t.run(None, None)
+    save_model(tmp_path / "m", t.average, section(), t.batches.normalisation, patch_px=16)
+    whole = (tmp_path / "m/model.safetensors").read_bytes()
+    for damage in (lambda path: flip(path, 0.9), DAMAGE["cut off"], DAMAGE["empty"]):
+        damage(tmp_path / "m/model.safetensors")
+        with pytest.raises(BadInput, match=r"model\.safetensors: damaged: other weights than model\.json says"):
+            load_model(tmp_path / "m")
+        (tmp_path / "m/model.safetensors").write_bytes(whole)
+    DAMAGE["empty"](tmp_path / "m/model.json")
+    with pytest.raises(BadInput, match=r"model\.json: damaged"):
+        load_model(tmp_path / "m")
 
 
 def test_a_model_survives_its_files(tmp_path):

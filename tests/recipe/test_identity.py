@@ -39,14 +39,21 @@ models:
     conditions: []
     training: {steps: 10}
   pixels: {patches: cut, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
+  larger:
+    {patches: cut, conditions: [mpp, lowres], lowres_factor: 4, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
 samples:
-  some: {model: pixels, sampler: {kind: dpmpp-2m, threshold: {}, epsilon_scaling: {}}}
+  enlarged: {model: larger, cascade: [{model: pixels, tile_px: 16}]}
+  some: {model: pixels, compare: drawn, sampler: {kind: dpmpp-2m, threshold: {}, epsilon_scaling: {}}}
 synthetic:
   levels:
     - {mpp: 16, size_px: [64, 64], model: pixels, tile_px: 64}
     - {mpp: 8, model: taken, tile_px: 64, constraint: {kind: null-space, relaxation: {sigma: 0.3}},
        joining: {kind: average, stride_px: 32}}
     - {mpp: 4, kind: upscale, method: {kind: tv-l1}}
+reading:
+  whole: {kind: whole-slides, each: 1}
+  pairs: {kind: pairs, mpps: [16, 8]}
+  survey: {kind: survey, samples: some}
 evaluation:
   patches: cut
   encoders: [efficientnet-lite0, {name: phikon, file: phikon.pt}]
@@ -99,13 +106,17 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
         if name in recipe.autoencoders and recipe.evaluation.judge:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:
-        add("draw_samples", samples=name)
+        add("take_samples" if name in recipe.brought_samples else "draw_samples", samples=name)
         if name in recipe.judged_samples:
             add("evaluate_samples", recipe.compared_with(name), samples=name)
         if recipe.measures_utility(name):
             add("measure_utility", samples=name)
+            add("train_on_real", patch_set=recipe.compared_with(name))
     if recipe.study:
         add("gather_study")
+    add("write_viewer")
+    for name in recipe.reading:
+        add("make_reading", reading=name)
     if recipe.synthetic:
         for slide in recipe.synthetic.names:
             for k, level in enumerate(recipe.synthetic.levels):

@@ -9,8 +9,10 @@ from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.recipe import Model, Sampler, Samples
+from histogenesis.sampling.estimate import estimator
 from histogenesis.sampling.guidance import guided, scaled
 from histogenesis.sampling.patches import draw_batch, draw_patches
+from histogenesis.sampling.solvers import solve, stages, takes
 
 NETWORKS = [
     {"kind": "ddpmpp", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1},
@@ -76,6 +78,50 @@ def test_epsilon_scaling_of_1_changes_nothing_and_others_divide_the_noise():
         assert torch.allclose(x - scaled(denoised, x, linear, step), (x - denoised) / (1 + 0.01 * left), atol=1e-6)
 
 
+class TwoClasses:
+    """The exact denoiser of a class N(2, s^2), and without the class of N(-1, s^2); it counts what it is asked."""
+
+    classes, s2 = ["a"], 0.25
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, x, sigma_b, mpp_b, label_b=None):
+        self.asked.append((float(sigma_b[0]), label_b is not None))
+        mean, s2 = 2.0 if label_b is not None else -1.0, sigma_b[:, None, None, None] ** 2
+        return (self.s2 * x + s2 * mean) / (self.s2 + s2)
+
+
+def test_guidance_in_an_interval_flows_as_the_closed_form_does():
+    """Guided by w, two Gaussians of one spread are a third, about 2 + 3 w; the flow to N(m, s^2) takes x from sigma to sigma'
+    to m + (x - m) sqrt((s^2 + sigma'^2) / (s^2 + sigma^2)). So in an interval x flows to that mean, before and after it to 2.
+    """
+    w, low, high, model = 1.5, 0.19, 1.61, TwoClasses()
+    sampler = Sampler(kind="heun", steps=400, sigma_max=20, guided_sigmas=(low, high))
+    stage_list = stages(**sampler.solver)
+    estimate = estimator(guided(model, "a", w), sampler, Normalisation.unit(), 1.0)
+    x = torch.tensor([-30.0, 0.0, 25.0])[:, None, None, None]
+    made, _ = solve(x, takes(stage_list), estimate, None)
+    wanted = x
+    for mean, start, end in ((2, 20, high), (2 + 3 * w, high, low), (2, low, 0)):
+        wanted = mean + (wanted - mean) * ((0.25 + end**2) / (0.25 + start**2)) ** 0.5
+    everywhere = (2 + 3 * w) + (x - 2 - 3 * w) * (0.25 / 400.25) ** 0.5
+    assert torch.allclose(made, wanted, atol=0.02) and (everywhere - wanted).abs().min() > 0.5
+    of_none = [sigma for sigma, told in model.asked if not told]
+    assert len([told for _, told in model.asked if told]) == len(stage_list)
+    inside = [stage.sigma for stage in stage_list if low < stage.sigma <= high]
+    assert of_none == pytest.approx(inside, rel=1e-6) and len(inside) < len(stage_list), (
+        "elsewhere one evaluation, not two"
+    )
+
+
+def test_an_interval_without_guidance_or_the_wrong_way_round_is_refused():
+    with pytest.raises(ValueError, match="there is no `guidance` to apply there"):
+        samples(sampler={"guided_sigmas": [0.19, 1.61]})
+    with pytest.raises(ValueError, match="the lower noise level comes first"):
+        Sampler(guided_sigmas=(1.61, 0.19))
+
+
 class Patches:
     mpp = np.full(40, np.nan)
     label = np.array(["a", "b"] * 20)
@@ -113,23 +159,23 @@ def samples(**more) -> Samples:
 def test_a_drawn_picture_depends_on_seed_class_and_number_alone(tmp_path):
     torch.set_num_threads(1)
     model = model_of()
-    drawn, labels = draw_patches(model, samples(), ["a", "b"], 16, float("nan"), tmp_path / "1", "cpu")
+    drawn, labels = draw_patches([model], samples(), ["a", "b"], 16, float("nan"), tmp_path / "1", "cpu")
     assert drawn.shape == (10, 16, 16, 3) and labels == ["a"] * 5 + ["b"] * 5
-    third = draw_batch(model, samples(), "b", range(2, 4), 16, float("nan"), "cpu")
+    third = draw_batch([model], samples(), "b", range(2, 4), 16, float("nan"), "cpu")
     assert np.array_equal(third, drawn[7:9])
     assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[5])
-    larger = draw_batch(model, samples(), "b", range(2), 24, float("nan"), "cpu")
+    larger = draw_batch([model], samples(), "b", range(2), 24, float("nan"), "cpu")
     assert larger.shape == (2, 24, 24, 3), "another size, another field of view"
 
 
 def test_a_drawing_that_was_stopped_goes_on_to_the_same_pictures(tmp_path):
     torch.set_num_threads(1)
     model = model_of()
-    whole, _ = draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "whole", "cpu")
+    whole, _ = draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "whole", "cpu")
     for _ in range(2):  # of three batches
         with pytest.raises(Stopped):
-            draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
-    pieces, _ = draw_patches(model, samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+            draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+    pieces, _ = draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
     assert np.array_equal(whole, pieces)
 
 

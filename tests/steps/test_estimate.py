@@ -1,10 +1,12 @@
 """What an estimate counts of samples, classifiers and winners: by the closed form of what a recipe says."""
 
+import json
+
 import pytest
 
 from histogenesis.models.costs import cost
 from histogenesis.recipe import load_recipe
-from histogenesis.steps.estimate import classifiers, samples, trainings
+from histogenesis.steps.estimate import classifiers, flop_of, samples, trainings
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,11 @@ def test_winners_and_autoencoders_cost_too(published, root):
     best = found["train best-positive"]
     assert best.count == 64 * 250_800 and best.flop / best.evaluations == pytest.approx(dearest, rel=0.01)
     assert next(p for p in trainings(published) if p.what == "train vq").flop > 0
+
+
+def test_what_a_model_that_ships_draws_is_counted(root):
+    """A tile of 32 px, by the network that its model.json describes."""
+    recipe = load_recipe(root / "config/gut.yaml")
+    section = json.loads((root / "pretrained/gut-he-cells-v1/model.json").read_text())["section"]
+    for level in recipe.synthetic.levels[4:]:
+        assert flop_of(recipe, level, 32) == cost(section, 32).flop > 1e8

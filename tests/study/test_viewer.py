@@ -19,6 +19,7 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
+from histogenesis.slides.table import SlideRow, register
 from histogenesis.slides.write import write_slide
 from histogenesis.study.viewer.images import TILE_PX, CanvasImage, SlideImage
 from histogenesis.study.viewer.run import RunImages
@@ -124,6 +125,29 @@ def test_the_page_is_told_what_there_is_and_where(run):
     assert shapes["furthest from real (e)"].startswith(f"M{800 / width_um:.6f} {480 / width_um:.6f}h{side:.6f}")
     assert shapes["steeper tile borders"].startswith("M0.500000 0V")
     assert shapes["tiles"].count("V") == 7 and shapes["tiles"].count("H") == 5
+
+
+def test_a_real_slide_has_the_classes_that_a_person_drew(run, tmp_path):
+    folder = Path(shutil.copytree(run, tmp_path / "shown"))
+    box = [[420, 300], [840, 300], [840, 900], [420, 900], [420, 300]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [box]}}
+    named = [feature | {"properties": {"classification": {"name": name}}} for name in ("Tumour", "Stroma", "Tumour")]
+    (tmp_path / "regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": named}))
+    row = SlideRow(slide="r1", path=str(run / "synthetic/s1.tif"), regions=str(tmp_path / "regions.geojson"))
+    for name, content in (
+        ("slides/r1.json", register(row, folder)),
+        ("state/slides.json", {"r1": row.model_dump(mode="json")}),
+    ):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(json.dumps(content))
+    real = next(one for one in RunImages(folder, real=True).facts["pictures"] if one["key"] == "real-r1")
+    shapes = {shape["title"]: shape for shape in real["overlays"]}
+    assert list(shapes) == ["stroma", "tumour"] and len({shape["colour"] for shape in shapes.values()}) == 2
+    assert shapes["tumour"]["path"].count("Z") == 2
+    corners = [[float(v) for v in pair.split()] for pair in re.findall(r"[ML]([\d. ]+)", shapes["stroma"]["path"])]
+    assert np.max(corners, axis=0) * real["width_px"] == pytest.approx([840, 900], abs=1)
+    (tmp_path / "regions.geojson").write_text("{")
+    assert RunImages(folder, real=True).facts["pictures"][-1]["overlays"] == []
 
 
 def test_the_server_answers_on_loopback_for_what_it_has_and_nothing_else(run):

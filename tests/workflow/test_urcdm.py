@@ -59,11 +59,11 @@ def test_the_canvases_have_the_recipes_sizes_and_the_slide_opens(results):
 
 def test_nothing_is_left_to_do_and_no_state_is_left(twin, results):
     assert twin.planned(RECIPE) == {}
-    assert not list((results / "state/draw").rglob("*.npy")) and not list(results.rglob("*.waves/*"))
+    assert not list((results / "state/draw").rglob("*.npy")) and not list(results.rglob("*.shares/*"))
 
 
 def test_one_job_draws_the_pixels_of_two(twin, tmp_path):
-    """The finest level's waves were dealt out to two jobs each. Drawn again by one, it is the same, pixel by pixel."""
+    """Two jobs drew the finest level's tiles from one queue. Drawn again by one, it is the same, pixel by pixel."""
     run = Run(twin.root, tmp_path / "run")
     shutil.copytree(twin.folder, run.folder, symlinks=True)
     results = run.folder / "results/test-urcdm"
@@ -81,7 +81,7 @@ def test_one_job_draws_the_pixels_of_two(twin, tmp_path):
 
 
 def test_the_papers_recipe_plans_at_full_size(root, tmp_path):
-    """Nine networks, 41,344 px; the finest level in 91 waves of four jobs, but for the waves of less than four tiles."""
+    """Nine networks, 41,344 px; four jobs draw the finest level from one queue."""
     planned = Run(root, tmp_path).planned("config/urcdm.yaml")
     assert planned["train_model"] == 9 and planned["draw_level"] == 3
-    assert planned["draw_wave"] == 85 * 4 + 2 * (1 + 2 + 3)
+    assert planned["draw_share"] == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import CHUNKED, check_seal, fletcher32, naming_damage, writing
 
 if TYPE_CHECKING:
     from histogenesis.recipe import AnyLevel
@@ -25,25 +25,22 @@ def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int
     `bands` yields (y, uint8 rows), from the top. Chunks of one colour are compressed; the others are stored as they are: of
     tissue, compression saves 2.5 % (measured).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".h5.part")
     try:
-        with h5py.File(part, "w") as file:
+        with writing(path) as file:
             chunk = (min(BAND_PX, height), min(BAND_PX, width), 3)
-            options = {"chunks": chunk, "compression": "lzf", "shuffle": False, "track_times": False}
+            options = {"chunks": chunk, "compression": "lzf", "shuffle": False, **CHUNKED}
             image = file.create_dataset("image", (height, width, 3), np.uint8, **options)
             for y, rows in _rows_of_chunks(bands, chunk[0], height, -(-width // chunk[1]) * chunk[1]):
                 for x in range(0, width, chunk[1]):
                     block = np.ascontiguousarray(rows[:, x : x + chunk[1]])
-                    if (block == block[0, 0]).all():
+                    if (block[0] == block[0, 0]).all() and (block == block[0, 0]).all():
                         image[y : y + chunk[0], x : x + chunk[1]] = block[: height - y, : width - x]
                     else:
-                        image.id.write_direct_chunk((y, x, 0), block.tobytes(), filter_mask=1)  # 1: not compressed
+                        stored = block.tobytes() + fletcher32(block)
+                        image.id.write_direct_chunk((y, x, 0), stored, filter_mask=1)  # 1: not compressed
             file.attrs.update(facts)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OSError(error.errno, f"{path}: could not be written ({error}); is the disk full?") from error
-    os.replace(part, path)
 
 
 def _rows_of_chunks(
@@ -52,6 +49,9 @@ def _rows_of_chunks(
     """The same rows as bands of `chunk_px`, the last one filled up, as wide as whole chunks."""
     rows, filled = np.zeros((chunk_px, width_px, 3), np.uint8), 0
     for y, band in bands:
+        if band.shape[:2] == rows.shape[:2] and not filled:
+            yield y, band
+            continue
         done = 0
         while done < len(band):
             n = min(len(band) - done, chunk_px - filled)
@@ -93,13 +93,17 @@ class Level:
     """A finished level, read window by window."""
 
     def __init__(self, path: Path):
+        self.path = path
         try:
-            self.file = h5py.File(path, "r", rdcc_nbytes=64 << 20)
-            self.image, self.facts = self.file["image"], dict(self.file.attrs)
+            with naming_damage(path):
+                self.file = h5py.File(path, "r", rdcc_nbytes=64 << 20)
+                check_seal(self.file)
+                self.facts = dict(self.file.attrs)
+                if "image" not in self.file:
+                    raise BadInput(f"{path}: not a level of a synthetic slide (it has no `image`)")
+                self.image = self.file["image"]
         except FileNotFoundError:
             raise BadInput(f"{path}: no such level; draw it first") from None
-        except KeyError:
-            raise BadInput(f"{path}: not a level of a synthetic slide (it has no `image`)") from None
 
     @property
     def mpp(self) -> float:
@@ -111,7 +115,8 @@ class Level:
 
     def window(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """uint8 (height, width, 3)."""
-        return self.image[y : y + height, x : x + width]
+        with naming_damage(self.path):
+            return self.image[y : y + height, x : x + width]
 
     def __enter__(self):
         return self

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from histogenesis.models.model import Denoiser, Normalisation
 
 Window = tuple[slice, slice]
+AT_ONCE_PX = 1024
 
 
 def enlarged(window: Window, factor: int) -> Window:
@@ -48,8 +49,12 @@ class Pixels:
         """The picture, band by band: y and uint8 (h, W, 3). read(window): the finished state there, float32 (C, h, w)."""
         height, width = size
         for y in range(0, height, BAND_PX):
-            x = read((slice(y, min(y + BAND_PX, height)), slice(0, width)))
-            yield y, self.normalisation.to_uint8(x).permute(1, 2, 0).cpu().numpy()
+            rows = slice(y, min(y + BAND_PX, height))
+            band = torch.empty(rows.stop - y, width, 3, dtype=torch.uint8)
+            for left in range(0, width, AT_ONCE_PX):  # so many that all passes over them find them in the cache
+                columns = slice(left, min(left + AT_ONCE_PX, width))
+                self.normalisation.to_picture(read((rows, columns)), band[:, columns])
+            yield y, band.numpy()
 
 
 class Latents:

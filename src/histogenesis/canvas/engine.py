@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from histogenesis.canvas.canvas import Level, write_made
 from histogenesis.canvas.codec import Latents, Pixels, enlarged
 from histogenesis.canvas.constraints import Constraint
 from histogenesis.canvas.plan import Round, plan_of
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.sight import Sight, seen_pictures, tensor
 from histogenesis.canvas.stepwise import Canvas
 from histogenesis.canvas.tilewise import TileFiles
@@ -88,7 +90,7 @@ class Drawing:
         except ValueError as error:  # of a model that another run trained
             raise BadInput(f"level {self.k}: {error}") from None
         self.takes = [takes(stage_list, s.joining.resample) for stage_list in self.stages]
-        self.sigmas = step_levels(self.stages[-1])
+        self.step_sigmas = [step_levels(stage_list) for stage_list in self.stages]
         self.sight = None
         if self.above is not None:
             ratio = tuple(mine / other for mine, other in zip(self.size_px, self.above.shape))
@@ -108,7 +110,7 @@ class Drawing:
 
     # ------------------------------------------------------------------ one batch
 
-    def estimator(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Stage], Tensor]:
+    def answer(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Stage], Tensor]:
         """What the n-th network makes of tiles; smaller: what the one before has made of them, 0 to 255."""
         network, bundle = self.section.networks[n], self.bundles[n]
         scale = self.section.tile_px // network.tile_px
@@ -117,24 +119,17 @@ class Drawing:
             network.sampler,
             bundle.normalisation,
             self.section.mpp * scale,
-            self.constrain(tiles, bundle.normalisation, step_levels(self.stages[n])),
             **self.cond(network, bundle, tiles, smaller),
         )
 
-    def constrain(
-        self, tiles: list[Tile], normalisation: Normalisation, sigmas: list[float]
-    ) -> Callable[[Tensor, Stage], Tensor]:
-        """The estimates as the constraint wants them, while it does."""
+    def constrain(self, n: int, tiles: Sequence[Tile], denoised: Tensor, stage: Stage) -> Tensor:
+        """Estimates of the n-th network as the constraint wants them, while it does."""
         constraint: Constraint = self.section.constraint
+        if not constraint.projects(self.step_sigmas[n][stage.step]):
+            return denoised
+        return constraint.apply(denoised, self.shown_above(tiles, self.bundles[n].normalisation))
 
-        def apply(denoised: Tensor, stage: Stage) -> Tensor:
-            if not constraint.projects(sigmas[stage.step]):
-                return denoised
-            return constraint.apply(denoised, self.shown_above(tiles, normalisation))
-
-        return apply
-
-    def shown_above(self, tiles: list[Tile], normalisation: Normalisation) -> Tensor:
+    def shown_above(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
         """The tiles' own part of the level above, in model units."""
         if self.picture is None:
             return tensor([self.sight.same(tile) for tile in tiles], normalisation).to(self.device)
@@ -165,14 +160,17 @@ class Drawing:
         """Up to `batch` tiles of a round, padded to that number: the batch shape is part of the recipe."""
         padded = places + [places[-1]] * (self.section.batch - len(places))
         tiles, smaller = [one.tiles[place] for place in padded], None
+        if isinstance(easel, Canvas):
+            return easel.take_step(one, tiles, len(places), self.answer(0, tiles, None), partial(self.constrain, 0))
         for n in range(len(self.bundles)):
-            estimate = self.estimator(n, tiles, smaller)
-            x, memory, noise, after = easel.begin(n, one, padded, tiles)
-            if self.section.joining.colours:  # the step is taken when all tiles have given their estimate
-                easel.keep_estimates(tiles[: len(places)], estimate(x, self.takes[n][one.first].stage))
-                continue
-            x, memory = solve(x, self.takes[n][one.first : one.last], estimate, noise, memory, after)
-            smaller = easel.end(n, tiles, x, memory, len(places))
+            answer = self.answer(n, tiles, smaller)
+
+            def estimate(x: Tensor, stage: Stage, n=n, answer=answer) -> Tensor:
+                return self.constrain(n, tiles, answer(x, stage), stage)
+
+            x, noise, after = easel.begin(n, one, padded, tiles)
+            x, _ = solve(x, self.takes[n][one.first : one.last], estimate, noise, None, after)
+            smaller = easel.end(n, tiles, x, len(places))
 
     # ------------------------------------------------------------------ the whole level
 
@@ -182,36 +180,30 @@ class Drawing:
         digest: str = "",
         stop: bool = False,
         save_every_s: float = 30.0,
-        wave: int | None = None,
-        job: int = 0,
-        jobs: int = 1,
         place: str | None = None,
         memory: int | None = None,
+        share: Share | None = None,
     ) -> Canvas | TileFiles:
-        """Draw all rounds, going on from where `folder` says; returns the easel, which `finish` takes.
+        """Draw what is left, going on from where `folder` says; returns the easel, which `finish` takes.
 
-        Of tiles that are drawn to their end, `wave` and `job` of `jobs` draw one job's share of one round. place: where the
-        state lies (default: where it fits); memory: bytes of it that may be used. Raises Stopped, with the state saved, once
-        `stop` is true.
+        Tiles that are drawn to their end may be drawn by several processes at once, each of which returns when all are
+        finished. place: where the state lies (default: where it fits); memory: bytes of it that may be used; share: which of
+        several processes that draw one canvas this is. Raises Stopped, with the state saved, once `stop` is true.
         """
-        easel = TileFiles(self, folder) if self.schedule.whole else Canvas(self, folder, digest, place, memory)
+        easel = TileFiles(self, folder) if self.schedule.whole else Canvas(self, folder, digest, place, memory, share)
         if easel.holds_above and self.section.constraint.doubles:
             self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
         words = f"{self.slide} level {self.k}"
-        bar = tqdm(unit="tile", mininterval=2, desc=words)
-        for number in range(easel.round, len(self.schedule)) if wave is None else [wave]:
-            one = self.schedule[number]
-            places = easel.begin_round(one, job, jobs)
-            bar.total = bar.n + len(places) * (len(self.schedule) - number if not self.schedule.whole else 1)
-            for batch in (places[i : i + self.section.batch] for i in range(0, len(places), self.section.batch)):
-                self.draw_or_make_room(easel, one, batch)
-                bar.update(len(batch))
-                stopping = bool(stop)
+        with tqdm(unit="tile", mininterval=2, desc=words) as bar:
+            for one, places in easel.batches():
+                bar.total = max(bar.n + len(places), bar.total or easel.left)
+                if places:
+                    self.draw_or_make_room(easel, one, places)
+                    bar.update(len(places))
+                stopping = easel.stopping(bool(stop), places)
                 easel.drawn_batch(stopping, save_every_s)
                 if stopping:
                     raise Stopped(f"{words}: stopped on request, state saved in {folder}")
-            easel.end_round(one)
-        bar.close()
         return easel
 
     def draw_or_make_room(self, easel: Canvas | TileFiles, one: Round, places: list[Place]) -> None:

@@ -1,5 +1,7 @@
 """The state of a level in progress, where it fits: on the device, in memory, or in files; and its way to the disk and back.
 
+Several processes that draw one canvas have it in files, which they all map.
+
 On the device and in memory each plane is there once: a tile's core is written where it was read. Tiles at the canvas's border
 see px that others decide; these windows are set aside when a round begins, so that the order of tiles changes nothing.
 Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
@@ -11,23 +13,37 @@ reads one and writes the other, so that what was cut off can simply be drawn aga
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
+import zlib
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.canvas.share import Share
+from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import move, write_json
 
-FORMAT = 2  # of the journal
+FORMAT = 3  # of the journal
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 Window = tuple[slice, slice]
+
+
+class Unusable(Exception):
+    """A state that is damaged, or of another drawing: why."""
+
+
+def proof_of(journal: dict) -> str:
+    return sha256(json.dumps(journal, sort_keys=True).encode()).hexdigest()
 
 
 class State:
@@ -43,31 +59,65 @@ class State:
         place: str = "host",
         dtype: str = "fp32",
         device: str = "cpu",
+        share: Share | None = None,
     ):
         self.folder, self.shape, self.digest = folder, shape, digest
         self.names, self.single = [*planes, *single], set(single)
         self.place, self.dtype, self.device = place, DTYPES[dtype], torch.device(device)
+        self.share = share or Share()
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
         self.thread: threading.Thread | None = None
+        self.staging = Staging(self.device if place != "device" else torch.device("cpu"))
         self.saved, self.took = time.monotonic(), 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            journal = self._read_journal()
-            if place == "files":
-                one = {name: self._map(name, 0, bool(journal)) for name in self.names}
-                two = {name: self._map(name, 1, bool(journal)) for name in planes}
-                self.maps = [one, one | two]
-                self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
-            else:
-                where = self.device if place == "device" else "cpu"
-                self.pairs = [{name: torch.zeros(shape, dtype=self.dtype, device=where) for name in self.names}] * 2
-                if journal:
-                    self._load(journal)
+            if self.share.rank:
+                self.share.wait()  # for the first one, which makes the files
+            if not self._go_on(planes):
+                self._make_planes(planes, begun=False)
+            if not self.share.rank:
+                self.share.wait()
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise BadInput(
                 f"{folder}: the drawing state cannot be used ({error.strerror}); repair or delete it"
             ) from None
+
+    def _go_on(self, planes: Sequence[str]) -> bool:
+        """Take up the last state that is whole. One that is not, or is another drawing's, is passed over, and that is said."""
+        passed_over = False
+        for path in (self.journal, self.journal_before):
+            try:
+                if path.exists():
+                    journal = self._read_journal(path)
+                    self._make_planes(planes, begun=True)
+                    if self.place != "files":
+                        self._load(journal)
+                    return True
+            except Unusable as why:
+                print(f"{path}: {why}", flush=True)
+                passed_over = True
+        if passed_over:
+            print(f"{self.folder}: no state is whole; this level is drawn from the start", flush=True)
+            for path in (path for path in self.folder.iterdir() if path.is_file()):
+                path.unlink()
+        self.round, self.batch = 0, 0
+        return False
+
+    def _make_planes(self, planes: Sequence[str], begun: bool) -> None:
+        if self.place == "files":
+            one = {name: self._map(name, 0, begun) for name in self.names}
+            two = {name: self._map(name, 1, begun) for name in planes}
+            self.maps = [one, one | two]
+            self.pairs = [{name: self._tensor(of[name]) for name in self.names} for of in self.maps]
+        else:
+            self.pairs = [{name: self._empty() for name in self.names}] * 2
+
+    def _empty(self) -> Tensor:
+        """A plane. In memory what is never drawn, the background, takes no room: pages are given when they are written."""
+        if self.place == "device":
+            return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        return self._tensor(np.zeros(math.prod(self.shape) * self.dtype.itemsize, np.uint8))
 
     # ------------------------------------------------------------------ planes
 
@@ -87,27 +137,35 @@ class State:
 
     def end(self) -> None:
         """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
+        self.staging.settle()
+        self.share.wait()
         self.round, self.batch, self.aside = self.round + 1, 0, {}
         if self.place == "files":
             self.save()
+        self.share.wait()
 
     def x(self, tiles: Sequence[Tile]) -> Tensor:
-        """The windows of tiles before the current round: float32 (B, C, h, w) on the device."""
+        """The windows of tiles before the current round: float32 (B, C, h, w) on the device, until the next call."""
         plane = self.before("x")
         views = [self.aside.get((t.y, t.x), plane[(slice(None), *t.window)]) for t in tiles]
-        return self._to_device(torch.stack(views))
+        if self.place == "device" and self.device.type != "cpu":
+            return torch.stack(views).float()
+        found = self.staging.gather(views)
+        if self.place != "device":
+            self.crossed += found.numel() * found.element_size()
+        return found
 
     def read(self, name: str, windows: Sequence[Window]) -> Tensor:
-        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device."""
-        plane = self.before(name)
-        return self._to_device(torch.stack([plane[(slice(None), *window)] for window in windows]))
+        """Windows of one size of a plane before the current round: float32 (B, C, h, w) on the device; not to be written to."""
+        views = [self.before(name)[(slice(None), *window)] for window in windows]
+        return self._to_device(views[0][None] if len(views) == 1 else torch.stack(views))
 
     def write(self, name: str, windows: Sequence[Window], values: Sequence[Tensor]) -> None:
         """Windows of a plane after the current round; values (C, h, w) on the device."""
         for window, value in zip(windows, values):
             if self.place != "device":
                 self.crossed += value.numel() * self.dtype.itemsize
-            self.after(name)[(slice(None), *window)] = value.to(self.dtype)
+            self.staging.put(value, self.after(name)[(slice(None), *window)])
 
     def _to_device(self, values: Tensor) -> Tensor:
         if self.place != "device":
@@ -118,7 +176,7 @@ class State:
         """Go on in memory: the device has no room for state and network both."""
         self.pairs = [{name: plane.cpu() for name, plane in self.pairs[0].items()}] * 2
         self.aside = {key: kept.cpu() for key, kept in self.aside.items()}
-        self.place = "host"
+        self.place, self.staging = "host", Staging(self.device)
 
     # ------------------------------------------------------------------ the disk
 
@@ -130,16 +188,18 @@ class State:
         """Note that the current round is drawn up to its `batch`-th batch. From a device the files are written meanwhile."""
         began = time.monotonic()
         self.wait()
+        self.staging.settle()
         if self.place == "files":
             for plane in (plane for of in self.maps for plane in of.values()):
                 plane.flush()
-            self._write_journal({})
+            if not self.share.rank:
+                self._write_journal({})
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
             planes, at = self.pairs[0] | border, self._at() | {"set": self.set, "aside": list(self.aside)}
-            if self.place == "device" and self.device.type != "cpu":
-                planes = {name: plane.cpu() for name, plane in planes.items()}
+            if self.place == "device":
+                planes = {name: plane.to("cpu", copy=True) for name, plane in planes.items()}
                 self.thread = threading.Thread(target=self._write_planes, args=(planes, at))
                 self.thread.start()
             else:
@@ -154,43 +214,53 @@ class State:
             self.thread = None
 
     def _at(self) -> dict:
-        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": self.batch, "place": self.place}
+        batch = self.batch if self.share.count == 1 else 0  # of several processes each has got as far as it has
+        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": batch, "place": self.place}
 
     def _write_planes(self, planes: dict[str, Tensor], at: dict) -> None:
+        checksums = dict.fromkeys(planes, 0)
         for name, plane in planes.items():
             path = self.folder / f"{name}.{at['set']}"
             try:
                 with open(path, "wb") as file:
                     for part in plane:
-                        part.contiguous().view(torch.uint8).numpy().tofile(file)
+                        octets = part.contiguous().view(torch.uint8).numpy()
+                        checksums[name] = zlib.crc32(octets, checksums[name])
+                        octets.tofile(file)
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
                 path.unlink(missing_ok=True)
                 raise BadInput(self._full(error, 2 * len(planes))) from None
-        self._write_journal({"set": at["set"], "aside": at["aside"]}, at)
+        self._write_journal({"set": at["set"], "aside": at["aside"], "checksums": checksums}, at)
 
     def _write_journal(self, more: dict, at: dict | None = None) -> None:
-        part = self.folder / "journal.json.part"
-        part.write_text(json.dumps((at or self._at()) | more))
-        os.replace(part, self.folder / "journal.json")
+        journal = (at or self._at()) | more
+        if self.place != "files" and self.journal.exists():  # it speaks of the other set of files
+            move(self.journal, self.journal_before)
+        write_json(self.journal, journal | {"proof": proof_of(journal)}, indent=None)
 
-    def _read_journal(self) -> dict | None:
-        path = self.folder / "journal.json"
-        if not path.exists():
-            return None
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.json"
+
+    @property
+    def journal_before(self) -> Path:
+        return self.folder / "journal.json.before"
+
+    def _read_journal(self, path: Path) -> dict:
         try:
             journal = json.loads(path.read_text())
-            digest, found = journal["digest"], journal.get("format")
-            if found == FORMAT:
-                self.round, self.batch = int(journal["round"]), int(journal["batch"])
-                assert journal["place"] in ("device", "host", "files")
-        except (ValueError, KeyError, TypeError, AssertionError):
-            raise BadInput(f"{path}: broken journal; delete {self.folder} to draw this level from the start") from None
+            stated, found = journal.pop("proof", None), journal.get("format")
+        except (ValueError, AttributeError, TypeError):
+            raise Unusable("damaged journal") from None
         if found != FORMAT:
-            raise BadInput(f"{path}: the state of an older version; delete {self.folder} to draw this level anew")
-        if digest != self.digest:
-            raise BadInput(f"{path}: the state of another drawing; delete {self.folder} to draw this level anew")
+            raise Unusable("the state of an older version")
+        if stated != proof_of(journal):
+            raise Unusable("damaged journal")
+        if journal["digest"] != self.digest:
+            raise Unusable("the state of another drawing")
+        self.round, self.batch = journal["round"], journal["batch"]
         if (journal["place"] == "files") != (self.place == "files"):
             raise BadInput(
                 f"{path}: this drawing was begun with its state in {'files' if journal['place'] == 'files' else 'memory'};"
@@ -202,25 +272,29 @@ class State:
         self.set = journal["set"]
         size = self.pairs[0]["x"][0].numel() * self.dtype.itemsize * self.shape[0]
         for name, plane in self.pairs[0].items():
-            plane.copy_(self._from_file(name, size).view(self.dtype).reshape(self.shape))
+            octets = self._from_file(name, size, journal["checksums"][name])
+            plane.copy_(octets.view(self.dtype).reshape(self.shape))
         if journal["aside"]:
-            raw = self._from_file("aside", None).view(self.dtype)
+            raw = self._from_file("aside", None, journal["checksums"]["aside"]).view(self.dtype)
             kept = raw.reshape(len(journal["aside"]), self.shape[0], -1)
             side = round(kept.shape[2] ** 0.5)
             kept = kept.reshape(*kept.shape[:2], side, side).to(self.pairs[0]["x"].device)
             self.aside = {tuple(key): one for key, one in zip(journal["aside"], kept)}
 
-    def _from_file(self, name: str, size: int | None) -> Tensor:
+    def _from_file(self, name: str, size: int | None, stated: int) -> Tensor:
         path = self.folder / f"{name}.{self.set}"
         if not path.exists() or size not in (None, path.stat().st_size):
-            raise BadInput(f"{path}: missing or cut off; delete {self.folder} to draw this level from the start")
-        return torch.from_numpy(np.fromfile(path, np.uint8))
+            raise Unusable(f"{path.name} is missing or cut off")
+        octets = np.fromfile(path, np.uint8)
+        if zlib.crc32(octets) != stated:
+            raise Unusable(f"{path.name} differs from its checksum")
+        return torch.from_numpy(octets)
 
     def _map(self, name: str, number: int, begun: bool) -> np.memmap:
-        path, size = self.folder / f"{name}.{number}", int(np.prod(self.shape)) * self.dtype.itemsize
+        path, size = self.folder / f"{name}.{number}", math.prod(self.shape) * self.dtype.itemsize
         if not path.exists() or path.stat().st_size != size:
             if begun:
-                raise BadInput(f"{path}: missing or cut off; delete {self.folder} to draw this level from the start")
+                raise Unusable(f"{path.name} is missing or cut off")
             try:
                 with open(path, "wb") as file:  # all blocks now: a full disk fails here, and not by SIGBUS later
                     os.posix_fallocate(file.fileno(), 0, size)
@@ -229,11 +303,11 @@ class State:
                 raise BadInput(self._full(error, 2 * len(self.names))) from None
         return np.memmap(path, np.uint8, "r+", shape=(size,))
 
-    def _tensor(self, plane: np.memmap) -> Tensor:
+    def _tensor(self, plane: np.ndarray) -> Tensor:
         return torch.from_numpy(plane).view(self.dtype).reshape(self.shape)
 
     def _full(self, error: OSError, count: int) -> str:
-        size = count * int(np.prod(self.shape)) * self.dtype.itemsize
+        size = count * math.prod(self.shape) * self.dtype.itemsize
         return (
             f"{self.folder}: {error.strerror}; drawing this level needs {size / 1e9:.2f} GB there. Free some space, or put"
             " the run's state folder on a larger disk"

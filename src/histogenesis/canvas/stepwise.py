@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,20 +13,31 @@ from torch import Tensor
 from histogenesis.canvas.canvas import BAND_PX
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
+from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.tiling import Drawn, Place, Tile
-from histogenesis.sampling.solvers import solve
+from histogenesis.sampling.solvers import Stage, solve
 
 if TYPE_CHECKING:
     from histogenesis.canvas.engine import Drawing
 
-Started = tuple[Tensor, Tensor | None, Callable[[str, int, int], Tensor], None]
+Estimate = Callable[[Tensor, Stage], Tensor]
+PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 
 
 class Canvas:
     """The easel of joinings that let tiles agree at every step."""
 
-    def __init__(self, d: Drawing, folder: Path, digest: str, place: str | None = None, memory: int | None = None):
+    def __init__(
+        self,
+        d: Drawing,
+        folder: Path,
+        digest: str,
+        place: str | None = None,
+        memory: int | None = None,
+        share: Share | None = None,
+    ):
+        self.share, place = share or Share(), "files" if share and share.count > 1 else place
         self.d, self.joining, self.layout = d, d.section.joining, d.layout
         self.takes, self.field = d.takes[-1], d.noise(d.section.networks[-1])
         self.estimates = [f"estimate.{n}" for n in range(self.joining.colours)]
@@ -36,8 +47,8 @@ class Canvas:
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
-        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device)
-        self.round, self.holds_above = self.state.round, place != "files"
+        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
+        self.holds_above = place != "files"
         self.device = d.device if place == "device" else "cpu"
         self.background = self.encoded_background()
         if self.state.round or self.state.batch:
@@ -55,56 +66,106 @@ class Canvas:
 
     # ------------------------------------------------------------------ a round
 
-    def begin_round(self, one: Round, job: int = 0, jobs: int = 1) -> list[Place]:
-        """The tiles of a pass whose core holds something to draw, without those that are drawn."""
-        asked = [place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)]
-        self.state.begin([one.tiles[place] for place in asked])
-        return asked[self.state.batch * self.d.section.batch :]
+    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+        """The tiles that are left, pass by pass and batch by batch: those whose core holds something to draw. Of several
+        processes each draws a band of them, and all end a pass together, with an empty batch."""
+        size = self.d.section.batch
+        for number in range(self.state.round, len(self.d.schedule)):
+            one = self.d.schedule[number]
+            asked = self.share.of([place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)])
+            self.state.begin([one.tiles[place] for place in asked])
+            begun = self.state.batch * size
+            self.left = (len(asked) - begun) + len(asked) * (len(self.d.schedule) - number - 1)
+            for first in range(begun, len(asked), size):
+                yield one, asked[first : first + size]
+            self.end_round(one)
+            if self.share.count > 1:
+                yield one, []
 
-    def begin(self, n: int, one: Round, places: list[Place], tiles: list[Tile]) -> Started:
-        """x and memory of tiles before a pass, and its noise."""
-        windows = [tile.window for tile in tiles]
-        x = self.state.x(tiles) if one.number else None
-        return self.started(one, windows, x)
+    def stopping(self, asked: bool, places: list[Place]) -> bool:
+        """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
+        return asked if self.share.count == 1 else not places and self.share.any(asked)
 
-    def started(self, one: Round, windows: list[Window], x: Tensor | None) -> Started:
-        """x: the state of windows of one size, None before the first pass; on tiles' grounds where nothing is drawn."""
+    @torch.inference_mode()
+    def take_step(
+        self,
+        one: Round,
+        tiles: list[Tile],
+        count: int,
+        answer: Estimate,
+        constrain: Callable[[Sequence[Tile], Tensor, Stage], Tensor],
+    ) -> None:
+        """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
+        else in parts that fit a processor's cache."""
+        take, parts = self.takes[one.first], list(self.parts(tiles, count))
+        x = self.begin(one, tiles, parts)
+        denoised = answer(x, take.stage)
+        self.state.staging.settle()  # what the batch before has become, while the network is at this one
+        for part in parts:
+            some = tiles[part]
+            estimate = constrain(some, denoised[part], take.stage)
+            if self.joining.colours:  # the step is taken when all tiles have given their estimate
+                self.keep_estimates(some, estimate)
+                continue
+            self.solve_and_keep(one, [t.window for t in some], [t.core for t in some], x[part], estimate)
+
+    def parts(self, tiles: list[Tile], count: int) -> Iterator[slice]:
+        """The first `count` tiles, in parts."""
+        many = max(1, PART_PX // tiles[0].size ** 2) if torch.device(self.d.device).type == "cpu" else count
+        return (slice(i, min(i + many, count)) for i in range(0, count, many))
+
+    def begin(self, one: Round, tiles: list[Tile], parts: list[slice]) -> Tensor:
+        """x of tiles before a pass; on their grounds where nothing is drawn. Tiles that only fill a batch repeat the last."""
+        if one.number:
+            x = self.state.x(tiles)
+            for part in parts:
+                self.put_ground(one, [tile.window for tile in tiles[part]], x[part])
+            return x
+        d, side = self.d, tiles[0].size
+        x = torch.empty(len(tiles), d.codec.channels, side, side, device=d.device)
+        for part in parts:
+            self.first_x(one, [tile.window for tile in tiles[part]], x[part])
+        x[parts[-1].stop :] = x[parts[-1].stop - 1]
+        return x
+
+    def noise(self, windows: list[Window]) -> Callable[[str, int, int], Tensor]:
+        """Noise over windows of one size."""
         corners = [(rows.start, columns.start) for rows, columns in windows]
         size = tuple(part.stop - part.start for part in windows[0])
-        sigma = self.takes[one.first].stage.sigma
+        return lambda purpose, step, draw: self.field.windows(corners, *size, step, draw)
 
-        def noise(purpose: str, step: int, draw: int) -> Tensor:
-            return self.field.windows(corners, *size, step, draw)
+    def first_x(self, one: Round, windows: list[Window], out: Tensor) -> None:
+        """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
+        torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].stage.sigma, out=out)
+        if self.d.section.start is not None:
+            seen = np.stack([self.d.sight.shown(*window) for window in windows]).transpose(0, 3, 1, 2)
+            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(seen).to(out.device))
+        self.put_ground(one, windows, out)
 
-        if x is None:
-            x = self.from_above(windows) + sigma * noise("fresh", 0, 0)
-        if not all(self.d.drawn.all(window) for window in windows):
-            mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
-            ground = self.background + sigma * self.field.windows(corners, *size, where=~mask)
-            x = torch.where(mask[:, None], x, ground)
+    def put_ground(self, one: Round, windows: list[Window], x: Tensor) -> None:
+        """Where nothing is drawn x is background, noised to the level that a pass begins with."""
+        if all(self.d.drawn.all(window) for window in windows):
+            return
+        mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
+        corners, size = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
+        ground = self.background + self.takes[one.first].stage.sigma * self.field.windows(corners, *size, where=~mask)
+        x.copy_(torch.where(mask[:, None], x, ground))
+
+    def solve_and_keep(
+        self, one: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
+    ) -> None:
+        """The solver's step over windows of one size, and what it makes of their cores."""
         memory = None
         if one.number and self.takes[one.first - 1].stage.remembers:
             memory = self.state.read("memory", windows)
-        return x, memory, noise, None
-
-    def from_above(self, windows: list[Window]) -> Tensor | float:
-        """What a level starts from beside noise: the level above, enlarged, in model units (B, C, h, w); or nothing."""
-        if self.d.section.start is None:
-            return 0.0
-        seen = np.stack([self.d.sight.shown(*window) for window in windows]).transpose(0, 3, 1, 2)
-        return self.d.bundles[-1].normalisation.encode(torch.from_numpy(seen).to(self.d.device))
-
-    def end(self, n: int, tiles: list[Tile], x: Tensor, memory: Tensor | None, count: int) -> None:
-        """Keep the cores of the first `count` tiles after a pass."""
-        self.keep([tile.core for tile in tiles[:count]], [tile.core_in_window for tile in tiles[:count]], x, memory)
-
-    def keep(self, windows: list[Window], inside: list[Window], x: Tensor, memory: Tensor | None) -> None:
+        x, memory = solve(x, self.takes[one.first : one.last], lambda x, stage: estimate, self.noise(windows), memory)
         for name, values in (("x", x), ("memory", memory)):
             if name in self.state.names and values is not None:
-                parts = [value[(slice(None), *part)] for value, part in zip(values, inside)]
-                self.state.write(name, windows, parts)
+                self.state.write(name, cores, [value[inside(*at)] for value, *at in zip(values, windows, cores)])
 
     def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+        if self.share.count > 1:  # what they have drawn is saved at the end of each pass
+            return
         self.state.batch += 1
         if stopping or self.state.due(save_every_s):
             self.state.save()
@@ -113,6 +174,8 @@ class Canvas:
 
     def end_round(self, one: Round) -> None:
         if self.estimates:
+            self.state.staging.settle()
+            self.share.wait()
             self.take_merged_step(one)
         self.state.end()
         if self.state.round == len(self.takes):
@@ -137,17 +200,18 @@ class Canvas:
     def take_merged_step(self, one: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
-        for y in range(0, height, BAND_PX):
+        for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
-
-            def merged(x, stage, window=window):
-                return self.joining.merge(
-                    self.layout, window, lambda colour: self.state.read(f"estimate.{colour}", [window])[0]
-                )[None]
-
-            x, memory, noise, _ = self.started(one, [window], self.state.read("x", [window]) if one.number else None)
-            x, memory = solve(x, self.takes[one.first : one.last], merged, noise, memory)
-            self.keep([window], [(slice(None), slice(None))], x, memory)
+            if one.number:
+                x = self.state.read("x", [window]).clone()
+                self.put_ground(one, [window], x)
+            else:
+                x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
+                self.first_x(one, [window], x)
+            estimate = self.joining.merge(
+                self.layout, window, lambda colour, window=window: self.state.read(f"estimate.{colour}", [window])[0]
+            )
+            self.solve_and_keep(one, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 
@@ -166,3 +230,8 @@ class Canvas:
             window = slice(y, y + len(made)), slice(0, d.size_px[1])
             whole = ground.all(window)
             yield y, made if whole else np.where(ground[window][..., None], made, np.array(d.background, np.uint8))
+
+
+def inside(window: Window, core: Window) -> tuple[slice, ...]:
+    """A core within its window, of all channels."""
+    return (slice(None), *(slice(c.start - w.start, c.stop - w.start) for w, c in zip(window, core)))

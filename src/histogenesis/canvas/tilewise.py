@@ -1,13 +1,13 @@
 """Tiles that are drawn to their end, each beside its finished neighbours.
 
-Every finished tile is a file of its own. So a drawing that was killed draws its unfinished tiles alone, and the tiles of a
-round can be drawn by several jobs that share nothing but a folder. A tile's pixels are a function of (seed, slide, level, its
+Every finished tile is a file of its own. So a drawing that was killed draws its unfinished tiles alone, and several jobs that
+share nothing but a folder draw from one queue (queue.py). A tile's pixels are a function of (seed, slide, level, its
 place) and of its finished neighbours, never of its place in a batch.
 """
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -19,27 +19,30 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from histogenesis.canvas.plan import Round
+from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.sight import tensor
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.canvas.waves import neighbours
+from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
 from histogenesis.sampling.solvers import Take
 
 if TYPE_CHECKING:
     from histogenesis.canvas.engine import Drawing
 
-Started = tuple[Tensor, None, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
+Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
 
 
 class TileFiles:
     """The easel of tiles that are drawn to their end."""
 
-    round, holds_above, device = 0, False, "cpu"
+    holds_above, device, wait_s = False, "cpu", 0.2
 
     def __init__(self, d: Drawing, folder: Path):
         self.d, self.folder, self.waves = d, Path(folder), d.schedule.waves
         self.wave_of = {place: n for n, wave in enumerate(self.waves) for place in wave}
         self.whites: dict[Place, bool] = {}
+        self.proven: set[Path] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # ------------------------------------------------------------------ tiles and their files
@@ -75,23 +78,32 @@ class TileFiles:
             return filled
         path = self.path(tile)
         try:
-            found = np.load(path, allow_pickle=False)
-            assert found.shape[:2] == tuple(part.stop - part.start for part in tile.core)
+            found = load_proven(path)
         except FileNotFoundError:
             raise LookupError(f"{path}: this tile is not finished") from None
-        except (ValueError, EOFError, AssertionError):
-            raise BadInput(f"{path}: broken tile; delete it to draw it again") from None
+        except Broken:
+            path.unlink(missing_ok=True)
+            raise BadInput(f"{path}: damaged tile, which is removed; the same command draws it again") from None
         return found
+
+    def is_whole(self, tile: Tile) -> bool:
+        """Whether a tile's core lies there, whole. One that is damaged is removed, and that is said."""
+        path = self.path(tile)
+        if path not in self.proven:
+            try:
+                load_proven(path)
+            except FileNotFoundError:
+                return False
+            except Broken:
+                print(f"{path}: damaged tile, drawn again", flush=True)
+                path.unlink(missing_ok=True)
+                return False
+            self.proven.add(path)
+        return path.exists()
 
     def save(self, tile: Tile, core: np.ndarray) -> None:
         """Write a finished core; it appears whole or not at all."""
-        path = self.path(tile)
-        part = path.with_suffix(f".part{os.getpid()}")
-        with open(part, "wb") as file:
-            np.save(file, core)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        save_proven(self.path(tile), core)
 
     def held(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """What a tile must agree with: uint8 (t, t, 3), and where it is known, bool (t, t).
@@ -117,11 +129,21 @@ class TileFiles:
 
     # ------------------------------------------------------------------ a round
 
-    def begin_round(self, one: Round, job: int = 0, jobs: int = 1) -> list[Place]:
-        """The places that a network has still to draw, of those that are dealt out to one of several jobs."""
-        mine = [place for n, place in enumerate(one.tiles) if n % jobs == job]
-        drawn = [place for place in mine if self.filled(one.tiles[place]) is None]
-        return [place for place in drawn if not self.path(one.tiles[place]).exists()]
+    def finished(self, tile: Tile) -> bool:
+        """Whether a tile is drawn, or no network draws it."""
+        return self.is_whole(tile) or not self.d.drawn.any(tile.core) or self.is_white(tile)
+
+    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+        """The tiles that are left, batch by batch. An empty batch: all that are ready are being drawn by other processes."""
+        queue = Queue(self.waves, self.finished, self.folder / "queue")
+        self.left = len(queue)
+        one = Round(0, queue.tiles, 0, max(self.d.schedule.evaluations))
+        while queue:
+            places = queue.claim(self.d.section.batch)
+            yield one, places
+            queue.done(places)
+            if not places and queue:
+                time.sleep(self.wait_s)
 
     def begin(self, n: int, one: Round, places: list[Place], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""
@@ -144,9 +166,9 @@ class TileFiles:
         if d.section.start:
             x = x + tensor([d.sight.shown(*tile.window) for tile in tiles], normalisation).to(device)
         hold = holding(known, whole, noise) if any_known else None
-        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, None, noise, hold
+        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, noise, hold
 
-    def end(self, n: int, tiles: list[Tile], x: Tensor, memory: Tensor | None, count: int) -> Tensor:
+    def end(self, n: int, tiles: list[Tile], x: Tensor, count: int) -> Tensor:
         """The finished pictures, 0 to 255; those of the last network are saved, the first `count` of them."""
         picture = self.d.bundles[n].normalisation.decode(x).clamp(0, 255)
         if n == len(self.d.bundles) - 1:
@@ -155,11 +177,11 @@ class TileFiles:
                 self.save(tile, pixels[tile.core_in_window])
         return picture
 
+    def stopping(self, asked: bool, places: list[Place]) -> bool:
+        return asked
+
     def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
         """Finished tiles are saved already."""
-
-    def end_round(self, one: Round) -> None:
-        """Nothing to do: a round's tiles are files."""
 
     def leave_device(self) -> bool:
         return False

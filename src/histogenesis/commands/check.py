@@ -1,4 +1,4 @@
-"""Look at recipes and all that they name (slides, files, mpps, classes, splits, encoders, models); runs nothing."""
+"""Look at recipes and all that they name (slides, files, mpps, classes, splits, encoders, models), or at a run's own files."""
 
 import argparse
 import sys
@@ -7,18 +7,31 @@ from pathlib import Path
 EXAMPLES = """\
   histogenesis check recipe.yaml
   histogenesis check recipe.yaml --profile slurm    # also the partitions of the profile, where snakemake is to run
-  histogenesis check config/harb.yaml --recipe-only # the keys and values alone"""
+  histogenesis check config/harb.yaml --recipe-only # the keys and values alone
+  histogenesis check results/demo --deep            # every byte of a run against what was written; goes on where it was stopped
+  histogenesis check results/demo --deep --heal     # and what is damaged is made again"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE")
+    parser.add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="or results/{run}, with --deep")
     parser.add_argument("--recipe-only", action="store_true", help="look at no slide and no other file")
+    parser.add_argument("--deep", action="store_true", help="of a run: compare every byte with what was written")
+    parser.add_argument(
+        "--heal", action="store_true", help="and make again what is damaged; options of Snakemake after --"
+    )
+    parser.add_argument("--anew", action="store_true", help="from the start, also where a deep check was stopped")
     parser.add_argument("--profile", help="folder of a Snakemake profile whose partitions are looked up")
 
 
 def run(args: argparse.Namespace) -> None:
     from histogenesis.recipe import RecipeError, load_recipe
 
+    if args.deep or args.heal:
+        from histogenesis.commands.proof import check_run
+
+        for path in args.recipes:
+            check_run(path, args.heal, args.anew, args.more)
+        return
     wrong = 0
     for path in args.recipes:
         try:

@@ -1,10 +1,11 @@
 """Draw slides with a trained model and nothing else: no training, no evaluation. Goes on where it was stopped."""
 
 import argparse
-import json
 import os
 from itertools import pairwise
 from pathlib import Path
+
+from histogenesis.core.whole import load_json
 
 EXAMPLES = """\
   histogenesis draw results/demo/models/shared
@@ -54,7 +55,7 @@ def drawing_recipe(args: argparse.Namespace) -> dict:
     from histogenesis.recipe import parse_recipe
 
     folder = folder_of(args.model)
-    card = json.loads((folder / "model.json").read_text())
+    card = load_json(folder / "model.json")
     section, tile = card["section"], card["patch_px"]
     needs = sorted({"lowres", "context"} & set(section["conditions"]))
     if needs or section["objective"]["kind"] in ("super-resolution", "autoencoder"):

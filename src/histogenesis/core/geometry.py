@@ -1,4 +1,4 @@
-"""Micrometres per pixel: when two are the same, and at which one a slide serves what is asked of it.
+"""Micrometres per pixel: when two are the same, at which one a slide serves what is asked of it, and lengths and areas by it.
 
 Scanners that are sold as "20x" state 0.499 to 0.504 mpp, "40x" 0.2325 to 0.263. A recipe asks for 0.5; what lies within the
 tolerance of that is the slide's own pixels, as they are, and the mpp that they truly have is recorded beside them.
@@ -34,3 +34,41 @@ def by_mpp(mpp: np.ndarray) -> list[np.ndarray]:
     """The rows of each mpp, rising; of patches whose mpp is not known (NaN), all together."""
     values, which = np.unique(mpp, return_inverse=True)
     return [np.flatnonzero(which == k) for k in range(len(values))]
+
+
+# ------------------------------------------------------------------------------------------------ lengths and areas
+
+
+def mm_of(px, mpp):
+    """So many pixels in a row, in mm."""
+    return px * mpp / 1000
+
+
+def px_of_mm(mm, mpp):
+    """A length in pixels, not rounded."""
+    return mm * 1000 / mpp
+
+
+def um2_of(px, mpp):
+    """An area of so many pixels, in um2."""
+    return px * mpp**2
+
+
+def mm2_of(px, mpp):
+    """An area of so many pixels, in mm2."""
+    return px * mpp**2 / 1e6
+
+
+def px_of_mm2(mm2, mpp):
+    """An area in pixels, not rounded."""
+    return mm2 * 1e6 / mpp**2
+
+
+def per_cm(mpp):
+    """Pixels per centimetre, as TIFF tags say resolution."""
+    return 10_000 / mpp
+
+
+def magnification(mpp):
+    """Of the objective that such pixels are usually scanned with: 10 at 1 um, 40 at 0.25."""
+    return 10 / mpp

@@ -9,15 +9,14 @@ SIGTERM is somebody's wish that the job ends (scancel, Ctrl-C, preemption): the 
 A Snakemake that was killed leaves its jobs running. Started again it submits them anew: `hold` makes the second wait.
 """
 
-import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO
+
+from histogenesis.core.files import holder, lock
 
 EXIT_CODE = 75  # EX_TEMPFAIL: the state is saved; run the same command again to go on
 
@@ -50,9 +49,6 @@ def end_stopped(stopped: Stopped) -> None:
     sys.exit(EXIT_CODE)
 
 
-_held: list[IO] = []  # open, and so locked, until the process ends
-
-
 def hold(state: Path, ask_every_s: float = 2.0) -> None:
     """Have the state folder to oneself until this process ends, however it ends; waits while another process has it.
 
@@ -63,29 +59,17 @@ def hold(state: Path, ask_every_s: float = 2.0) -> None:
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process holds it for all
         return
     path = state.with_name(state.name + ".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file, stop = path.open("a+"), None
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
+    job, stop = os.environ.get("SLURM_JOB_ID"), None
+    try:
+        while not lock(path, f"SLURM job {job}" if job else ""):
             if stop is None:
                 stop = StopRequest()
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                print(f"{state} is in use by {holder}; waiting until that ends", flush=True)
+                print(f"{state} is in use by {holder(path)}; waiting until that ends", flush=True)
             if stop:
                 end_stopped(Stopped(f"{state} was in use by another process all the time; nothing was done"))
             time.sleep(ask_every_s)
-        except OSError as error:
-            print(f"{path}: no locks here ({error.strerror}): make sure that no other process works there", flush=True)
-            return
-    job = os.environ.get("SLURM_JOB_ID")
-    file.truncate(0)
-    file.write(f"SLURM job {job}\n" if job else f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    _held.append(file)
+    except OSError as error:
+        print(f"{path}: no locks here ({error.strerror}): make sure that no other process works there", flush=True)
 
 
 def _continuation() -> str:

@@ -5,13 +5,13 @@ Asked before anything is compared, since an empty slide or one of a single colou
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from skimage.color import rgb2lab
 
+from histogenesis.core.whole import load_json
 from histogenesis.evaluation.collect import synthetic_folders
 from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
@@ -78,7 +78,7 @@ def _real_shares(tissue: Path) -> dict[str, float]:
     shares = {}
     for path in sorted(tissue.glob("*/qc.json")):
         try:
-            share = json.loads(path.read_text()).get("fraction")
+            share = load_json(path).get("fraction")
         except (OSError, ValueError):
             continue
         if isinstance(share, int | float):

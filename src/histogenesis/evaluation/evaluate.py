@@ -6,14 +6,13 @@ patients (training against held-out patches) and ceilings (real patches made bad
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from histogenesis.core import files
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_rows
 from histogenesis.evaluation.ceilings import COMPRESSION, reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
 from histogenesis.evaluation.evaluate_c2st import NETWORK, c2st_metrics
@@ -231,12 +230,7 @@ def write_metrics(out: Path, entries: list[dict]) -> None:
     write_json(Path(out) / "metrics.json", clean)
     flat = [_flat(e) for e in clean]
     columns = list(dict.fromkeys(key for row in flat for key in row))
-    unfinished = Path(out) / "metrics.csv.tmp"
-    with open(unfinished, "w", newline="") as file:
-        table = csv.DictWriter(file, columns or ["name"], lineterminator="\n")
-        table.writeheader()
-        table.writerows(flat)
-    os.replace(unfinished, Path(out) / "metrics.csv")
+    write_rows(Path(out) / "metrics.csv", columns or ["name"], flat)
 
 
 def _finite(value):
@@ -273,6 +267,4 @@ def _notes(*parts) -> str:
 
 
 def write_json(path: Path, value) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    os.replace(unfinished, path)
+    files.write_json(path, value, allow_nan=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from histogenesis.core.files import written
 from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.sets import Sets, matched
 from histogenesis.evaluation.training_patches import InMemory, Training, blocks
@@ -146,7 +146,6 @@ def draw_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Traini
         pairs = whole[name]["closest"]
         rows += [sets.generated.images[[p["generated"] for p in pairs]], sets.train.images[[p["train"] for p in pairs]]]
         labels += ["generated", "train, whole"]
-    unfinished = path.with_name("unfinished." + path.name)
     blank = np.full((1, size, size, 3), 255, np.uint8)
-    save_grid(unfinished, rows or [blank, blank], labels or ["generated", "training"])
-    os.replace(unfinished, path)
+    with written(path) as part:
+        save_grid(part, rows or [blank, blank], labels or ["generated", "training"])

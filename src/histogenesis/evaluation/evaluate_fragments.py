@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.stats import wasserstein_distance
 
+from histogenesis.core.whole import load_json
 from histogenesis.evaluation.collect import by_region, held_out_split, synthetic_folders
 from histogenesis.evaluation.references import row_of_references
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
@@ -68,7 +68,7 @@ def _real(tissue: Path, rows, split, mpp) -> list[dict[str, np.ndarray]]:
             continue
         folder = tissue / row["slide"]
         try:
-            own_mpp = json.loads((folder / "qc.json").read_text())["mpp"]
+            own_mpp = load_json(folder / "qc.json")["mpp"]
             with Image.open(folder / "mask.png") as picture:
                 mask = picture.convert("L").point(lambda v: 255 * (v >= 128))
         except OSError:  # set aside, or made without a mask

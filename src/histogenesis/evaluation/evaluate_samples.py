@@ -6,12 +6,12 @@ Every number stands between a floor, other patients and ceilings, as everywhere 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.evaluation.ceilings import reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
 from histogenesis.evaluation.evaluate import write_json, write_metrics
@@ -166,7 +166,7 @@ def show(out: Path, sets: Sets, features, encoder: str, many: int) -> None:
         picked = made[np.linspace(0, len(made) - 1, min(many, len(made))).round().astype(int)]
         chosen += [{"class": label, "sample": int(k)} for k in picked]
     rows = [one["sample"] for one in chosen]
-    save_sheet(out / "unfinished.shown.png", sets.generated.images[rows], [one["class"] for one in chosen])
-    os.replace(out / "unfinished.shown.png", out / "shown.png")
+    with written(out / "shown.png") as part:
+        save_sheet(part, sets.generated.images[rows], [one["class"] for one in chosen])
     rule = f"even ranks of the distance to the nearest held-out patch of the class, by {encoder}, the nearest first"
     write_json(out / "shown.json", {"rule": rule, "shown": chosen})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.evaluation.collect import checked_splits, held_out_split
 from histogenesis.evaluation.sets import Sets
 from histogenesis.evaluation.utility import Labelled
@@ -24,7 +24,7 @@ def sample_set(path: str | Path) -> ImageSet:
     path = Path(path)
     if not path.exists():
         raise BadInput(f"{path}: no such samples; draw them first")
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         images, mpp, label = file["imgs"][:], file["mpp"][:], read_texts(file, "label")
         name = str(file.attrs["slide"])
     n = len(images)
@@ -32,15 +32,28 @@ def sample_set(path: str | Path) -> ImageSet:
 
 
 def real_set(
-    patches: str | Path, splits_tsv: str | Path, split: str, mpp: float, classes: list[str], each: int, seed: int
+    patches: str | Path,
+    splits_tsv: str | Path,
+    split: str,
+    mpp: float,
+    classes: list[str],
+    each: int,
+    seed: int,
+    one_per_group: bool = False,
 ) -> ImageSet:
-    """At most `each` patches of every class (all classes if none is named) at `mpp`, chosen by the seed."""
+    """At most `each` patches of every class (all classes if none is named) at `mpp`, chosen by the seed.
+
+    one_per_group: of patches that a split keeps together, one, chosen by the seed.
+    """
     collection = PatchCollection(Path(patches), Path(splits_tsv), split, classes or None)
     there, rng = _known(collection.mpp), np.random.default_rng([seed, sum(split.encode())])
     label = collection.label if classes else np.full(len(collection), "")
     rows = []
     for one in classes or [""]:
         found = np.flatnonzero((label == one) & np.isclose(there, mpp))
+        if one_per_group:
+            found = rng.permutation(found)
+            found = found[np.unique(collection.patient[found].astype(str), return_index=True)[1]]
         rows.append(np.sort(rng.choice(found, min(each, len(found)), replace=False)))
     rows = np.concatenate(rows)
     name = "train" if split == "train" else "held_out"
@@ -48,14 +61,16 @@ def real_set(
     return ImageSet(name, collection.read(rows), there[rows], slide, patient, len(collection), label[rows])
 
 
-def collect(patches: Path, splits: Path, samples: Path, images: int, train_images: int, seed: int) -> Sets:
-    """Training and held-out patches of the samples' mpp and classes, and the samples."""
+def collect(
+    patches: Path, splits: Path, samples: Path, images: int, train_images: int, seed: int, one_per_group: bool = False
+) -> Sets:
+    """Training and held-out patches of the samples' mpp and classes, and the samples. one_per_group: as for `real_set`."""
     rows = checked_splits(splits)
     made = sample_set(samples)
     classes = sorted(set(made.label) - {""})
     mpp = float(made.mpp[0])
-    train = real_set(patches, splits, "train", mpp, classes, train_images, seed)
-    held_out = real_set(patches, splits, held_out_split(rows), mpp, classes, images, seed)
+    train = real_set(patches, splits, "train", mpp, classes, train_images, seed, one_per_group)
+    held_out = real_set(patches, splits, held_out_split(rows), mpp, classes, images, seed, one_per_group)
     if not len(train) or not len(held_out):
         raise BadInput(
             f"{patches}: no real patches at {mpp:g} mpp to compare {samples} with; give `compare` another set"

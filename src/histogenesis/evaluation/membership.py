@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.noise import normal
+from histogenesis.core.whole import load_json
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.memorisation.membership import membership
@@ -38,7 +38,7 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
         )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
     rows = _alike(sides, seed)
-    px = json.loads((Path(model_dir) / "model.json").read_text())["patch_px"]
+    px = load_json(Path(model_dir) / "model.json")["patch_px"]
     losses = [losses_of(model, px, side, r, seed, device) for side, r in zip(sides, rows)]
     sets = [
         ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from histogenesis.core.files import written
 from histogenesis.evaluation.utility import NETWORKS, Labelled, train_arm
 from histogenesis.metrics.checks import as_rgb
 
@@ -36,10 +36,8 @@ def train_on_real(real: Labelled, options: dict[str, Any], out: Path) -> None:
     models = train_arm(as_rgb(real.images), labels, len(classes), **options, progress=True)
     weights = {f"{n}.{name}": w.contiguous().cpu() for n, m in enumerate(models) for name, w in m.state_dict().items()}
     about = {"digest": digest_of(real, options), "network": options["network"], "classes": json.dumps(classes)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"unfinished.{out.name}")
-    save_file(weights, part, about | {"seeds": str(len(models))})
-    os.replace(part, out)
+    with written(out) as part:
+        save_file(weights, part, about | {"seeds": str(len(models))})
 
 
 def trained_on_real(path: Path, real: Labelled, options: dict[str, Any]) -> list[nn.Module] | None:

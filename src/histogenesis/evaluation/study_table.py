@@ -5,10 +5,7 @@ Rows follow the recipe's grid, never the order in which combinations were comput
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +14,8 @@ import numpy as np
 from scipy import stats
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_json, write_rows, written
+from histogenesis.core.whole import load_json
 from histogenesis.evaluation.evaluate_samples import ALL
 from histogenesis.metrics.distances.intervals import t_interval
 from histogenesis.recipe import Cell, Winner
@@ -37,12 +36,12 @@ def numbers_of(folder: Path) -> list[dict]:
     `class recognised`: how often a classifier that learnt from real patches finds the class that a generated one was to have.
     """
     try:
-        found = json.loads((folder / "metrics.json").read_text())
+        found = load_json(folder / "metrics.json")
     except FileNotFoundError:
         raise BadInput(f"{folder}: these samples were not evaluated; run evaluate_samples.py first") from None
     if not (folder / "utility.json").exists():
         return found
-    utility = json.loads((folder / "utility.json").read_text())
+    utility = load_json(folder / "utility.json")
     named = {f"accuracy, trained on {arm}": part for arm, part in utility["arms"].items()}
     for name, part in (named | {"class recognised": utility["recognised"]}).items():
         about = {"name": name, "encoder": "classifier", "class": ALL, "better": "higher", "floor": None}
@@ -134,15 +133,12 @@ def write_study(out: Path, rows: list[dict]) -> None:
     """table.json, table.csv and study.png in one folder; each appears whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     clean = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
-    (out / "table.json.tmp").write_text(json.dumps(clean, indent=1, allow_nan=False) + "\n")
-    os.replace(out / "table.json.tmp", out / "table.json")
-    with open(out / "table.csv.tmp", "w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows({**row, "each": " ".join(f"{v:.6g}" for v in row["each"])} for row in clean)
-    os.replace(out / "table.csv.tmp", out / "table.csv")
-    plot_study(out / "unfinished.study.png", clean)
-    os.replace(out / "unfinished.study.png", out / "study.png")
+    write_json(out / "table.json", clean, allow_nan=False)
+    write_rows(
+        out / "table.csv", COLUMNS, ({**row, "each": " ".join(f"{v:.6g}" for v in row["each"])} for row in clean)
+    )
+    with written(out / "study.png") as part:
+        plot_study(part, clean)
 
 
 def plot_study(path: Path, rows: list[dict]) -> None:

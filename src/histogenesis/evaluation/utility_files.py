@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import matplotlib
@@ -12,16 +11,17 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from histogenesis.core.files import write_text, written
+
 
 def write_utility(folder: str | Path, found: dict) -> None:
     """found: of metrics.utility.utility. Files are written to a temporary name and renamed."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     clean = json.dumps(found, indent=1).replace("NaN", "null")  # one seed has no interval
-    (folder / "utility.json.tmp").write_text(clean + "\n")
-    os.replace(folder / "utility.json.tmp", folder / "utility.json")
-    _plot(folder / "unfinished.utility.png", found)
-    os.replace(folder / "unfinished.utility.png", folder / "utility.png")
+    write_text(folder / "utility.json", clean + "\n")
+    with written(folder / "utility.png") as part:
+        _plot(part, found)
 
 
 def _plot(path, found):

@@ -1,7 +1,8 @@
-"""Training state on disk: one safetensors file, written to a temporary name and renamed. No pickle."""
+"""Training state on disk: one safetensors file with checksums, and the one before it. No pickle."""
 
 import json
-import os
+import zlib
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import move, written
 
 
 def adam(weights: dict[str, Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -31,38 +33,74 @@ def fill_steps(optimizer: torch.optim.Adam, steps: int) -> None:
 
 
 def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], facts: dict) -> None:
-    """Write tensors as `group/name`, with the step and the digest of what they depend on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tensors as `group/name`, with the step, the digest of what they depend on, and what proves them whole.
+
+    The checkpoint that was there stays beside it, as {path}.before: what is damaged is not the only one.
+    """
     tensors = {
-        f"{group}/{name}": t.detach().contiguous() for group, named in groups.items() for name, t in named.items()
+        f"{group}/{name}": t.detach().cpu().contiguous() for group, named in groups.items() for name, t in named.items()
     }
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"step": str(step), "digest": digest, "facts": json.dumps(facts)})
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    about = {"step": str(step), "digest": digest, "facts": json.dumps(facts)}
+    about["checksums"] = json.dumps({name: checksum(tensor) for name, tensor in sorted(tensors.items())})
+    with written(path) as part:
+        save_file(tensors, part, metadata=about | {"proof": proof_of(about)})
+        if path.exists():
+            move(path, before(path))
 
 
 def load_checkpoint(path: Path, digest: str, groups: dict[str, dict[str, Tensor]]) -> tuple[int, dict] | None:
-    """Fill the tensors of `groups` in place; returns (step, facts), or None where there is no checkpoint.
+    """Fill the tensors of `groups` in place from the last whole checkpoint; returns (step, facts).
 
-    Raises BadInput when the file is broken, or is the state of another model.
+    None where there is none; one that is damaged, or of another model, is passed over, and that is said. Raises BadInput where
+    the state cannot be read.
     """
-    remedy = f"delete {path.parent} to train from the start"
-    try:
-        if not path.exists():
-            return None
-        with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata(), set(file.keys())
-            wanted = {f"{group}/{name}" for group, named in groups.items() for name in named}
-            if metadata["digest"] != digest or names != wanted:
-                raise BadInput(f"{path}: the checkpoint of another model or other patches; {remedy}")
-            with torch.no_grad():
-                for group, named in groups.items():
-                    for name, tensor in named.items():
-                        tensor.copy_(file.get_tensor(f"{group}/{name}"))
-    except PermissionError:
-        raise BadInput(f"{path}: the training state cannot be read; check its permissions, or {remedy}") from None
-    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
-        raise BadInput(f"{path}: broken checkpoint ({error}); {remedy}") from None
-    return int(metadata["step"]), json.loads(metadata["facts"])
+    passed_over = False
+    for one in (path, before(path)):
+        try:
+            if one.exists():
+                found = read_whole(one, digest, groups)
+                if passed_over:
+                    print(f"{one}: the checkpoint before it is whole; the training goes on from there", flush=True)
+                return found
+        except PermissionError:
+            raise BadInput(f"{one}: the training state cannot be read; check its permissions") from None
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            print(f"{one}: damaged checkpoint ({error})", flush=True)
+            passed_over = True
+    if passed_over:
+        print(f"{path.parent}: no checkpoint is whole; the training begins anew", flush=True)
+    return None
+
+
+def read_whole(path: Path, digest: str, groups: dict[str, dict[str, Tensor]]) -> tuple[int, dict]:
+    """One checkpoint, all of it proven before anything is filled. Raises ValueError, or what its library raises."""
+    with safe_open(path, framework="pt") as file:
+        about, names = dict(file.metadata()), set(file.keys())
+        if about.pop("proof") != proof_of(about):
+            raise ValueError("its header is not the one that was written")
+        if about["digest"] != digest or names != {
+            f"{group}/{name}" for group, named in groups.items() for name in named
+        }:
+            raise ValueError("it is of another model or other patches")
+        for name, stated in json.loads(about["checksums"]).items():
+            if checksum(file.get_tensor(name)) != stated:
+                raise ValueError(f"{name} differs from its checksum")
+        with torch.no_grad():
+            for group, named in groups.items():
+                for name, tensor in named.items():
+                    tensor.copy_(file.get_tensor(f"{group}/{name}"))
+    return int(about["step"]), json.loads(about["facts"])
+
+
+def before(path: Path) -> Path:
+    return path.with_name(path.name + ".before")
+
+
+def checksum(tensor: Tensor) -> int:
+    """Of a tensor's bytes and shape."""
+    octets = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    return zlib.crc32(octets, zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode()))
+
+
+def proof_of(about: dict[str, str]) -> str:
+    return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

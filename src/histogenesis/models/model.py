@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.modes import as_umask
+from histogenesis.core.files import sha256_of, write_json, written
+from histogenesis.core.whole import found_damaged, load_json
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX, Autoencoder, LatentDenoiser
 from histogenesis.models.normalisation import Normalisation
@@ -51,9 +51,9 @@ def save_model(
 ) -> None:
     """Write model.safetensors and model.json; each appears whole or not at all. section: as for `build_model`."""
     options = ModelOptions.of(section)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / "model.safetensors.part")
-    as_umask(folder / "model.safetensors.part")
+    with written(folder / "model.safetensors") as part:
+        save_file({k: v.contiguous().cpu() for k, v in weights.items()}, part)
+        digest = sha256_of(part)
     description = {
         "network": options.values["network"],
         "objective": options.values["objective"],
@@ -63,11 +63,10 @@ def save_model(
         "training_sigmas": training_sigmas(options),
         "parameters": sum(v.numel() for v in weights.values()),
         "section": options.values,
+        "weights_sha256": digest,
         **facts,
     }
-    (folder / "model.json.part").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
-    for name in ("model.safetensors", "model.json"):
-        os.replace(folder / f"{name}.part", folder / name)
+    write_json(folder / "model.json", description, indent=2, sort_keys=True)
 
 
 def training_sigmas(options: ModelOptions) -> list[float | None]:
@@ -78,10 +77,14 @@ def training_sigmas(options: ModelOptions) -> list[float | None]:
 def load_model(
     folder: Path, device: str = "cpu", precision: str = "fp32", fast: bool | None = None
 ) -> Denoiser | Upscaler | Autoencoder:
-    """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing or do not fit."""
+    """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing, damaged or do not fit."""
     try:
-        description = json.loads((folder / "model.json").read_text())
+        description = load_json(folder / "model.json")
+        if description.get("weights_sha256", "") not in ("", sha256_of(folder / "model.safetensors")):
+            found_damaged(folder / "model.safetensors", "other weights than model.json says")
         weights = load_file(folder / "model.safetensors", device=device)
+    except SafetensorError as error:
+        found_damaged(folder / "model.safetensors", str(error))
     except FileNotFoundError as error:
         raise BadInput(f"{folder}: no trained model there ({Path(error.filename or '').name} is missing)") from None
     normalisation = Normalisation(**description["normalisation"], sigma_data=description["sigma_data"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from difflib import get_close_matches
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import sha256_of
+from histogenesis.core.whole import load_json
 
 SHIPPED = "pretrained"  # models that ship: a folder each, in the repository or within this package
 PLACES = [Path(__file__).parents[3] / SHIPPED, Path(__file__).parents[1] / SHIPPED]
@@ -35,7 +35,7 @@ def folder_of(name: str) -> Path:
 def stain_of(name: str) -> str | None:
     """The stain that a model says it has seen, if it does; None also for a model that is not there (yet)."""
     try:
-        return json.loads((folder_of(name) / "model.json").read_text()).get("stain")
+        return load_json(folder_of(name) / "model.json").get("stain")
     except BadInput:
         return None
 
@@ -56,8 +56,3 @@ def check_whole(folder: Path) -> None:
                 f"{folder / file}: damaged: its sha256 is not the one in {CHECKSUMS}. Restore it (git checkout), or install"
                 " histogenesis again"
             )
-
-
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

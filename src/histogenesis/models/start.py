@@ -6,13 +6,14 @@ Its normalisation is kept, since its weights mean something in its units alone; 
 from __future__ import annotations
 
 import json
-from hashlib import file_digest
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import sha256_of
+from histogenesis.core.whole import load_json
 from histogenesis.models.model import Normalisation
 from histogenesis.models.shipped import FILES, folder_of
 
@@ -25,12 +26,8 @@ class Start:
             self.folder = folder_of(start)
         except BadInput as error:
             raise BadInput(f"training.start: {error}") from None
-        digests = []
-        for name in FILES:
-            with open(self.folder / name, "rb") as file:
-                digests.append(file_digest(file, "sha256").hexdigest())
-        self.digest = ",".join(digests)
-        self.description = json.loads((self.folder / "model.json").read_text())
+        self.digest = ",".join(sha256_of(self.folder / name) for name in FILES)
+        self.description = load_json(self.folder / "model.json")
         self.normalisation = Normalisation(
             **self.description["normalisation"], sigma_data=self.description["sigma_data"]
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_text
 from histogenesis.core.interrupt import Stopped, StopRequest
 from histogenesis.models.batch import Batch
 from histogenesis.models.batches import Batches, Picked
@@ -176,24 +177,23 @@ class Trainer:
 
     def save(self) -> None:
         if self.rank == 0:
+            log = self.state / "train.jsonl"
             facts = {"best": self.best if math.isfinite(self.best) else None, "running": self.running}
+            facts["log"] = log.read_text() if log.exists() else ""
             save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), facts)
 
     def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one; lines of the log that lie after it are dropped."""
+        """Go on from the last whole checkpoint, if there is one, and from the log as it was then."""
+        log = ""
         found = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
         if found:
             self.step, facts = found
-            self.best, self.running = facts["best"] or math.inf, facts["running"]
+            self.best, self.running, log = facts["best"] or math.inf, facts["running"], facts["log"]
             fill_steps(self.optimizer, self.step)
             if self.adversary:
                 self.adversary.resume(self.step)
         if self.rank == 0:
-            log = self.state / "train.jsonl"
-            lines = log.read_text().splitlines() if log.exists() else []
-            kept = [line for line in lines if _step_of(line) <= self.step]
-            self.state.mkdir(parents=True, exist_ok=True)
-            log.write_text("".join(line + "\n" for line in kept))
+            write_text(self.state / "train.jsonl", log)
 
     def log(self, **values) -> None:
         if self.rank == 0:
@@ -264,13 +264,6 @@ class Trainer:
         flag = torch.tensor(float(bool(self.stop)), device=self.device)
         dist.all_reduce(flag)
         return bool(flag > 0)
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return math.inf  # a line that a kill cut off
 
 
 @torch.no_grad()

@@ -8,11 +8,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import by_mpp, served_mpp
+from histogenesis.core.hdf5 import reading
 from histogenesis.patches.pixels import PixelReader
 from histogenesis.patches.splits import PART, place_of, read_splits
 from histogenesis.patches.store import read_texts
@@ -84,11 +84,9 @@ class PatchCollection:
         """The patches of one row of `together`: their index in the file, mpp, coords, tissue, patient, label; size_px; why
         there are none."""
         path = self.folder / f"{item['slide']}.h5"
-        try:
-            file = h5py.File(path, "r")
-        except FileNotFoundError:
-            raise BadInput(f"{path}: there is no such file: cut the slide's patches first") from None
-        with file:
+        if not path.exists():
+            raise BadInput(f"{path}: there is no such file: cut the slide's patches first")
+        with reading(path) as file:
             coords, mpp, tissue = file["coords"][:].reshape(-1, 2), file["mpp"][:], file["tissue"][:]
             attributes, group, label = dict(file.attrs), read_texts(file, "group"), read_texts(file, "label")
             grouped = "group" in file

@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import same_mpp
+from histogenesis.core.hdf5 import reading
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.stain import unlike_he
 
@@ -224,7 +224,7 @@ def _summary(found: dict) -> str:
 
 
 def _attributes(path: Path) -> dict:
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         at = file.attrs
         found = {key: json.loads(at.get(f"{key}_mpps", "{}")) for key in ("skipped", "served")}
         return found | {"error": str(at.get("error", "")), "left_out": json.loads(at.get("left_out", "{}"))}

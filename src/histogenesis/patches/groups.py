@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-import h5py
-
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.patches.splits import PART, draw_patients
 from histogenesis.patches.store import read_texts
 
@@ -20,7 +19,7 @@ def split_groups(store: Path, options: config.Split) -> list[dict]:
     same picture lies in two splits under different groups, and where a class is missing in training or in what is held out.
     """
     store = Path(store)
-    with h5py.File(store, "r") as file:
+    with reading(store) as file:
         name = str(file.attrs["slide"])
         labels, groups, given, digests = (read_texts(file, key) for key in ("label", "group", "split", "digest"))
     named: dict[str, str] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import shapely
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer, served_mpp
+from histogenesis.core.whole import load_json
 from histogenesis.patches.cut import PICTURE_PX, places_of, show_places
 from histogenesis.patches.pixels import pack_store
 from histogenesis.patches.place import place_patches
@@ -40,7 +40,7 @@ def cut_regions(
 
     A slide without regions, or that is set aside, gives a valid, empty store that says why. OSError rises: it may pass.
     """
-    name = json.loads(Path(record).read_text())["slide"]
+    name = load_json(Path(record))["slide"]
     try:
         with open_record(record, run_dir) as slide:
             cut = choose(name, slide, regions_of(geojson, options.classes), options, seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_rows
 from histogenesis.slides.fingerprint import copies
 
 if TYPE_CHECKING:
@@ -139,15 +139,8 @@ def counted(patients: int) -> str:
 
 
 def write_splits(path: Path, entries: list[dict]) -> None:
-    """Write splits.tsv to a temporary name, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**PART, **item} for item in entries)
-    os.replace(part, path)
+    """Write splits.tsv, whole or not at all."""
+    write_rows(path, COLUMNS, ({**PART, **item} for item in entries), delimiter="\t")
 
 
 def read_splits(path: Path) -> list[dict]:

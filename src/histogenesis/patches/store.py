@@ -1,15 +1,16 @@
 """Patches in HDF5, and their coordinates alone in the forms that CLAM and TRIDENT read.
 
-The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk (fast to write and to read at
-random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64, as the recipe names it;
-`tissue` (n) float32. Where a slide's own pixels serve for an mpp within the tolerance, the attribute `served_mpps`
-(JSON, mpp -> true mpp) says which they truly have. Patches of slides also have `sharpness`, `ink`, `seam`, `stain` (n) float32
-(`patches.quality`); the attribute `left_out` (JSON) counts the places that were not kept, by reason. `coords` are those that
-QuPath shows: from where the scanned part begins (attribute `origin_px`); the files for other tools count on the whole plane.
-A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre, `context_ratio` times as wide.
-CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n) UTF-8 bytes: `label`, and, where
-a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is given), `source` (the file) and
-`digest` (of the picture, the same for its eight turns and mirrors; empty if it is of one colour).
+The store holds every mpp of a patch set: `imgs` (n, p, p, 3) uint8, raw, one patch a chunk with its checksum (fast to write
+and to read at random); `coords` (n, 2) int64, the top left (x, y) at the slide's full resolution; `mpp` (n) float64, as the
+recipe names it; `tissue` (n) float32. Where a slide's own pixels serve for an mpp within the tolerance, the attribute
+`served_mpps` (JSON, mpp -> true mpp) says which they truly have. Patches of slides also have `sharpness`, `ink`, `seam`,
+`stain` (n) float32 (`patches.quality`); the attribute `left_out` (JSON) counts the places that were not kept, by reason.
+`coords` are those that QuPath shows: from where the scanned part begins (attribute `origin_px`); the files for other tools
+count on the whole plane. A set with context also has `context` (n, p, p, 3) uint8: the view about each patch's centre,
+`context_ratio` times as wide. CLAM's bag of images reads `imgs` and `coords` as they are. Labelled patches have more, all (n)
+UTF-8 bytes: `label`, and, where a split keeps patches of one file apart, `group` (what it keeps together), `split` (if it is
+given), `source` (the file) and `digest` (of the picture, the same for its eight turns and mirrors; empty if it is of one
+colour).
 
 TRIDENT and CLAM know one resolution a file, and both call its patch size `patch_size`: TRIDENT in pixels at
 `target_magnification`, CLAM in pixels of level `patch_level`. So each mpp has a folder with both, named and placed as those
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from histogenesis.core.geometry import served_mpp
+from histogenesis.core.geometry import magnification, served_mpp
+from histogenesis.core.hdf5 import CHUNKED, EMPTY, fletcher32, writing
 
 
 @dataclass
@@ -69,28 +70,25 @@ class Cut:
 
 
 def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: Iterable[np.ndarray] = ()) -> None:
-    """Write the store to a temporary name, then rename. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order, or
+    """Write the store, whole or not at all. images: one (p, p, 3) uint8 for each row of `cut.coords`, in order, or
     None to leave that row out of the cut; contexts: one for each that is kept, where the cut has a context_ratio.
 
     The bytes are a function of the content: no times are stored.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     n, p = len(cut.coords), cut.patch_px
-    with h5py.File(part, "w") as file:
+    with writing(path) as file:
         digest = hashlib.sha256()
         for name, pictures in [("imgs", images), *([("context", contexts)] if cut.context_ratio else [])]:
             chunks = (1, p, p, 3) if n else None
             stored = file.create_dataset(
-                name, (n, p, p, 3), np.uint8, chunks=chunks, maxshape=(n, p, p, 3), track_times=False
+                name, (n, p, p, 3), np.uint8, chunks=chunks, maxshape=(n, p, p, 3), **(CHUNKED if n else EMPTY)
             )
             kept = []
             for k, picture in enumerate(pictures):
                 if picture is None:
                     continue
                 pixels = np.ascontiguousarray(picture, np.uint8)
-                stored.id.write_direct_chunk((len(kept), 0, 0, 0), pixels)
+                stored.id.write_direct_chunk((len(kept), 0, 0, 0), pixels.tobytes() + fletcher32(pixels))
                 digest.update(pixels)
                 kept.append(k)
             if len(kept) < n:
@@ -98,14 +96,15 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
                 stored.resize(len(kept), axis=0)
                 n = len(kept)
         imgs = file["imgs"]
-        coords = file.create_dataset("coords", data=cut.coords, track_times=False)
-        file.create_dataset("mpp", data=cut.mpp, track_times=False)
-        file.create_dataset("tissue", data=cut.tissue, track_times=False)
+        facts = CHUNKED if n else EMPTY
+        coords = file.create_dataset("coords", data=cut.coords, **facts)
+        file.create_dataset("mpp", data=cut.mpp, **facts)
+        file.create_dataset("tissue", data=cut.tissue, **facts)
         for name, values in cut.columns.items():
-            file.create_dataset(name, data=np.asarray(values, np.float32), track_times=False)
+            file.create_dataset(name, data=np.asarray(values, np.float32), **facts)
         for name, texts in cut.texts.items():
             encoded = np.array([text.encode() for text in texts], "S") if n else np.zeros(0, "S1")
-            file.create_dataset(name, data=encoded, track_times=False)
+            file.create_dataset(name, data=encoded, **facts)
         imgs.attrs.update({"wsi_name": cut.slide, "level_dim": (cut.width_px, cut.height_px)})
         coords.attrs.update({"name": cut.slide, "level0_width": cut.width_px, "level0_height": cut.height_px})
         file.attrs.update(
@@ -126,7 +125,6 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
         )
         if cut.context_ratio:
             file.attrs["context_ratio"] = cut.context_ratio
-    os.replace(part, path)
 
 
 def read_texts(file: h5py.File, name: str) -> np.ndarray:
@@ -141,18 +139,17 @@ def write_coords(folder: Path, cut: Cut, mpps: list[float]) -> None:
     for mpp in mpps:
         coords = cut.coords[np.isclose(cut.mpp, mpp)] + np.array(cut.origin_px)
         target = Path(folder) / f"{mpp:g}mpp" / "patches"
-        target.mkdir(parents=True, exist_ok=True)
         write_coords_file(target / f"{cut.slide}_patches.h5", coords, trident_attributes(cut, mpp))
         write_coords_file(target / f"{cut.slide}.h5", coords, clam_attributes(cut, mpp))
 
 
 def trident_attributes(cut: Cut, mpp: float) -> dict:
-    """What TRIDENT's `read_coords` is asked for. Its magnification is 10 / mpp, so any mpp is exact."""
+    """What TRIDENT's `read_coords` is asked for. Its magnification is one of any mpp, exactly."""
     return {
         "patch_size": cut.patch_px,
         "patch_size_level0": level0_px(cut, mpp),
-        "level0_magnification": 10 / cut.slide_mpp,
-        "target_magnification": 10 / served_mpp(mpp, cut.slide_mpp),
+        "level0_magnification": magnification(cut.slide_mpp),
+        "target_magnification": magnification(served_mpp(mpp, cut.slide_mpp)),
         "overlap": 0,
         "name": cut.slide,
         "savetodir": "",
@@ -180,8 +177,6 @@ def level0_px(cut: Cut, mpp: float) -> int:
 
 
 def write_coords_file(path: Path, coords: np.ndarray, attributes: dict) -> None:
-    """One `coords` dataset with attributes, to a temporary name first."""
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
-        file.create_dataset("coords", data=coords, track_times=False).attrs.update(attributes)
-    os.replace(part, path)
+    """One `coords` dataset with attributes."""
+    with writing(path) as file:
+        file.create_dataset("coords", data=coords, **(CHUNKED if len(coords) else EMPTY)).attrs.update(attributes)

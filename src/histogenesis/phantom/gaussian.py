@@ -64,3 +64,32 @@ def power_ratio(x: Tensor, field: GaussianField, band: tuple[float, float]) -> f
     """How much of the field's own power a picture has within a band: 1 is right."""
     inside = in_band(*band, x.shape[-1])
     return float(torch.fft.fft2(x)[:, inside].abs().square().sum() / field.power[:, inside].sum())
+
+
+class GaussianWindows:
+    """Windows of px x px of a field that is no torus: each colour independent, with the covariances of one of `field`.
+
+    So a window's denoiser is exact for a tile of a larger canvas, whose borders are borders of nothing.
+    """
+
+    def __init__(self, field: GaussianField, px: int, colour: int = 1):
+        alike = torch.fft.ifft2(field.power[colour].double() / field.px**2).real
+        self.px, self.covariance = px, alike / alike[0, 0] * field.sigma_data**2
+        y, x = torch.meshgrid(torch.arange(px), torch.arange(px), indexing="ij")
+        y, x = y.flatten(), x.flatten()
+        matrix = self.covariance[(y[:, None] - y) % field.px, (x[:, None] - x) % field.px]
+        self.variances, self.directions = torch.linalg.eigh(matrix)
+        self.variances = self.variances.clamp(min=1e-9)
+        self.filters: dict[float, Tensor] = {}
+
+    def denoise(self, x: Tensor, sigma: Tensor, mpp: Tensor, **cond: Tensor) -> Tensor:
+        """E[clean | x] of windows (B, 3, px, px)."""
+        level = float(sigma[0])
+        if level not in self.filters:
+            shrunk = self.variances / (self.variances + level**2)
+            self.filters[level] = ((self.directions * shrunk) @ self.directions.T).to(x.dtype)
+        return (x.flatten(2) @ self.filters[level]).reshape(x.shape)
+
+    def jump(self) -> float:
+        """Mean |difference| of two pixels side by side."""
+        return float((4 / torch.pi * (self.covariance[0, 0] - self.covariance[0, 1])) ** 0.5)

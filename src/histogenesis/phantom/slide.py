@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from histogenesis.core.files import written
+from histogenesis.core.geometry import px_of_mm
 from histogenesis.phantom.anatomy import Anatomy, Grid
 from histogenesis.phantom.render import Painter
 from histogenesis.recipe import Phantom, SlideFile
@@ -28,7 +30,7 @@ FILE = SlideFile(tile_px=512, quality=89)
 
 def size_px(options: Phantom) -> tuple[int, int]:
     """Height and width of level 0, in pixels."""
-    return tuple(max(1, round(n * 1000 / options.mpp)) for n in (options.height_mm, options.width_mm))
+    return tuple(max(1, round(px_of_mm(n, options.mpp))) for n in (options.height_mm, options.width_mm))
 
 
 def make_phantom(options: Phantom, out_tif: Path, out_mask_png: Path, threads: int | None = None) -> None:
@@ -77,10 +79,5 @@ def _write_mask(mask: np.ndarray, out: Path, options: Phantom) -> None:
     text = PngInfo()
     text.add_text("mpp", f"{MASK_MPP:g}")
     text.add_text("synthetic", f"phantom {options.name}, by {who_made_it()['software']}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    try:
+    with written(out) as part:
         Image.fromarray(mask.astype(np.uint8) * 255).save(part, format="PNG", pnginfo=text)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)

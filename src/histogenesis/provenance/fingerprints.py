@@ -13,9 +13,12 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
+
+from histogenesis.core.files import write_text
 
 BLOCK, BLOCKS = 1 << 16, 16
 SHOW_PROGRESS = 500  # files
@@ -141,12 +144,8 @@ class _Appended:
 
 def _tidy(cache: Path, known: dict[str, list]) -> None:
     """One line a path again. Of another writer's lines meanwhile some may be lost: that costs a reading, no more."""
-    part = cache.with_name(f"{cache.name}.{os.getpid()}")
-    try:
-        part.write_text("".join(f"{json.dumps([key, entry])}\n" for key, entry in known.items()))
-        os.replace(part, cache)
-    except OSError:
-        part.unlink(missing_ok=True)
+    with suppress(OSError):
+        write_text(cache, "".join(f"{json.dumps([key, entry])}\n" for key, entry in known.items()))
 
 
 def combined(digests: Iterable[str | None]) -> str:

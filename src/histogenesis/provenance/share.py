@@ -26,6 +26,7 @@ import yaml
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import sha256_of, written
 from histogenesis.provenance.anonymous import Words, check_names_nobody_of, make_anonymous
 from histogenesis.provenance.devices import devices_of
 from histogenesis.provenance.digests import code_digest, environment_digest
@@ -132,6 +133,7 @@ NUMBERS = {".json", ".jsonl", ".csv", ".tsv", ".yaml", ".geojson"}
 SHOWS_NONE = (
     r"models/[^/]+/(model\.safetensors|loss\.png)|phantoms/.+|tissue/[^/]+/mask\.png|samples/.+|study/study\.png"
     r"|evaluation/[^/]+/cross_scale_level\d+\.png|evaluation/samples/[^/]+/(shown|utility)\.png"
+    r"|reading/[^/]+/analysis/analysis\.png"
 )
 
 
@@ -283,21 +285,15 @@ def user() -> str:
 
 def write_zip(contents: Contents, out: Path, describe) -> str:
     """Write the files, oldest first (so that a tool that does not keep times keeps their order), then the metadata."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
     described = {}
     size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in contents.files.values())
     bar = tqdm(total=size, unit="B", unit_scale=True, desc=out.name, disable=size < 1 << 28)
-    try:
-        with zipfile.ZipFile(part, "w") as file, bar:
-            for name in sorted(contents.files, key=lambda name: (contents.times[name], name)):
-                described[name] = add_file(file, name, contents.files[name], contents.times[name], bar.update)
-            left_out = {name: digest_of(path) for name, path in sorted(contents.left_out.items())}
-            metadata = describe(described, left_out)
-            add_file(file, METADATA_FILE, metadata, max(contents.times.values()))
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with written(out) as part, zipfile.ZipFile(part, "w") as file, bar:
+        for name in sorted(contents.files, key=lambda name: (contents.times[name], name)):
+            described[name] = add_file(file, name, contents.files[name], contents.times[name], bar.update)
+        left_out = {name: sha256_of(path) for name, path in sorted(contents.left_out.items())}
+        metadata = describe(described, left_out)
+        add_file(file, METADATA_FILE, metadata, max(contents.times.values()))
     return hashlib.sha256(metadata).hexdigest()
 
 
@@ -325,8 +321,3 @@ def blocks_of(content: Path | bytes):
     with open(content, "rb") as file:
         while block := file.read(1 << 22):
             yield block
-
-
-def digest_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

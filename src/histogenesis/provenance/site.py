@@ -161,7 +161,7 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
     return keys, remarks
 
 
-GPU_RULES = ("train_model", "draw_level", "draw_wave", "upscale_level", "draw_samples", "extract_features", "measure_utility",
+GPU_RULES = ("train_model", "draw_level", "draw_share", "upscale_level", "draw_samples", "extract_features", "measure_utility",
              "measure_reconstruction")  # fmt: skip
 
 

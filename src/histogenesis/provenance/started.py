@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import socket
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from histogenesis.core import files
 from histogenesis.core.errors import BadInput
 
 UNFINISHED = "unfinished.json"
-_held: list[IO] = []  # open, and so locked, until the process ends
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")  # as a crate has it
+    files.write_json(path, value, sort_keys=True, ensure_ascii=False)  # as a crate has it
 
 
 def owed(run_dir: Path) -> dict[str, dict[str, str]]:
     """Output -> wildcards, of all that earlier runs set out to make and that is not there."""
-    try:
-        begun = json.loads((run_dir / UNFINISHED).read_text())
-    except (OSError, ValueError):
-        return {}
+    begun = files.read_json(run_dir / UNFINISHED) or {}
     return {name: wildcards for name, wildcards in begun.items() if not os.path.exists(name)}
 
 
@@ -55,20 +42,9 @@ def have_alone(run_dir: Path) -> None:
     The lock is the kernel's, so a killed process leaves none. Where the file system has no locks it goes on without.
     """
     path = run_dir / "state" / "at_work.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        raise BadInput(f"{run_dir}: {holder} is at work on this run; wait for its end, or stop it") from None
-    except OSError:
-        return
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    _held.append(file)
+    with suppress(OSError):
+        if not files.lock(path):
+            raise BadInput(f"{run_dir}: {files.holder(path)} is at work on this run; wait for its end, or stop it")
 
 
 def claim(run_dir: Path, recipe_file: str | None, still_claims) -> None:
@@ -86,4 +62,4 @@ def claim(run_dir: Path, recipe_file: str | None, still_claims) -> None:
             f"{recipe_file}: its run {run_dir.name!r} is that of {before}, whose results it would overwrite: give it another"
             f" `run:`, or delete {before} (or {note}) if this recipe takes its place"
         )
-    write_text(note, f"{recipe_file}\n")
+    files.write_text(note, f"{recipe_file}\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from histogenesis.canvas import constraints as beside
 from histogenesis.canvas import joinings
@@ -51,6 +51,11 @@ class Sampler(Section):
     )
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
+    guided_sigmas: tuple[NonNegativeFloat, PositiveFloat] | None = Field(
+        None,
+        description="low, high: guidance is applied at noise levels above the first and up to the second; elsewhere the"
+        " conditional model is asked alone, once (Kynkäänniemi et al. 2024: 0.19 to 1.61); default: at all",
+    )
     epsilon_scaling: EpsilonScaling | None = None
     threshold: Threshold | None = Field(None, description="default: estimates are taken as they are")
 
@@ -66,14 +71,24 @@ class Sampler(Section):
     @property
     def solver(self) -> dict:
         """What histogenesis.sampling.solvers.stages takes."""
-        return self.model_dump(exclude={"threshold", "epsilon_scaling"})
+        return self.model_dump(exclude={"threshold", "epsilon_scaling", "guided_sigmas"})
 
     @model_validator(mode="after")
     def belong_together(self):
         for key, kind in (("eta", "ddim"), ("variance", "ddpm")):
             if getattr(self, key) is not None and self.kind != kind:
                 raise ValueError(f"`{key}` belongs to `kind: {kind}`, not to `{self.kind}`; leave it out")
+        if self.guided_sigmas and self.guided_sigmas[0] >= self.guided_sigmas[1]:
+            raise ValueError("`guided_sigmas`: the lower noise level comes first, [0.19, 1.61] for example")
         return self
+
+
+def check_guided(sampler: Sampler, guidance: float) -> None:
+    """Raises ValueError where an interval is given for a guidance that is none."""
+    if sampler.guided_sigmas and not guidance:
+        raise ValueError(
+            "sampler.guided_sigmas: there is no `guidance` to apply there; set its w, or leave the interval out"
+        )
 
 
 class Start(Section):

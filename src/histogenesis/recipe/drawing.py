@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
 from histogenesis.recipe.composing import (
     Constraint,
     GridShift,
@@ -17,6 +17,7 @@ from histogenesis.recipe.composing import (
     Relaxation,
     Sampler,
     Start,
+    check_guided,
 )
 from histogenesis.recipe.fitting import check_drawing, released
 from histogenesis.recipe.problems import Together
@@ -57,6 +58,9 @@ class Level(Section):
     state: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
     )
+    gpus: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="GPUs of one node that draw the level together, a band of it each; without GPUs, processes"
+    )
     cascade: list[Smaller] = Field(
         [],
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
@@ -65,6 +69,11 @@ class Level(Section):
     white: White | None = Field(
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
     @model_validator(mode="after")
     def keep_the_release_as_a_noise_level(self):

@@ -76,6 +76,11 @@ class Evaluation(Section):
     train_images: PositiveInt = Field(
         1000, description="at most so many training patches at each mpp, for the copies' audit"
     )
+    one_per_group: bool = Field(
+        False,
+        description="of real patches of one group (a tile that is there several times, turned and mirrored) one alone is"
+        " compared with samples",
+    )
     neighbours: PositiveInt = Field(5, description="k of precision, recall, density, coverage")
     repeats: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")
     splits: Annotated[int, Field(ge=2)] = Field(5, description="parts of the held-out set, for SSIM and likelihood")

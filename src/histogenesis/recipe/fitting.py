@@ -229,3 +229,26 @@ def check_network(
             f"has learned with a view {context_ratio:g} times as wide, but the level above is {ratio:g} times as coarse; set"
             " context_ratio to that"
         )
+
+
+def check_sample_network(model: Model, px: int, sampler: Sampler, before: int | None) -> None:
+    """Raises ValueError where a model cannot draw samples of px x px, beside a picture of `before` px (None: from noise alone).
+
+    The message lacks the model's name.
+    """
+    if not model.denoises:
+        raise ValueError(f"({model.network.kind}) draws nothing from noise")
+    check_steps(sampler, model)
+    check_size(px, model)
+    check_noise(sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
+    if "context" in model.conditions:
+        raise ValueError("is told pictures, which only a level of a slide has: a wider view")
+    factor = px // before if before else None
+    if before and (px % before or px == before):
+        raise ValueError(f"enlarges {before} px to {px} px, which is no multiple of them")
+    if model.lowres_factor != factor:
+        here = f"here there is one at 1/{factor}" if factor else "here there is none, which a `cascade` would give"
+        told = f"one at 1/{model.lowres_factor} of its resolution" if model.lowres_factor else "none"
+        raise ValueError(f"is told pictures: it has learnt beside {told}, and {here}")
+    if px % model.size_multiple_px:
+        raise ValueError(f"takes multiples of {model.size_multiple_px} px: size_px {px} is not a multiple")

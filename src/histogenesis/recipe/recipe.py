@@ -13,10 +13,11 @@ from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
 from histogenesis.recipe.drawing import AnyLevel, Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.recipe.fitting import check_network, check_noise, check_size, check_steps, learns
+from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
+from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
 from histogenesis.recipe.samples import AnySamples, BroughtSamples, Samples, Study
 
 
@@ -41,6 +42,10 @@ class Recipe(Section):
     synthetic: Synthetic | None = None
     samples: dict[Name, AnySamples] = Field(default_factory=dict)
     study: Study | None = None
+    viewer: Viewer = Viewer()
+    reading: dict[Name, AnyReaderStudy] = Field(
+        default_factory=dict, description="reader studies, by names of your own: pictures shown to people"
+    )
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -64,6 +69,9 @@ class Recipe(Section):
         for k, level in enumerate(self.synthetic.levels if self.synthetic else []):
             with found:
                 self._check_models(f"synthetic.levels[{k}]", k, level)
+        for name, reading in self.reading.items():
+            with found:
+                self._check_reading(f"reading.{name}", reading)
         with found:
             self._check_compared()
         found.end()
@@ -182,22 +190,19 @@ class Recipe(Section):
         model = self.trained_models.get(samples.model)
         if not model:
             return
-        if not model.denoises:
-            raise ValueError(f"{where}: model {samples.model!r} ({model.network.kind}) draws nothing from noise")
         if model.autoencoder and samples.sampler.threshold:
             raise ValueError(f"{where}: a threshold keeps pictures in their range, and latents have none; leave it out")
-        try:
-            check_steps(samples.sampler, model)
-            check_size(size, model)
-            check_noise(samples.sampler.sigma_max, model, "samples begin with noise alone: train it without that limit")
-        except ValueError as error:
-            raise ValueError(f"{where}: model {samples.model!r} {error}") from None
-        if {"lowres", "context"} & set(model.conditions):
-            raise ValueError(f"{where}: model {samples.model!r} is told pictures, which only a level of a slide has")
+        before = None
+        for name, px, sampler in samples.networks:
+            if name not in self.trained_models:
+                raise ValueError(f"{where}.cascade: {absent('model', name, self.trained_models)}")
+            try:
+                check_sample_network(self.trained_models[name], px or size, sampler, before)
+            except ValueError as error:
+                raise ValueError(f"{where}: model {name!r} {error}") from None
+            before = px or size
         told = samples.classes is not None and samples.classes != model.classes
         self._check_label(where, told, samples.guidance, model)
-        if size % model.size_multiple_px:
-            raise ValueError(f"{where}: size_px {size} is not a multiple of {model.size_multiple_px}")
 
     def _check_brought(self, where: str, samples: BroughtSamples) -> None:
         if samples.compare not in self.patches:
@@ -210,6 +215,21 @@ class Recipe(Section):
         if samples.mpp and not learns(samples.mpp, compared.mpps):
             raise ValueError(
                 f"{where}.mpp: {samples.mpp:g} is none of {samples.compare!r}, which has {compared.mpps} (3 % off at most)"
+            )
+
+    def _check_reading(self, where: str, reading: AnyReaderStudy) -> None:
+        if isinstance(reading, Survey):
+            if reading.samples not in self.samples:
+                raise ValueError(f"{where}.samples: {absent('samples', reading.samples, self.samples)}")
+            if not self.patches[self.compared_with(reading.samples)].has_labels:
+                raise ValueError(f"{where}: a survey names classes, and the patches of these samples have no labels")
+            return
+        if not self.synthetic or not (self.slides.table or self.slides.phantoms):
+            raise ValueError(f"{where}: it shows real slides beside synthetic ones: give `slides:` and `synthetic:`")
+        if isinstance(reading, WholeSlides) and reading.each > len(self.synthetic.names):
+            raise ValueError(
+                f"{where}.each: {reading.each} synthetic slides are shown, and {len(self.synthetic.names)} are drawn; set"
+                " synthetic.slides, or lower it"
             )
 
     def patches_of(self, model: str) -> str | None:

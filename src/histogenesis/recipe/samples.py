@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
-from histogenesis.recipe.drawing import Sampler
+from histogenesis.recipe.composing import check_guided
+from histogenesis.recipe.drawing import Sampler, Smaller
 
 
 class Samples(Section):
@@ -24,6 +25,12 @@ class Samples(Section):
         None, description="default: that of the model's patches; another size shows another field of view"
     )
     sampler: Sampler = Sampler()
+    cascade: list[Smaller] = Field(
+        [],
+        description="networks that draw the patch smaller first; each next one, and at last `model`, enlarges (`lowres`):"
+        " patches of URCDM's LRDM",
+    )
+    lowres_noise: Fraction = Field(0.2, description="noise on the low-resolution pictures that networks see")
     batch: PositiveInt = Field(64, description="images per network evaluation: part of the recipe, as it rounds")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
@@ -33,6 +40,17 @@ class Samples(Section):
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
+
+    @property
+    def networks(self) -> list[tuple[str, int | None, Sampler]]:
+        """Model, px (None: as its patches) and sampler of each network, from the smallest to the one that decides."""
+        own = (self.model, self.size_px, self.sampler)
+        return [*((one.model, one.tile_px, one.sampler) for one in self.cascade), own]
+
+    @model_validator(mode="after")
+    def guidance_is_somewhere(self):
+        check_guided(self.sampler, self.guidance)
+        return self
 
 
 class BroughtSamples(Section):

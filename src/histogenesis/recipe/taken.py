@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.whole import load_json
 from histogenesis.recipe.drawing import AnyLevel, Level
 from histogenesis.recipe.fitting import check_network, learns
 from histogenesis.recipe.models import Model
@@ -19,7 +19,7 @@ def check_learnt(models: Path, asked: dict[str, list[tuple[int, float]]]) -> Non
     """
     for name, levels in asked.items():
         try:
-            learnt = json.loads((models / name / "model.json").read_text())["mpps"]
+            learnt = load_json(models / name / "model.json")["mpps"]
         except FileNotFoundError:
             continue
         unlearnt = [f"{mpp:g} (level {k})" for k, mpp in levels if not learns(mpp, learnt)]

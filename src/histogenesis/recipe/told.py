@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from histogenesis.recipe.identity import bears_on_bytes, identity
+from histogenesis.recipe.identity import bearing, bears_on_bytes, identity
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
 
 SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are compared, and by what
 OF_SAMPLES = SAMPLED | {
+    "one_per_group",
     "neighbours",
     "repeats",
     "splits",
@@ -66,7 +67,7 @@ def derived(recipe: Recipe) -> dict[str, Any]:
     made = {
         name: [
             [
-                {**level.model_dump(mode="json"), "size_px": recipe.synthetic.size_px(k)},
+                {**bearing(level), "size_px": recipe.synthetic.size_px(k)},
                 levels[k - 1].mpp / level.mpp if k else None,
             ]
             for k, level in enumerate(levels)
@@ -210,6 +211,19 @@ def gather_study(recipe: Recipe, w: Any) -> Told:
     }
 
 
+@step
+def write_viewer(recipe: Recipe, w: Any) -> Told:
+    return {"real": "--real" if recipe.viewer.real else ""}
+
+
+@step
+def make_reading(recipe: Recipe, w: Any) -> Told:
+    section, mpps = recipe.reading[w.reading], []
+    if getattr(section, "mpps", ()) is None:  # those of the levels
+        mpps = [f"--mpps {' '.join(f'{level.mpp:g}' for level in recipe.synthetic.levels if level.kind != 'given')}"]
+    return {"options": identity(f"reading/{w.reading}", section), "mpps": " ".join(mpps)}
+
+
 # ------------------------------------------------------------------------------------------------ drawing
 
 
@@ -229,7 +243,7 @@ def give_level(recipe: Recipe, w: Any) -> Told:
     return {"options": identity(f"synthetic/levels/{w.k}", recipe.synthetic.levels[int(w.k)])}
 
 
-TOLD["draw_wave"] = TOLD["upscale_level"] = draw_level
+TOLD["draw_share"] = TOLD["upscale_level"] = draw_level
 
 
 @step
@@ -266,7 +280,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"judge", "contact_sheet", "seam_shifts", "utility", "shown", "patches"}
+    other = {"judge", "contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 

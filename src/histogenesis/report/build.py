@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from histogenesis.report import material, numbers, results, studies
+from histogenesis.core.files import write_text
+from histogenesis.report import material, numbers, readers, results, studies
 from histogenesis.report.gather import gather
 from histogenesis.report.page.render import render
 
@@ -16,6 +16,7 @@ SECTIONS = [
     results.contact_sheets,
     studies.study,
     studies.samples,
+    readers.readers,
     results.memorisation,
     numbers.numbers,
     results.coherence,
@@ -36,8 +37,5 @@ def build_report(run_dir: str | Path, out: str | Path) -> str:
     sections = [section for make in SECTIONS if (section := make(run))]
     sections.insert(0, results.verdict(run))
     page = render(sections, run.name, out.parent)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".tmp")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, out)
+    write_text(out, page)
     return sections[0].blocks[0].line.text

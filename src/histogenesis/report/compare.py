@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
-
+from histogenesis.core import files
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.metrics.coherence.strips import read_plan
 from histogenesis.recipe import Recipe, RecipeError, parse_recipe
 from histogenesis.report import cost
@@ -178,12 +177,12 @@ def _digest(path: Path) -> str | None:
 
 
 def _patches_digest(path: Path) -> tuple[str, str]:
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         return path.name, str(file.attrs.get("imgs_sha256", ""))
 
 
 def _pixels_digest(path: Path) -> str:
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         return hashlib.sha256(file["image"][:].tobytes()).hexdigest()
 
 
@@ -192,14 +191,7 @@ def _pixels_digest(path: Path) -> str:
 
 def write_csv(path: Path, arms: list[Arm]) -> None:
     """One line a number, real tissue first."""
-    part = path.with_name(path.name + ".tmp")
-    with open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(upper_bound(arms))
-        for arm in arms:
-            writer.writerows(arm.numbers)
-    os.replace(part, path)
+    files.write_rows(path, COLUMNS, [*upper_bound(arms), *(row for arm in arms for row in arm.numbers)])
 
 
 def write_json(path: Path, arms: list[Arm]) -> None:
@@ -218,6 +210,4 @@ def write_json(path: Path, arms: list[Arm]) -> None:
             for arm in arms
         ],
     }
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    files.write_json(path, value)

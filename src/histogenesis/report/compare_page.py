@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_text, written
 from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Table, Verdict, number_text
 from histogenesis.report.compare import Arm, compare_runs, differences, upper_bound, write_csv, write_json
 from histogenesis.report.page.render import render
@@ -33,16 +33,13 @@ def write_comparison(folders: list[str | Path], out: str | Path) -> list[Section
     out.mkdir(parents=True, exist_ok=True)
     grid, why = _grid(arms)
     if grid:
-        part = out / "unfinished.scales.png"
-        grid.save(part)
-        os.replace(part, out / "scales.png")
+        with written(out / "scales.png") as part:
+            grid.save(part)
     write_csv(out / "comparison.csv", arms)
     write_json(out / "comparison.json", arms)
     sections = [_verdict(arms, why, out), _overview(arms), _pictures(grid, out), *_realism(arms), *_by_level(arms)]
     sections = [section for section in sections if section]
-    page, part = render(sections, "Comparison of runs", out), out / "comparison.html.tmp"
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, out / "comparison.html")
+    write_text(out / "comparison.html", render(sections, "Comparison of runs", out))
     return sections
 
 

@@ -16,7 +16,7 @@ from histogenesis.canvas.upscalers import UPSCALERS, LearnedUpscaler
 from histogenesis.recipe import AnyLevel, Level, Recipe
 from histogenesis.report.gather import Run
 
-MAKING = ("draw_level", "draw_wave", "upscale_level")  # the steps that make levels, and not what is made of them
+MAKING = ("draw_level", "draw_share", "upscale_level")  # the steps that make levels, and not what is made of them
 
 
 def tiles_of(

@@ -123,6 +123,9 @@ class Run:
     samples: list[Samples] = field(default_factory=list)
     study: list[dict] = field(default_factory=list)  # rows of study/table.json
     winner: dict = field(default_factory=dict)
+    reading: dict[str, dict] = field(
+        default_factory=dict
+    )  # reader study -> its analysis.json, where somebody has answered
     groups: dict[str, list[dict]] = field(default_factory=dict)  # labelled patch set -> rows of its splits.tsv
     metrics_file: Path | None = None
     metrics: list[dict] = field(default_factory=list)
@@ -167,6 +170,8 @@ def gather(run_dir: str | Path) -> Run:
         run.samples.append(_read_samples(run, path.name))
     run.study = _try(run, folder / "study/table.json", _json) or []
     run.winner = _try(run, folder / "study/winner.json", _object) or {}
+    analyses = sorted(folder.glob("reading/*/analysis/analysis.json"))
+    run.reading = {path.parents[1].name: found for path in analyses if (found := _try(run, path, _object))}
     for path in sorted(folder.glob("evaluation/*.json")):
         if path.name == "metrics.json":
             rows = _try(run, path, _json) or []

@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from histogenesis.core.files import written
+
 
 def save_grid(path: Path, rows: list[np.ndarray], labels: list[str], scale: int | None = None) -> None:
     """One labelled row for each array of images (N, h, w, 3) uint8; small images are enlarged to about 96 px."""
@@ -25,7 +27,8 @@ def save_grid(path: Path, rows: list[np.ndarray], labels: list[str], scale: int 
             sheet.paste(
                 Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (margin + j * (side + gap), y)
             )
-    sheet.save(path)
+    with written(path) as part:
+        sheet.save(part)
 
 
 def save_sheet(path: Path, pictures: np.ndarray, labels: list[str], columns: int = 16) -> None:
@@ -54,5 +57,6 @@ def plot_losses(path: Path, log: list[dict]) -> None:
     axes.set(xlabel="images seen", ylabel="loss", yscale="log")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with written(path) as part:
+        figure.savefig(part, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -1,4 +1,5 @@
-"""The one chain from a model's answer to a solver's estimate of the clean image: guide, scale epsilon, threshold, constrain."""
+"""The one chain from a model's answer to a solver's estimate of the clean image: guide, scale epsilon, threshold. What a
+level's constraint makes of it comes after (canvas/engine.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from histogenesis.sampling.guidance import scaled
+from histogenesis.sampling.guidance import at_sigma, scaled
 from histogenesis.sampling.threshold import thresholded
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ def estimator(
     sampler: Options,
     normalisation: Normalisation,
     mpp: float,
-    constrain: Callable[[Tensor, Stage], Tensor] | None = None,
     **cond: Tensor,
 ) -> Callable[[Tensor, Stage], Tensor]:
     """What `solve` asks: (x (B, C, h, w), stage) -> the estimate, of the same shape.
@@ -33,8 +33,8 @@ def estimator(
     def estimate(x: Tensor, stage: Stage) -> Tensor:
         sigma_b = torch.full((len(x),), stage.sigma, device=x.device)
         mpp_b = torch.full((len(x),), mpp, device=x.device)
-        denoised = scaled(denoise(x, sigma_b, mpp_b, **cond), x, sampler, stage.step)
-        denoised = thresholded(denoised, sampler.threshold, normalisation)
-        return constrain(denoised, stage) if constrain else denoised
+        asked = at_sigma(denoise, sampler.guided_sigmas, stage.sigma)
+        denoised = scaled(asked(x, sigma_b, mpp_b, **cond), x, sampler, stage.step)
+        return thresholded(denoised, sampler.threshold, normalisation)
 
     return estimate

@@ -6,16 +6,17 @@ the same noise, and a drawing that was stopped goes on with the same pictures.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
+from histogenesis.models.conditions import enlarge, noised
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.options import Options
 from histogenesis.sampling.estimate import estimator
@@ -25,26 +26,44 @@ from histogenesis.sampling.solvers import solve, stages, takes
 
 @torch.inference_mode()
 def draw_batch(
-    model: Denoiser, section: Options, label: str | None, numbers: range, size_px: int, mpp: float, device: str
+    models: Sequence[Denoiser],
+    section: Options,
+    label: str | None,
+    numbers: range,
+    size_px: int,
+    mpp: float,
+    device: str,
 ) -> np.ndarray:
-    """Pictures `numbers` of one class: uint8 (n, size_px, size_px, 3). The batch is padded to the recipe's."""
-    n, shape = section.batch, (model.channels, *(2 * [size_px // model.factor]))
-    keys = [*numbers, *[numbers[-1]] * (n - len(numbers))]
-    denoise = guided(model, label, section.guidance)
+    """Pictures `numbers` of one class: uint8 (n, size_px, size_px, 3). The batch is padded to the recipe's.
 
-    def noise(purpose: str, step: int, draw: int) -> torch.Tensor:
-        drawn = {k: normal(shape, "patches", section.seed, label or "", k, step) for k in numbers}
-        return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
+    models: of the cascade, if there is one, from the smallest on, and the one that decides.
+    """
+    keys = [*numbers, *[numbers[-1]] * (section.batch - len(numbers))]
+    sizes = [*((one.tile_px, one.sampler) for one in section.cascade), (size_px, section.sampler)]
+    smaller = None
+    for model, (px, sampler) in zip(models, sizes, strict=True):
+        shape, of = (model.channels, *(2 * [px // model.factor])), () if px == size_px else (px,)
 
-    stage_list = stages(**section.sampler.solver, learned=model.objective.sigmas)
-    estimate = estimator(denoise, section.sampler, model.normalisation, mpp)
-    x = noise("fresh", 0, 0) * stage_list[0].sigma
-    x, _ = solve(x, takes(stage_list), estimate, noise)
-    return model.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
+        def noise(purpose: str, step: int, draw: int, shape=shape, of=of) -> torch.Tensor:
+            more = of if purpose == "fresh" else (*of, purpose)
+            drawn = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
+            return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
+
+        cond = {}
+        if smaller is not None:
+            level = torch.full((len(keys),), section.lowres_noise, device=device)
+            small = enlarge(model.normalisation.encode(smaller), px)
+            cond = {"seen_bchw": noised(small, level, noise("lowres", 0, 0)), "seen_noise_b": level}
+        stage_list = stages(**sampler.solver, learned=model.objective.sigmas)
+        denoise = guided(model, label, section.guidance)
+        estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)
+        x, _ = solve(noise("fresh", 0, 0) * stage_list[0].sigma, takes(stage_list), estimate, noise)
+        smaller = model.to_uint8(x)
+    return smaller.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 
 
 def draw_patches(
-    model: Denoiser,
+    models: Sequence[Denoiser],
     section: Options,
     labels: list[str | None],
     size_px: int,
@@ -66,12 +85,22 @@ def draw_patches(
     made = []
     for k, label, numbers in tqdm(jobs, desc="patches", unit="batch", mininterval=2):
         file = state / f"{k}-{numbers[0]:08d}.npy"
-        if not file.exists():
-            pictures = draw_batch(model, section, label, numbers, size_px, mpp, device)
-            with open(file.with_suffix(".part"), "wb") as part:
-                np.save(part, pictures)
-            os.replace(file.with_suffix(".part"), file)
+        pictures = finished(file)
+        if pictures is None:
+            pictures = draw_batch(models, section, label, numbers, size_px, mpp, device)
+            save_proven(file, pictures)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
-        made.append(np.load(file))
+        made.append(pictures)
     return np.concatenate(made), [label for _, label, numbers in jobs for _ in numbers]
+
+
+def finished(file: Path) -> np.ndarray | None:
+    """A batch that was drawn before, or None; one that is damaged is drawn again, and that is said."""
+    try:
+        return load_proven(file)
+    except FileNotFoundError:
+        return None
+    except Broken:
+        print(f"{file}: damaged batch, drawn again", flush=True)
+        return None

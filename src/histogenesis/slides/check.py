@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import struct
@@ -22,12 +21,6 @@ PROBES, PROBE_PX = 8, 64  # places along each side that are read at full resolut
 BLACK = 8  # grey levels, in all three colours
 MASKED_SHARE = 0.02
 BRIGHT = 60  # the darkest colour of what is not black: in fluorescence it is near 0
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file of any size, streamed. OSErrors rise."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_tiff_complete(path: Path) -> None:

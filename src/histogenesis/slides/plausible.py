@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.geometry import mm_of
 
 COARSEST_MPP = 100.0  # a light microscope's slide has no pixels wider than this
 FINEST_MPP = 0.01
@@ -73,7 +74,7 @@ def _own(path: Path, stated: tuple | None, objective: float | None, size_px: tup
     if any(abs(dpi / printed - 1) < 1e-3 for printed in PRINT_DPI):
         raise BadInput(
             f"{path}: its tags say {own:.4g} mpp, which is {dpi:.0f} dots per inch, a resolution for printing, and would make"
-            f" the slide {size_px[0] * own / 1000:.0f} x {size_px[1] * own / 1000:.0f} mm: {NO_MPP}"
+            f" the slide {mm_of(size_px[0], own):.0f} x {mm_of(size_px[1], own):.0f} mm: {NO_MPP}"
         )
     if own < RESOLVED_MPP:
         raise BadInput(f"{path}: its tags say {own:g} mpp, finer than any objective resolves: {NO_MPP}")
@@ -92,7 +93,7 @@ def _check_range(path: Path, mpp: float) -> None:
 
 
 def _check_glass(path: Path, mpp: float, size_px: tuple[int, int]) -> None:
-    width, height = (n * mpp / 1000 for n in size_px)
+    width, height = (mm_of(n, mpp) for n in size_px)
     if max(width, height) > LONGEST_MM:
         raise BadInput(
             f"{path}: at {mpp:g} mpp the slide would be {width:.0f} x {height:.0f} mm, and no glass is so large: {NO_MPP}"

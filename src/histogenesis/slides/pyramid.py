@@ -24,6 +24,8 @@ import tifffile
 from tqdm import tqdm
 
 from histogenesis.core.errors import DiskFull
+from histogenesis.core.files import written
+from histogenesis.core.geometry import per_cm
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -122,58 +124,54 @@ def write_pyramid(
     """
     height, width = size_px
     sizes = level_sizes(height, width, options.tile_px)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
     progress = {"rows": 0}
     spools: list = []
-    try:
-        with ExitStack() as stack:
-            pool = stack.enter_context(ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))))
-            spools += [stack.enter_context(tempfile.TemporaryFile(dir=out.parent)) for _ in sizes]
-            tiff = stack.enter_context(tifffile.TiffWriter(part, bigtiff=True, ome=False))
+    with written(out) as part:
+        try:
+            with ExitStack() as stack:
+                pool = stack.enter_context(ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))))
+                spools += [stack.enter_context(tempfile.TemporaryFile(dir=out.parent)) for _ in sizes]
+                tiff = stack.enter_context(tifffile.TiffWriter(part, bigtiff=True, ome=False))
 
-            def encode_all(band: np.ndarray) -> Iterator[bytes]:
-                return pool.map(lambda tile: encode_tile(tile, options), tiles_of(band, options.tile_px))
+                def encode_all(band: np.ndarray) -> Iterator[bytes]:
+                    return pool.map(lambda tile: encode_tile(tile, options), tiles_of(band, options.tile_px))
 
-            reducer = Reducer(sizes, options.tile_px, spools, encode_all)
+                reducer = Reducer(sizes, options.tile_px, spools, encode_all)
 
-            def finest() -> Iterator[bytes]:
-                for y0 in tqdm(
-                    range(0, height, options.tile_px), desc=f"writing {out.name}", unit="row", mininterval=1
-                ):
-                    band = read_rows(y0, min(y0 + options.tile_px, height))
-                    encoded = encode_all(band)  # threads encode this row while the coarser levels are summed
-                    reducer.add(0, band)
-                    yield from encoded
-                    progress["rows"] = y0 + len(band)
+                def finest() -> Iterator[bytes]:
+                    for y0 in tqdm(
+                        range(0, height, options.tile_px), desc=f"writing {out.name}", unit="row", mininterval=1
+                    ):
+                        band = read_rows(y0, min(y0 + options.tile_px, height))
+                        encoded = encode_all(band)  # threads encode this row while the coarser levels are summed
+                        reducer.add(0, band)
+                        yield from encoded
+                        progress["rows"] = y0 + len(band)
 
-            for level, size in enumerate(sizes):
-                density = Fraction(10_000 / (mpp * 2**level))  # pixels per centimetre, as a ratio of 32-bit integers
-                density = density.limit_denominator(min(2**32 - 1, int(4e9 / density)))
-                tiff.write(
-                    reducer.tiles(level) if level else finest(),
-                    shape=(*size, 3),
-                    dtype=np.uint8,
-                    tile=(options.tile_px, options.tile_px),
-                    compression="jpeg",
-                    photometric="ycbcr",
-                    subsampling=SUBSAMPLING[options.subsampling],
-                    subfiletype=1 if level else 0,
-                    resolution=((density.numerator, density.denominator),) * 2,
-                    resolutionunit="CENTIMETER",
-                    description=None if level else json.dumps(description, sort_keys=True),
-                    software=f"histogenesis {version('histogenesis')}",
-                    metadata=None,
-                )
-        if check:
-            check(part)
-        os.replace(part, out)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise _disk_full(error, out, part, progress["rows"] / height, height * width * 3) from error
-    finally:
-        part.unlink(missing_ok=True)
+                for level, size in enumerate(sizes):
+                    density = Fraction(per_cm(mpp * 2**level))  # pixels per centimetre, as a ratio of 32-bit integers
+                    density = density.limit_denominator(min(2**32 - 1, int(4e9 / density)))
+                    tiff.write(
+                        reducer.tiles(level) if level else finest(),
+                        shape=(*size, 3),
+                        dtype=np.uint8,
+                        tile=(options.tile_px, options.tile_px),
+                        compression="jpeg",
+                        photometric="ycbcr",
+                        subsampling=SUBSAMPLING[options.subsampling],
+                        subfiletype=1 if level else 0,
+                        resolution=((density.numerator, density.denominator),) * 2,
+                        resolutionunit="CENTIMETER",
+                        description=None if level else json.dumps(description, sort_keys=True),
+                        software=f"histogenesis {version('histogenesis')}",
+                        metadata=None,
+                    )
+            if check:
+                check(part)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise _disk_full(error, out, part, progress["rows"] / height, height * width * 3) from error
     return sizes
 
 

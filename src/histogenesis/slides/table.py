@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles, sha256_of
+from histogenesis.core.files import sha256_of
+from histogenesis.core.whole import load_json
+from histogenesis.slides.check import check_picture, check_tiff_complete, probe_tiles
 from histogenesis.slides.files import digest_of_files, files_of_slide
 from histogenesis.slides.fingerprint import fingerprint
 from histogenesis.slides.importing import import_slide
@@ -244,7 +245,7 @@ def _open_or_import(row: SlideRow, path: Path, run_dir: str | Path | None, recor
 
 def open_record(record_json: str | Path, run_dir: str | Path | None = None) -> Slide:
     """Open the slide of a record that `register` made. Raises BadInput with the record's error if it was set aside."""
-    record = json.loads(Path(record_json).read_text())
+    record = load_json(Path(record_json))
     if record["error"]:
         raise BadInput(record["error"])
     return open_slide(slide_path(_path_now(record, run_dir), run_dir), record["mpp"])
@@ -253,5 +254,5 @@ def open_record(record_json: str | Path, run_dir: str | Path | None = None) -> S
 def _path_now(record: dict, run_dir: str | Path | None) -> str:
     """A slide that is the same under another path is not registered anew: the rows that its run started with have that path."""
     rows = Path(run_dir or ".", "state", "slides.json")
-    row = json.loads(rows.read_text()).get(record["slide"]) if rows.is_file() else None
+    row = load_json(rows).get(record["slide"]) if rows.is_file() else None
     return row["path"] if row else record["path"]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import h5py
 import numpy as np
 import simplejpeg
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import reading
 from histogenesis.recipe import SlideFile
 from histogenesis.slides.pyramid import encode_tile, tiles_of, write_pyramid
 from histogenesis.slides.read import open_slide
@@ -27,11 +27,9 @@ def write_slide(canvas_h5: Path, out: Path, options: SlideFile, provenance: dict
     is no label, no macro image, and nothing of any real slide. Returns width_px, height_px, mpp, levels, bytes.
     Raises BadInput for a file that is no canvas; OSError where the disk is full.
     """
-    try:
-        file = h5py.File(canvas_h5, "r")
-    except FileNotFoundError:
-        raise BadInput(f"{canvas_h5}: there is no such canvas: draw the level first") from None
-    with file:
+    if not Path(canvas_h5).exists():
+        raise BadInput(f"{canvas_h5}: there is no such canvas: draw the level first")
+    with reading(canvas_h5) as file:
         if "image" not in file or "mpp" not in file.attrs or file["image"].ndim != 3 or file["image"].dtype != np.uint8:
             raise BadInput(
                 f"{canvas_h5}: is not a canvas (`image` (H, W, 3) uint8 and the attribute `mpp`): draw it again"

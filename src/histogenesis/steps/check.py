@@ -4,7 +4,6 @@ models, profile. Everything in one go; each finding a line with its place, what 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer
+from histogenesis.core.whole import load_json
 from histogenesis.patches.sources import list_camelyon, list_folder, list_kaggle
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
@@ -281,7 +281,7 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
 
 def check_taken(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
     """Whether a model of another run can make the levels that name it."""
-    facts = json.loads((folder / "model.json").read_text())
+    facts = load_json(folder / "model.json")
     levels = recipe.synthetic.levels if recipe.synthetic else []
     for k, level in enumerate(levels):
         if name in level.models:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.whole import load_json
 from histogenesis.models.shipped import stain_of
 from histogenesis.patches.gate import Counted, gate_data
 from histogenesis.recipe import Phantom, Slides
@@ -43,8 +44,8 @@ def check_data(
     """
     rows = rows_of(Slides(table=table, phantoms=list(phantoms)), run_dir.name)
     slides = [row.slide for row in rows]
-    records = {name: json.loads((run_dir / f"slides/{name}.json").read_text()) for name in slides}
-    qc = {name: json.loads((run_dir / f"tissue/{name}/qc.json").read_text()) for name in slides}
+    records = {name: load_json(run_dir / f"slides/{name}.json") for name in slides}
+    qc = {name: load_json(run_dir / f"tissue/{name}/qc.json") for name in slides}
     counted = {}
     for name, from_slides in sets.items():
         folder = run_dir / "patches" / name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from histogenesis.core.files import written
 from histogenesis.recipe import Evaluation
 from histogenesis.report import contact
 
@@ -32,7 +32,5 @@ def draw_contact_sheet(
     min_tissue: the patch set's: synthetic patches keep to it too
     """
     sheet = contact.draw_contact_sheet(patches, splits, levels_dir, options.contact_sheet, seed, min_tissue)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".tmp")
-    sheet.save(unfinished, "png")
-    os.replace(unfinished, out)
+    with written(out) as part:
+        sheet.save(part, "png")

@@ -12,9 +12,11 @@ from typing import Any
 from histogenesis.canvas.canvas import Level as Canvas
 from histogenesis.canvas.codec import codec_of
 from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.share import Share
 from histogenesis.core.device import check_precision, compute_with, computed_on
 from histogenesis.core.interrupt import StopRequest, hold
 from histogenesis.models.model import load_model
+from histogenesis.models.training import join_processes
 from histogenesis.recipe import Level, canonical
 from histogenesis.recipe.identity import bearing
 from histogenesis.recipe.taken import check_learnt
@@ -42,16 +44,14 @@ def draw_level(
     memory_mb: int | None = None,
     beside_mb: int = 4000,
     save_every: float = 30.0,
-    wave: int | None = None,
-    job: int = 0,
-    jobs: int = 1,
+    job: int | None = None,
 ) -> None:
     """Draw one level of a synthetic slide: its models, and the level above, in; a lossless canvas out.
 
-    Called again after it was killed or stopped, it goes on within the level and gives the same pixels. With a wave it draws
-    only one job's share of one wave of a level that is drawn tile by tile, into the state folder; a call without it then does
-    the rest. Raises BadInput for a model that has not learnt what it would draw; Stopped, with the state saved, when asked to
-    end.
+    Called again after it was killed or stopped, it goes on within the level and gives the same pixels. With a job it is one of
+    several that draw the tiles of a level from one queue, into the state folder; a call without it then finishes the level.
+    Under torchrun each process draws a band. Raises BadInput for a model that has not learnt what it would draw; Stopped, with
+    the state saved, when asked to end.
 
     slide: the synthetic slide's name: its noise is keyed by it
     k: which level; 0 is the coarsest
@@ -60,7 +60,7 @@ def draw_level(
     seed: of the run
     models: folder of the run's models
     state: folder of the drawing in progress; survives failures
-    out: level{k}.h5; with a wave, an empty file that says done
+    out: level{k}.h5; with a job, an empty file that says done
     above: the finished level above (levels 1, 2, ...)
     plan: plan.json of the tissue plan, beside its plan.png (levels 1, 2, ...)
     key: digest of the code: another digest is another drawing
@@ -69,18 +69,17 @@ def draw_level(
     memory_mb: what the job may use; default: what is free
     beside_mb: of that, for PyTorch and the network
     save_every: seconds between two savings of the state
-    wave: draw this wave only
-    job: which of the wave's jobs this is: 0, 1, ...
-    jobs: how many jobs draw the wave
+    job: one of several jobs that draw the tiles together: 0, 1, ...
     """
-    hold(state if wave is None else state / f"wave{wave}-{job}")
-    device = compute_with(threads)
+    hold(state if job is None else state / f"job{job}")
+    compute_with(threads)
+    device, share = join_processes(), Share.of_this_process()
     check_learnt(models, dict(ladder))
     weights = [digest_of(models / name / "model.safetensors") for name in options.models]
     parts = [canonical(bearing(options)), *size_px, seed, slide, k, *weights, digest_of(above), key]
     parts += [digest_of(plan), digest_of(plan and plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    if wave is None and out.exists() and Canvas(out).facts.get("drawing") == digest:
+    if job is None and out.exists() and Canvas(out).facts.get("drawing") == digest:
         print(f"{out} was finished meanwhile by the process that held its state")
         return
 
@@ -106,13 +105,12 @@ def draw_level(
         digest,
         stop,
         save_every,
-        wave,
-        job,
-        jobs,
         memory=None if memory_mb is None else (memory_mb - beside_mb) << 20,
+        share=share,
     )
-    if wave is not None:
-        out.touch()
+    if job is not None or share.rank:
+        if not share.rank:
+            out.touch()
         return
     drawing.finish(easel, out, model_sha256=",".join(weights), drawing=digest, **computed_on(device))
     shutil.rmtree(state)

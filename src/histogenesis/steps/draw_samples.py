@@ -14,6 +14,7 @@ from histogenesis.core.device import compute_with, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import same_mpp
 from histogenesis.core.interrupt import StopRequest, hold
+from histogenesis.core.whole import load_json
 from histogenesis.models.model import load_model
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import Samples, canonical
@@ -24,7 +25,15 @@ from histogenesis.steps.inputs import digest_of
 
 
 def draw_samples(
-    *, name: str, model: Path, options: Samples, state: Path, out: Path, key: str = "", threads: int = 2
+    *,
+    name: str,
+    model: Path,
+    options: Samples,
+    state: Path,
+    out: Path,
+    models: Path | None = None,
+    key: str = "",
+    threads: int = 2,
 ) -> None:
     """Draw patches with a trained model: so many of each class, as a patch file, and a sheet that shows all of them.
 
@@ -36,25 +45,28 @@ def draw_samples(
     options: the recipe's section of these samples
     state: folder of finished batches; survives failures
     out: samples.h5; samples.png is written beside it
+    models: folder of models, where those of the cascade lie by their names
     key: digest of the code: another digest is another drawing
     threads: CPU threads; part of the recipe, as it rounds
     """
     hold(state)
     device = compute_with(threads)
-    denoiser: Any = load_model(model, device, options.precision)
-    card = json.loads((model / "model.json").read_text())
+    folders = [*((models or model.parent) / one.model for one in options.cascade), model]
+    denoisers: list[Any] = [load_model(folder, device, options.precision) for folder in folders]
+    denoiser = denoisers[-1]
+    card = load_json(model / "model.json")
     section: Any = options
     told: list[str | None] = list(options.classes or denoiser.classes) if denoiser.classes else [None]
     size_px, mpp = options.size_px or card["patch_px"], options.mpp or min(card["mpps"], default=float("nan"))
     if mpp == mpp and card["mpps"] and not same_mpp(mpp, card["mpps"]).any():
         raise BadInput(f"{model}: it has learned mpps {card['mpps']} and never saw {mpp:g}")
 
-    weights = digest_of(model / "model.safetensors")
-    parts = json.dumps([canonical(bearing(options)), weights, key])
+    *smaller, weights = (digest_of(folder / "model.safetensors") for folder in folders)
+    parts = json.dumps([canonical(bearing(options)), weights, key, *smaller])
     digest = blake2b(parts.encode(), digest_size=16).hexdigest()
     stop = StopRequest()
     finished = state / digest[:12]
-    pictures, labels = draw_patches(denoiser, section, told, size_px, mpp, finished, device, lambda: bool(stop))
+    pictures, labels = draw_patches(denoisers, section, told, size_px, mpp, finished, device, lambda: bool(stop))
     n = len(pictures)
     cut = Cut(name, size_px, coords=np.full((n, 2), -1, np.int64), mpp=np.full(n, mpp), tissue=np.ones(n, np.float32))
     only = card["classes"][0] if len(card.get("classes", [])) == 1 else ""  # the class of what a model draws untold

@@ -6,12 +6,12 @@ drawing follows. Time is that work over a speed: a card's, as stated or as measu
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -21,11 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.sigmas import evaluations
+from histogenesis.core.whole import load_json
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
+from histogenesis.models.shipped import folder_of
 from histogenesis.recipe import Model, Recipe
 from histogenesis.recipe.data import LabelledPatches, Phantom
+from histogenesis.recipe.models import TakenModel
 from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
@@ -100,7 +103,7 @@ def _size(row: SlideRow, phantom: Phantom | None, run_dir: Path) -> tuple[float,
     record = run_dir / f"slides/{row.slide}.json"
     if phantom:
         return 1000 * phantom.width_mm, 1000 * phantom.height_mm, phantom.mpp
-    if record.is_file() and "mpp" in (known := json.loads(record.read_text())) and known["mpp"]:
+    if record.is_file() and "mpp" in (known := load_json(record)) and known["mpp"]:
         return known["width_px"] * known["mpp"], known["height_px"] * known["mpp"], known["mpp"]
     with open_slide(slide_path(row.path, run_dir), row.mpp) as slide:
         return slide.width_px * slide.mpp, slide.height_px * slide.mpp, slide.mpp
@@ -181,11 +184,12 @@ def samples(recipe: Recipe) -> list[Part]:
         model = recipe.trained_models.get(section.model)
         if model is None:
             continue
-        count = section.images * classes_of(recipe, name)
-        px = section.size_px or recipe.patches[model.patches].size_px
-        times = evaluations(section.sampler.kind, section.sampler.steps) * (2 if section.guidance else 1)
-        flop, disk = count * times * _cost(model, px).flop, 3e-9 * count * px**2
-        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, disk))
+        count, times, flop = section.images * classes_of(recipe, name), 0, 0.0
+        size = section.size_px or recipe.patches[model.patches].size_px
+        for one, px, sampler in section.networks:
+            n = evaluations(sampler.kind, sampler.steps) * (2 if section.guidance else 1)
+            times, flop = times + n, flop + count * n * _cost(recipe.trained_models[one], px or size).flop
+        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, 3e-9 * count * size**2))
     return found
 
 
@@ -252,12 +256,39 @@ def drawn_share(tissue: float, tile_px: int, height: int, width: int) -> float:
 
 
 def flop_of(recipe: Recipe, level, side: int) -> float:
-    """Of one evaluation of a tile of that side; 0 for models that are imported, of which no section says what they are."""
+    """Of one evaluation of a tile of that side, also by a model that is taken, as its model.json says; 0 for one that is not
+    there, and for one that is taken and draws latents, whose size only the autoencoder's files tell."""
     networks = level.networks if level.kind == "draw" else []
     name = next((network.model for network in networks if network.tile_px == side), level.model)
-    model = recipe.trained_models.get(name)
-    guided = 2 if getattr(level, "guidance", 0) else 1
-    return guided * _cost(model, side).flop if model else 0.0
+    if name is None:
+        return 0.0
+    model, taken = recipe.trained_models.get(name), recipe.models[name]
+    if model:
+        return (1 + guided_share(level)) * _cost(model, side).flop
+    if isinstance(taken, TakenModel):
+        return (1 + guided_share(level)) * _flop_of_taken(taken.source, side)
+    return 0.0
+
+
+@cache
+def _flop_of_taken(source: str, px: int) -> float:
+    try:
+        section = load_json(folder_of(source) / "model.json")["section"]
+    except BadInput:
+        return 0.0
+    return 0.0 if section.get("autoencoder") else cost(section, px).flop
+
+
+def guided_share(level) -> float:
+    """Share of a level's steps that ask its model a second time, without the class."""
+    if not getattr(level, "guidance", 0):
+        return 0.0
+    sampler, start = level.sampler, level.start and level.start.sigma
+    if sampler.guided_sigmas is None or sampler.on_schedule:
+        return 1.0
+    low, high = sampler.guided_sigmas
+    sigmas = sampler.step_sigmas(start)[:-1]
+    return sum(low < sigma <= high for sigma in sigmas) / len(sigmas)
 
 
 _COSTS: dict[tuple[str, int], object] = {}

@@ -38,7 +38,8 @@ def evaluate_samples(
     """
     compute_with(threads)
     encoders = load_encoders(options)
-    sets = treated(collect(patches, splits, samples, options.images, options.train_images, seed), options)
+    most = options.images, options.train_images
+    sets = treated(collect(patches, splits, samples, *most, seed, options.one_per_group), options)
     training = OnDisk(patches, splits, sorted(set(sets.train.label) - {""}) or None)
     found = comparison.evaluate_samples(sets, encoders, options, out, seed, training)
     print(found["memorisation"]["sentence"])

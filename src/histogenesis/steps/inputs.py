@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from histogenesis.core.files import sha256_of
+from histogenesis.core.whole import load_json
+
 
 def digest_of(path: Path | None) -> str:
     """sha256 of a file, hex; nothing of none."""
-    if path is None:
-        return ""
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if path else ""
 
 
 def read_plan(plan: Path | None) -> tuple[np.ndarray | None, tuple[int, int, int]]:
     """The tissue plan's mask, bool (h, w), and background colour; no mask, and white, where there is no plan."""
     if plan is None:
         return None, (255, 255, 255)
-    red, green, blue = json.loads(plan.read_text())["background"]
+    red, green, blue = load_json(plan)["background"]
     return np.asarray(Image.open(plan.with_suffix(".png"))) > 127, (red, green, blue)
 
 

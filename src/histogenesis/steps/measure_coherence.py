@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from histogenesis.core.files import write_json
 from histogenesis.metrics.coherence import coherence
 from histogenesis.metrics.coherence.coherence import LevelTiles
 from histogenesis.recipe import Evaluation
@@ -27,6 +26,4 @@ def measure_coherence(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     found = coherence.measure_coherence(levels_dir, plan, options.seam_shifts, list(tiles), out.parent)
-    unfinished = out.with_name(out.name + ".tmp")
-    unfinished.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(unfinished, out)
+    write_json(out, found)

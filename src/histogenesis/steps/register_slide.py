@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import write_json
 from histogenesis.slides.table import SlideRow, register
 
 
@@ -31,7 +30,4 @@ def register_slide(
         if stop_on_bad:
             raise BadInput(record["error"])
         print(f"set aside: {record['error']}", file=sys.stderr)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(part, out)
+    write_json(out, record)

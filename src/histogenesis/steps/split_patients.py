@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from histogenesis.core.whole import load_json
 from histogenesis.patches.splits import check_copies, split_slides, write_splits
 from histogenesis.recipe import Phantom, Slides, Split
 from histogenesis.slides.table import rows_of
@@ -36,7 +36,7 @@ def split_patients(
     options: the recipe's section `split`
     """
     rows = rows_of(Slides(table=table, phantoms=list(phantoms)), run)
-    recorded = {row.slide: json.loads((records / f"{row.slide}.json").read_text()) for row in rows}
+    recorded = {row.slide: load_json(records / f"{row.slide}.json") for row in rows}
     set_aside = {slide for slide, record in recorded.items() if record["error"]}
     masks = {row.slide: load_tissue(tissue / row.slide).mask for row in rows} if tissue else {}
     entries = split_slides(rows, options, set_aside, masks)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from histogenesis.core.files import written
+from histogenesis.core.whole import load_json
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
@@ -25,10 +25,9 @@ def take_model(*, model: str, out: Path, levels: Sequence[tuple[AnyLevel, float 
     """
     folder = folder_of(model)
     load_model(folder)
-    card = json.loads((folder / "model.json").read_text())
+    card = load_json(folder / "model.json")
     for level, ratio in levels:
         check_fits(folder, card, level, out.name, ratio)
-    out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        shutil.copyfile(folder / name, out / f"{name}.part")
-        os.replace(out / f"{name}.part", out / name)
+        with written(out / name) as part:
+            shutil.copyfile(folder / name, part)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from histogenesis.core.device import compute_with, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import hold
+from histogenesis.core.whole import load_json
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_spread
@@ -112,7 +113,7 @@ class FirstStage:
     def read(folder: Path | None) -> FirstStage:
         if folder is None:
             return FirstStage()
-        card = json.loads((folder / "model.json").read_text())
+        card = load_json(folder / "model.json")
         return FirstStage(load_model(folder), card, digest_of(folder / "model.safetensors"))
 
     @property
@@ -127,7 +128,7 @@ def section_of(options: Model | WinnerModel, winner: Path | None) -> Model:
         return options
     if winner is None:
         raise BadInput(f"a model like the winner of {options.winner_of} needs the study's winner.json: give --winner")
-    model = json.loads(winner.read_text())["model"]
+    model = load_json(winner)["model"]
     changed = {"patches": options.patches, "classes": options.classes}
     return Model.model_validate({**model, **changed, "training": {**model["training"], **options.training}})
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
+from histogenesis.core.geometry import px_of_mm2
 from histogenesis.tissue.glass import WHITE, Glass, grown, whitened
 
 COLOURS = {  # of the overlay
@@ -54,7 +55,7 @@ def pen_marks(red: np.ndarray, green: np.ndarray, blue: np.ndarray, tissue: np.n
     Haematoxylin has more red than green, blue ink has not; eosin and blood have more blue than green, red ink has not; nuclei
     keep a colour, black ink has none.
     """
-    least_px = max(1.0, MARK_MM2 * 1e6 / mpp**2)
+    least_px = max(1.0, px_of_mm2(MARK_MM2, mpp))
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     total = red + green + blue
     inks = [  # surely, weakly, and the share of the tissue from which on it is the stain
@@ -96,7 +97,7 @@ def folds(white: np.ndarray, mpp: float, tissue: np.ndarray) -> np.ndarray:
     hue = np.abs(density / np.maximum(total, 0.05)[..., None] - about / np.maximum(around, 0.05)[..., None]).max(-1)
     dense = tissue & (total > FOLD_DENSITY * around) & (hue < FOLD_HUE)
     wide = ndimage.binary_opening(dense, iterations=max(1, int(FOLD_UM / mpp / 2)))
-    return _large(wide, max(2.0, MARK_MM2 * 1e6 / mpp**2))
+    return _large(wide, max(2.0, px_of_mm2(MARK_MM2, mpp)))
 
 
 def black_parts(picture: np.ndarray) -> np.ndarray:

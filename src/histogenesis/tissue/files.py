@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from scipy import ndimage
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.core.geometry import served_mpp
+from histogenesis.core.files import write_text, written
+from histogenesis.core.geometry import mm2_of, px_of_mm2, served_mpp
+from histogenesis.core.whole import load_json
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.artefacts import COLOURS, black_parts, places_to_mask
 from histogenesis.tissue.drawn import drawn_tissue
@@ -51,7 +52,7 @@ class Tissue:
 
 def load_tissue(folder: Path) -> Tissue:
     """Read mask.png and qc.json. Raises OSError where they cannot be read."""
-    qc = json.loads((Path(folder) / "qc.json").read_text())
+    qc = load_json(Path(folder) / "qc.json")
     with Image.open(Path(folder) / "mask.png") as picture:
         mask = np.asarray(picture.convert("L")) >= 128
     background = np.array(qc["background"], np.uint8)
@@ -66,7 +67,7 @@ def segment_slide(
     A slide that is set aside, and a GeoJSON that cannot be used, give valid, empty files whose `error` says why. The mask is
     at the recipe's mpp, or at the slide's where that is coarser. OSError rises: it may pass.
     """
-    name = json.loads(Path(record).read_text())["slide"]
+    name = load_json(Path(record))["slide"]
     try:
         with open_record(record, run_dir) as slide:
             mpp = served_mpp(max(options.mpp, slide.mpp), slide.mpp)
@@ -110,7 +111,7 @@ def automatic(
     if options.guard:
         found = left_out(found, found.artefacts, [])
     if options.min_area_mm2:
-        mask = large_parts(found.mask, options.min_area_mm2 * 1e6 / mpp**2)
+        mask = large_parts(found.mask, px_of_mm2(options.min_area_mm2, mpp))
         too_small = found.mask.any() and not mask.any()
         more = ["no tissue was found: each part is smaller than min_area_mm2"] if too_small else []
         found = Segmentation(mask, found.background, found.warnings + more, found.artefacts)
@@ -149,7 +150,7 @@ def write_tissue(
         "mpp": mpp,
         "width_px": width,
         "height_px": height,
-        "area_mm2": round(float(found.mask.sum()) * mpp**2 / 1e6, 6),
+        "area_mm2": round(mm2_of(float(found.mask.sum()), mpp), 6),
         "fraction": round(found.fraction, 6),
         "background": [int(v) for v in found.background],
         "shares": {kind: round(float(where.mean()), 6) for kind, where in found.artefacts.items()},
@@ -182,14 +183,6 @@ def overlay(picture: np.ndarray, mask: np.ndarray, artefacts: dict[str, np.ndarr
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture (uint8 (h, w) or (h, w, 3)) to a temporary name, then rename."""
-    part = path.with_name(path.name + ".part")
-    Image.fromarray(picture).save(part, format="PNG")
-    os.replace(part, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text to a temporary name, then rename."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    """A picture (uint8 (h, w) or (h, w, 3)), whole or not at all."""
+    with written(path) as part:
+        Image.fromarray(picture).save(part, format="PNG")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy import ndimage
 
 from histogenesis import recipe as config
-from histogenesis.tissue.files import overlay, write_png, write_text
+from histogenesis.core.files import write_text
+from histogenesis.core.hdf5 import reading
+from histogenesis.tissue.files import overlay, write_png
 from histogenesis.tissue.segment import Segmentation, segment_coarse
 from histogenesis.tissue.stain import smooth_lab, stained
 
@@ -24,7 +25,7 @@ def plan_tissue(
 
     Returns plan.json's content: slide, mpp, fraction, background [r, g, b], warnings.
     """
-    with h5py.File(level_h5, "r") as canvas:
+    with reading(level_h5) as canvas:
         image, mpp, slide = canvas["image"][:], float(canvas.attrs["mpp"]), str(canvas.attrs.get("slide", ""))
     found = find_plan(image, mpp, options)
     plan = {

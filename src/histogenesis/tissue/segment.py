@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage.color import rgb2hsv, rgb2lab
 from skimage.filters import threshold_otsu
 
+from histogenesis.core.geometry import mm2_of
 from histogenesis.tissue.artefacts import find_artefacts
 from histogenesis.tissue.fesi import MEDIAN_UM, OPENING_UM, RADIUS_UM, fesi, odd, opened
 from histogenesis.tissue.glass import find_glass, stain_of, tissue_by_stain
@@ -138,7 +139,7 @@ def guarded(lab: np.ndarray, mpp: float, mask: np.ndarray) -> tuple[np.ndarray, 
     mask = near(mask, stain, REACH_UM / mpp)
     marks = pen_marks(lab, mask, mpp)
     if (marks & mask).any():
-        area = (marks & mask).sum() * mpp**2 / 1e6
+        area = mm2_of((marks & mask).sum(), mpp)
         warnings.append(f"pen mark? {area:.2g} mm2 in the colours of ink are left out of the tissue")
         mask = keep_parts(mask & ~marks, stain & ~marks, STAINED_SHARE)
         smear_px = min(SMEAR_UM / mpp, min(mask.shape) / 8)

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.color import rgb2lab
 
+from histogenesis.core.geometry import px_of_mm2
+
 GLASS = (242, 242, 242)  # near white, where a picture shows no glass of its own
 SMOOTH_UM = 8.0  # noise of the camera and of JPEG is averaged over this
 LEAST_SMOOTH_PX = 0.6  # in coarse pictures, which a model may have drawn with noise
@@ -68,7 +70,7 @@ def pen_marks(lab: np.ndarray, tissue: np.ndarray, mpp: float) -> np.ndarray:
     chroma = np.hypot(a, b)
     never_a_stain, perhaps = ink_colours(lab)
     smear = ((a < -3) & (chroma > 5)) | ((a > 10) & (b > 4)) | ((lightness < 40) & (chroma < 15))
-    least_px = min(MARK_MM2 * 1e6 / mpp**2, MARK_SHARE * tissue.size)
+    least_px = min(px_of_mm2(MARK_MM2, mpp), MARK_SHARE * tissue.size)
     marks = large_parts(never_a_stain, least_px)
     more = large_parts(perhaps, least_px)
     if (more & tissue).sum() <= MOST * tissue.sum():

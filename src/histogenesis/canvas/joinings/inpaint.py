@@ -35,7 +35,7 @@ class Inpaint(Joining):
         default=1,
         metadata={
             "gt": 0,
-            "description": "a wave's tiles are dealt out to so many jobs; the pixels are the same",
+            "description": "so many jobs draw the tiles, from one queue of those that are ready; the pixels are the same",
             "json_schema_extra": {"bears_on_bytes": False},
         },
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import written
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
 from histogenesis.metrics.coherence.error_map import ErrorMap
 from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
@@ -87,7 +88,8 @@ def measure_coherence(
             if maps:
                 maps.mkdir(parents=True, exist_ok=True)
             if error_map:
-                error_map.picture().save(maps / f"cross_scale_level{k}.png")
+                with written(maps / f"cross_scale_level{k}.png") as part:
+                    error_map.picture().save(part)
             if maps and seams["score"] is not None:
                 found = seam_map(image, plan, *lines, block_px=block)
                 seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}

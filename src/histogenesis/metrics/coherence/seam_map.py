@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from histogenesis.core.files import written
 from histogenesis.metrics.coherence.strips import on_grid
 
 LEAST_PX = 16  # of tissue along a border; fewer give no score
@@ -30,8 +31,8 @@ class SeamMap:
     column_at_px: np.ndarray
 
     def save(self, path: Path) -> None:
-        with open(path, "wb") as file:
-            np.savez(file, **self.__dict__)
+        with written(path) as part:
+            np.savez(part, **self.__dict__)
 
 
 def seam_map(image, plan: np.ndarray | None, row_lines, column_lines, block_px: int = 1) -> SeamMap:
@@ -70,7 +71,8 @@ def draw_seam_map(path: Path, image, found: SeamMap) -> None:
         _line(draw, score, (column_edges[c], row_edges[r + 1], column_edges[c + 1], row_edges[r + 1]), step)
     for (r, c), score in np.ndenumerate(found.columns):
         _line(draw, score, (column_edges[c + 1], row_edges[r], column_edges[c + 1], row_edges[r + 1]), step)
-    picture.save(path)
+    with written(path) as part:
+        picture.save(part)
 
 
 def _line(draw, score, ends, step):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import Checked
 
 STRIP_ROWS = 256  # a canvas' HDF5 chunks are at most so tall, so that no chunk is read twice
 
@@ -27,7 +28,7 @@ def open_levels(levels_dir: str | Path) -> list[h5py.File]:
         )
     files = []
     for path in paths:
-        file = h5py.File(path, "r", rdcc_nbytes=64 << 20)  # one row of chunks of a wide canvas
+        file = Checked(path, rdcc_nbytes=64 << 20)  # one row of chunks of a wide canvas
         files.append(file)
         image = file.get("image")
         if (

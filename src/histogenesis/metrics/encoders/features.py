@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.hdf5 import CHUNKED, EMPTY, reading, writing
 from histogenesis.metrics.checks import as_rgb, check_features
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.metrics.encoders.resize import pil_uint8
@@ -135,28 +134,28 @@ def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, p
 
 
 def save(path: Path, features: FeatureSet) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with h5py.File(temporary, "w", track_order=False) as file:
-        file["features"] = np.asarray(features.features, np.float32)
-        file["digests"] = features.digests
-        file["mpp"] = np.asarray(features.mpp, np.float64)
-        for name in ("slide", "patient"):
-            file[name] = np.asarray(getattr(features, name)).astype("S")
+    with writing(path) as file:
+        columns = {
+            "features": np.asarray(features.features, np.float32),
+            "digests": features.digests,
+            "mpp": np.asarray(features.mpp, np.float64),
+            "slide": np.asarray(features.slide).astype("S"),
+            "patient": np.asarray(features.patient).astype("S"),
+        }
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, **(CHUNKED if np.size(values) else EMPTY))
         file.attrs.update({"set": features.name, "encoder": features.encoder, "weights_sha256": features.weights})
         if torch := sys.modules.get("torch"):  # an encoder that is a network; statistics of stain need none
             from histogenesis.core.device import computed_on
 
             file.attrs.update(computed_on("cuda" if torch.cuda.is_available() else "cpu"))
-    os.replace(temporary, path)
 
 
 def load(path: Path) -> FeatureSet:
     """Raises BadInput for a file that holds no feature set."""
     path = Path(path)
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             return FeatureSet(
                 str(file.attrs["set"]),
                 file["features"][:],

@@ -18,6 +18,8 @@ from skimage.filters import threshold_otsu
 from skimage.measure import regionprops_table
 from skimage.segmentation import watershed
 
+from histogenesis.core.geometry import mm2_of, um2_of
+
 COARSEST_MPP = 1.0  # beyond it, a nucleus is too few pixels to be measured
 RADIUS_UM = 3.0  # of a typical nucleus: the size that the Laplacian looks for
 SMOOTH_UM = 0.5
@@ -76,7 +78,7 @@ def label_nuclei(image: np.ndarray, mpp: float, threshold: float) -> np.ndarray:
     markers[tuple(places.T)] = np.arange(1, len(places) + 1)
     labels = watershed(-middles, markers, mask=mask)
     found = regionprops_table(labels, properties=("label", "area", "solidity"))
-    areas = found["area"] * mpp**2
+    areas = um2_of(found["area"], mpp)
     good = (areas >= LEAST_UM2) & (areas <= MOST_UM2) & (found["solidity"] >= SOLID)
     return np.where(np.isin(labels, found["label"][good]), labels, 0)
 
@@ -91,8 +93,8 @@ def find_nuclei(images: np.ndarray, mpp: float, threshold: float) -> Nuclei:
         parts.append(np.column_stack([np.full(len(found["area"]), k), *found.values()]))
     table = np.concatenate(parts) if parts else np.zeros((0, 6))
     patch, y, x, area, eccentricity, stain = table.T
-    mm2 = images.shape[1] * images.shape[2] * mpp**2 / 1e6
-    return Nuclei(len(images), mm2, patch.astype(int), y * mpp, x * mpp, area * mpp**2, eccentricity, stain)
+    mm2 = mm2_of(images.shape[1] * images.shape[2], mpp)
+    return Nuclei(len(images), mm2, patch.astype(int), y * mpp, x * mpp, um2_of(area, mpp), eccentricity, stain)
 
 
 def nearest_distances(nuclei: Nuclei) -> np.ndarray:

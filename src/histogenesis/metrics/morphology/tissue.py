@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from histogenesis.core.geometry import um2_of
 from histogenesis.metrics.encoders.he_network import CLASSES, LEAST_PX, MPP, MULTIPLE, HeNetwork, stain_pictures
 from histogenesis.metrics.encoders.resize import pil_uint8
 from histogenesis.metrics.morphology.stains import amounts, stain_vectors
@@ -35,7 +36,7 @@ def measure_tissue(network: HeNetwork, images: np.ndarray, mpp: float, slide: np
     A gland is a connected part of epithelium and the lumen in it; one that a border cuts counts with the part that is there.
     """
     sides = [max(LEAST_PX, MULTIPLE * max(1, round(side * mpp / MPP / MULTIPLE))) for side in images.shape[1:3]]
-    um2 = images.shape[1] * images.shape[2] * mpp**2 / (sides[0] * sides[1])
+    um2 = um2_of(images.shape[1] * images.shape[2], mpp) / (sides[0] * sides[1])
     shares = np.zeros((len(images), len(CLASSES)))
     glands, lumina = ([np.zeros(0)] * len(images) for _ in range(2))
     for name in np.unique(slide):

@@ -4,13 +4,13 @@ The network is the one of the diffusers library, so that published weights in it
 is a multiple of 4 px, also with the original's self-attention in the middle, which sees all of the picture that it is given.
 """
 
-from hashlib import file_digest
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from histogenesis.core.errors import BadInput
+from histogenesis.core.files import sha256_of
 from histogenesis.models.networks.ddpmpp import norm
 
 FACTOR = 4  # px of a picture to one of its latent
@@ -127,8 +127,7 @@ def check_sha256(file: Path, sha256: str) -> None:
     """Raises BadInput for a file that is not there, or is another than the recipe means."""
     if not file.is_file():
         raise BadInput(f"{file}: there is no such file; fetch it, or correct the recipe")
-    with open(file, "rb") as stream:
-        found = file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(file)
     if found != sha256.lower():
         raise BadInput(f"{file}: its sha256 is {found}, not {sha256}; fetch it again, or correct the recipe")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from histogenesis.core.geometry import mm_of
 from histogenesis.report.blocks import Statement, count_text, number_text
 from histogenesis.report.gather import Run
 
@@ -25,7 +26,7 @@ def drawn(run: Run) -> Iterator[Statement]:
         text += (
             f", drawn through {count_text(len({level['level'] for level in measured}), 'level')}"
             f" ({coarse['mpp']:g} to {fine['mpp']:g} µm per pixel); the finest is {width:,} × {height:,} px,"
-            f" that is {width * fine['mpp'] / 1000:.2g} × {height * fine['mpp'] / 1000:.2g} mm"
+            f" that is {mm_of(width, fine['mpp']):.2g} × {mm_of(height, fine['mpp']):.2g} mm"
         )
     models = [model for model in run.models if model.card]
     if models:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from histogenesis.report.blocks import Statement
 from histogenesis.report.gather import Run
+from histogenesis.report.readers import reader_statements
 from histogenesis.report.studies import sample_statements
 from histogenesis.report.verdict import agreement, copying, likeness, material
 
@@ -31,9 +32,10 @@ def statements(run: Run) -> list[Statement]:
     if run.samples and not run.synthetic:
         held_out = material.held_out(run) if run.slides else []
         rest = [one for make in (material.learning, *ALWAYS) for one in make(run)]
-        return [*sample_statements(run), *held_out, *rest, *_missing(run)]
+        return [*sample_statements(run), *reader_statements(run), *held_out, *rest, *_missing(run)]
     found = [one for make in OF_SLIDES for one in make(run)] if run.synthetic else []
     found[1:1] = sample_statements(run)
+    found += reader_statements(run)
     rest = [one for make in (material.held_out, material.drawn, material.learning, *ALWAYS) for one in make(run)]
     return [*found, *rest, *_missing(run)]
 
@@ -41,6 +43,7 @@ def statements(run: Run) -> list[Statement]:
 def _missing(run: Run) -> Iterator[Statement]:
     names = " ".join(str(row.get("name", "")).lower() for row in run.metrics)
     names += " ".join(str(row["name"]) for one in run.samples for row in one.metrics)
+    names += " reader" * bool(run.reading)
     names += " utility" * any(one.utility for one in run.samples)
     missing = [what for words, what in PARTS.items() if not any(word in names for word in words)]
     if not run.memorisation and not run.samples:

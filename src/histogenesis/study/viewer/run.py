@@ -11,10 +11,13 @@ from skimage.measure import approximate_polygon, find_contours
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
-from histogenesis.slides.table import open_record
+from histogenesis.slides.table import open_record, slide_path
 from histogenesis.study.viewer.images import TILE_PX, CanvasImage, DeepImage, SlideImage
+from histogenesis.tissue.geojson import leaves, read_features, rings_of
 
 LINES = 200  # tile lines along a side, at most
+TISSUE_COLOUR = "#0b7a4b"
+CLASS_COLOURS = ("#b5179e", "#e85d04", "#3a0ca3", "#6a994e", "#9d0208", "#0077b6")
 
 
 class RunImages:
@@ -55,8 +58,11 @@ class RunImages:
                     image = SlideImage(slide.path, slide.mpp)
             except BadInput:  # set aside: the report says why
                 continue
-            outline = _drawn(run_dir / "tissue" / record.stem / "tissue.geojson", image)
-            yield self._add(f"real-{record.stem}", image, f"real-{record.stem}", f"real: {record.stem}", outline)
+            shapes = [
+                *_drawn(run_dir / "tissue" / record.stem / "tissue.geojson", image),
+                *_classes(run_dir, record.stem, image),
+            ]
+            yield self._add(f"real-{record.stem}", image, f"real-{record.stem}", f"real: {record.stem}", shapes)
 
     def _add(self, key: str, image: DeepImage, frame: str, title: str, shapes: list[dict]) -> dict:
         self.images[key] = image
@@ -82,19 +88,31 @@ def _outline(plan_png: Path) -> Iterator[dict]:
     rings = [approximate_polygon(ring, 0.7) - 0.5 for ring in find_contours(plan.astype(float), 0.5)]
     path = "".join(_ring([(x / width, y / width) for y, x in ring]) for ring in rings if len(ring) > 3)
     if path:
-        yield {"title": "tissue", "colour": "#0b7a4b", "path": path}
+        yield {"title": "tissue", "colour": TISSUE_COLOUR, "path": path}
 
 
-def _drawn(geojson: Path, image: DeepImage) -> list[dict]:
-    rings = []
-    for feature in _json(geojson).get("features", []):
-        shape = feature.get("geometry") or {}
-        polygons = (
-            shape.get("coordinates", []) if shape.get("type") == "MultiPolygon" else [shape.get("coordinates", [])]
-        )
-        rings += [ring for polygon in polygons for ring in polygon]
-    path = "".join(_ring([(x / image.width_px, y / image.width_px) for x, y, *_ in ring]) for ring in rings)
-    return [{"title": "tissue", "colour": "#0b7a4b", "path": path}] if path else []
+def _classes(run_dir: Path, slide: str, image: DeepImage) -> Iterator[dict]:
+    """Regions that a person drew and classified, where the slide table names their file and it can be read."""
+    regions = _json(run_dir / "state/slides.json").get(slide, {}).get("regions")
+    try:
+        yield from _drawn(slide_path(regions, run_dir), image) if regions else ()
+    except BadInput:  # the steps that need it say why
+        return
+
+
+def _drawn(geojson: Path, image: DeepImage) -> Iterator[dict]:
+    """Every class of a GeoJSON that a person or the workflow drew, as a shape; nothing where there is no such file."""
+    classes: dict[str, str] = {}
+    for name, area in read_features(geojson) if geojson.is_file() else []:
+        for part in leaves(area):
+            if part.geom_type == "Polygon":
+                rings = [
+                    _ring([(x / image.width_px, y / image.width_px) for x, y, *_ in r.coords]) for r in rings_of(part)
+                ]
+                classes[name] = classes.get(name, "") + "".join(rings)
+    for k, (name, path) in enumerate(sorted(classes.items())):
+        colour = TISSUE_COLOUR if name == "tissue" else CLASS_COLOURS[k % len(CLASS_COLOURS)]
+        yield {"title": name or "without a class", "colour": colour, "path": path}
 
 
 def _ring(points: list[tuple[float, float]]) -> str:

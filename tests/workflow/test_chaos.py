@@ -1,0 +1,96 @@
+"""Ten trials of tests/chaos.py on the finished run: damage of ten kinds, two starts, and the same bytes as before."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from histogenesis.core.whole import mark_path
+
+pytestmark = [pytest.mark.workflow]
+
+
+@pytest.fixture
+def chaos(root, finished, monkeypatch):
+    """The driver, for the run that other tests use too."""
+    monkeypatch.syspath_prepend(str(root / "tests"))
+    import chaos
+
+    monkeypatch.setattr(chaos, "RECIPE", root / "config/test/harb.yaml")
+    monkeypatch.setattr(chaos, "RUN", "results/test-harb")
+    yield chaos
+    sys.modules.pop("chaos")
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_what_was_damaged_is_named_and_comes_out_as_it_was(first, chaos, finished, tmp_path):
+    trials = chaos.trials_of(range(first, first + 5), 2, ["next start" if first else "heal"])
+    chaos.run_trials(trials, 2, tmp_path, finished.folder, chaos.digests(finished.folder / chaos.RUN))
+    assert all(trial.outcome in chaos.RIGHT for trial in trials), trials
+    assert any(trial.outcome == "healed" for trial in trials)
+
+
+def begin(run):
+    """Snakemake at work on a run."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(run.root / "Snakefile"),
+        "--directory",
+        str(run.folder),
+    ]
+    command += ["--cores", "1", "--configfile", str(run.root / "config/test/harb.yaml")]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for(head, path):
+    deadline = time.monotonic() + 600
+    while not path.exists():
+        assert head.poll() is None and time.monotonic() < deadline, head.communicate()[0]
+        time.sleep(0.02)
+
+
+def test_what_is_damaged_while_a_run_goes_on_stops_the_step_that_reads_it_and_is_mended_by_the_next(copied):
+    results = copied.folder / "results/test-harb"
+    picture, log = (
+        results / "evaluation/synthetic_001/contact.png",
+        results / "logs/measure_coherence/synthetic_001.log",
+    )
+    before = picture.read_bytes()
+    for path in (results / "report.html", results / "evaluation/synthetic_001/coherence.json", log):
+        path.unlink()
+    head = begin(copied)
+    wait_for(head, log)  # a step that the report waits for, and that does not read the picture
+    picture.write_bytes(before[:100] + bytes([before[100] ^ 1]) + before[101:])
+    said = head.communicate()[0]
+    lines = [line for line in said.splitlines() if "contact.png: damaged: other bytes than were written" in line]
+    assert head.returncode == 1 and lines and "by draw_contact_sheet synthetic_001" in lines[0], said
+    assert "Traceback" not in said and not picture.exists()
+    assert (
+        (results / "logs/write_report.log").read_text().startswith("error: results/test-harb/evaluation/synthetic_001")
+    )
+    again = copied.run("config/test/harb.yaml")
+    assert picture.read_bytes() == before and (results / "report.html").exists()
+    assert copied.planned("config/test/harb.yaml") == {}, again.stdout
+
+
+def test_what_goes_while_a_run_goes_on_is_missed_at_its_end_and_made_by_the_next(copied):
+    results = copied.folder / "results/test-harb"
+    overlay = results / "tissue/phantom_a/overlay.png"  # which no step reads
+    mark = mark_path(results, overlay)
+    for path in (results / "report.html", overlay, mark):
+        path.unlink()
+    head = begin(copied)
+    wait_for(head, mark)  # the job has ended
+    overlay.unlink()
+    said = head.communicate()[0]
+    assert head.returncode == 1 and f"{overlay.name}: missing: it was made and is gone" in said, said
+    copied.run("config/test/harb.yaml")
+    assert overlay.exists() and copied.planned("config/test/harb.yaml") == {}

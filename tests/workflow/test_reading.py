@@ -1,0 +1,55 @@
+"""Reader studies in a real run: the folder to hand out is made, answers that come back are analysed, and the report says so."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "study"))
+from made_up_readers import answers_by, save
+
+pytestmark = pytest.mark.workflow
+READING = {
+    "whole": {"kind": "whole-slides", "each": 1},
+    "pairs": {"kind": "pairs", "each": 3, "size_px": 16, "mpps": [8, 4], "min_tissue": 0.2, "real": "all"},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(finished, tmp_path_factory):
+    """The finished tiny run, copied, with a recipe that has readers."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("reading") / "lab"
+    shutil.copytree(finished.folder, folder)
+    recipe = yaml.safe_load((finished.root / "config/test/harb.yaml").read_text()) | {"reading": READING}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return type(finished)(finished.root, folder)
+
+
+def test_from_a_recipe_to_what_readers_say(lab):
+    recipe = lab.folder / "recipe.yaml"
+    assert lab.planned(recipe) == {"make_reading": 2, "write_recipe": 1, "write_report": 1}
+    lab.run(recipe)
+    reading = lab.folder / "results/test-harb/reading"
+    for name in READING:
+        assert (reading / name / "for_readers/index.html").is_file()
+    assert len(list((reading / "whole/for_readers/tiles").iterdir())) == 2
+    key = json.loads((reading / "pairs/key.json").read_text())
+    for code in ("a", "b", "c"):
+        save(lab.folder / "answers/test-harb/pairs", key, code, answers_by(key, lambda row, n: row["truth"]))
+    assert lab.planned(recipe) == {"analyse_reading": 1, "write_report": 1}
+    lab.run(recipe)
+    found = json.loads((reading / "pairs/analysis/analysis.json").read_text())
+    assert found["readers"] == 3 and found["parts"][0]["pooled"]["value"] == 1 and found["problems"] == []
+    page = (lab.folder / "results/test-harb/report.html").read_text()
+    assert "What readers say" in page and "3 readers right in 6 of 6" not in page
+    assert "3 readers right in 18 of 18 answers (1 to 1): they tell them apart" in page
+    assert lab.planned(recipe) == {}
+    values = yaml.safe_load(recipe.read_text())
+    values["reading"]["pairs"]["seed"] = 2
+    recipe.write_text(yaml.safe_dump(values))
+    planned = lab.planned(recipe)
+    assert planned["make_reading"] == 1 and "draw_level" not in planned
