@@ -27,7 +27,7 @@ rule draw_level:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=drawing_gpus,
     params:
-        launch=lambda w, resources: launched_on(resources.gpu),
+        launch=launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,
@@ -59,7 +59,7 @@ rule draw_share:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=drawing_gpus,
     params:
-        launch=lambda w, resources: launched_on(resources.gpu),
+        launch=launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,

@@ -64,7 +64,7 @@ rule train_model:
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=training_gpus,
     params:
-        launch=lambda w, resources: launched_on(resources.gpu),
+        launch=launched,
         options=told("train_model"),
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",

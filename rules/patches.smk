@@ -59,7 +59,7 @@ rule cut_patches:
     params:
         options=told("cut_patches"),
         content=content_of("slide", "slide"),
-        label=lambda w: label_of(w) if RECIPE.patches[w.patch_set].labelled else "",
+        label=label_of,
         seed=told("cut_patches", "seed"),
         code=code("cut_patches.py"),
         env=environment("slides"),

@@ -52,5 +52,5 @@ rule analyse_reading:
         code=code("analyse_reading.py"),
         env=environment("evaluation"),
     shell:
-        'python "$SCRIPTS/analyse_reading.py" {input.answers:q} --key {input.key} --out $(dirname {output.found})'
+        'python "$SCRIPTS/analyse_reading.py" --answers {input.answers:q} --key {input.key} --out $(dirname {output.found})'
         " 2>&1 | tee {log}"

@@ -74,6 +74,11 @@ def launched_on(gpus):
     return "python" if gpus <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
 
 
+def launched(wildcards, resources):
+    """The same as a param, which is not compared."""
+    return launched_on(resources.gpu)
+
+
 def training_mb(wildcards):
     """Weights, their average, two moments and two copies on the way to the disk; a few batches on their way to the GPU."""
     model = RECIPE.models[wildcards.model]

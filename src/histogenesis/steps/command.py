@@ -15,7 +15,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -89,6 +89,8 @@ def taking(kind: Any) -> dict[str, Any]:
         return {"choices": get_args(kind)}
     if get_origin(kind) is tuple and set(get_args(kind)) <= set(PLAIN):
         return {"type": get_args(kind)[0], "nargs": len(get_args(kind)), "action": AsTuple}
+    if get_origin(kind) is Sequence and get_args(kind)[0] in PLAIN:
+        return {"type": get_args(kind)[0], "nargs": "*"}
     adapter = TypeAdapter(kind)
 
     def section(text: str) -> Any:
