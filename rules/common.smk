@@ -200,17 +200,10 @@ def models_of_level(wildcards):
 
 
 def model_of_samples(wildcards):
-<<<<<<< HEAD
-    """The files of the model that draws samples, and of those that draw them smaller first."""
-    section = RECIPE.samples[wildcards.samples]
-    folder = f"{RUN}/models/{section.model}"
-    smaller = [f"{RUN}/models/{one.model}/model.safetensors" for one in section.cascade]
-=======
     """The files of the model that draws samples, and the weights of those below it in a cascade."""
     samples = RECIPE.samples[wildcards.samples]
     folder = f"{RUN}/models/{samples.model}"
     smaller = [f"{RUN}/models/{one.model}/model.safetensors" for one in samples.cascade]
->>>>>>> house
     return {"weights": f"{folder}/model.safetensors", "description": f"{folder}/model.json", "smaller": smaller}
 
 
