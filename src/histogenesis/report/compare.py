@@ -16,7 +16,8 @@ from histogenesis.core.hdf5 import reading
 from histogenesis.metrics.coherence.strips import read_plan
 from histogenesis.recipe import Recipe, RecipeError, parse_recipe
 from histogenesis.report import cost
-from histogenesis.report.gather import Run, gather
+from histogenesis.report.found import Run
+from histogenesis.report.gather import gather
 
 COLUMNS = (
     *("run", "method", "group", "name", "encoder", "mpp", "slide", "value", "low", "high"),

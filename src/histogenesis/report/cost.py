@@ -14,7 +14,7 @@ from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.tiling import Drawn, shifted_grid
 from histogenesis.canvas.upscalers import UPSCALERS, LearnedUpscaler
 from histogenesis.recipe import AnyLevel, Level, Recipe
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 
 MAKING = ("draw_level", "draw_share", "upscale_level")  # the steps that make levels, and not what is made of them
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from histogenesis.patches.splits import place_of
 from histogenesis.provenance.versions import versions
 from histogenesis.report.blocks import Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
-from histogenesis.report.gather import Run, Slide
+from histogenesis.report.found import Run, Slide
 from histogenesis.report.results import figure
 
 SHOWN_OVERLAYS = 12

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histogenesis.report.blocks import Cell, Figure, Figures, Section, Table, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.pictures import file_url
 from histogenesis.report.plots import plot_measure
 from histogenesis.report.verdict.degrees import Degree, degree, kind_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from histogenesis.report.blocks import Figure, Figures, Prose, Section, Statement, Table, count_text, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.pictures import file_url
 
 ORIGIN = ("slides", "pairs", "pick-generated", "origin")  # parts that ask what is real, not which class it is

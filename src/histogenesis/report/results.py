@@ -12,7 +12,7 @@ from PIL import Image
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
-from histogenesis.report.gather import Model, Run, Synthetic
+from histogenesis.report.found import Model, Run, Synthetic
 from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
 from histogenesis.report.verdict import bottom_line, statements
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histogenesis.report.blocks import Figure, Figures, Prose, Section, Statement, Table, count_text, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.pictures import file_url
 
 SHOWN = 12  # sets of samples whose pictures stand in the page

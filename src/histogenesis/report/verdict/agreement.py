@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import comb
 
 from histogenesis.report.blocks import Statement, count_text, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from histogenesis.report.blocks import Statement
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
 
 STATUS = {"copies": "bad", "suspect": "look", "clear": "good"}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from histogenesis.report.blocks import Statement, count_text, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
 from histogenesis.report.verdict.degrees import Degree, degree, kind_of
 

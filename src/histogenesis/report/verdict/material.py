@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from histogenesis.core.geometry import mm_of
 from histogenesis.report.blocks import Statement, count_text, number_text
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 
 SAME_MPP = 0.03  # relative: two resolutions that differ by less are one
 

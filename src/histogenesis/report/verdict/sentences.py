@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from histogenesis.report.blocks import Statement
-from histogenesis.report.gather import Run
+from histogenesis.report.found import Run
 from histogenesis.report.readers import reader_statements
 from histogenesis.report.studies import sample_statements
 from histogenesis.report.verdict import agreement, copying, likeness, material
