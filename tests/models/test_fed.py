@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
@@ -168,7 +169,7 @@ def test_a_store_that_was_cut_off_is_named(stores, tmp_path):
     reader.read("imgs", 0, 0, out)
     with open(paths[0], "r+b") as file:
         file.truncate(3000)
-    with pytest.raises(OSError, match=r"0\.h5: ends before its patches do; cut them again"):
+    with pytest.raises(BadInput, match=r"0\.h5: damaged: it ends before its patches do"):
         reader.read("imgs", 0, 5, out)
 
 
