@@ -12,7 +12,7 @@ rule make_reading:
     log:
         f"{RUN}/logs/make_reading/{{reading}}.log",
     conda:
-        "../envs/evaluation.yaml"
+        "../envs/slides.yaml"
     resources:
         mem_mb=each_try(2000),
         runtime=240,
@@ -22,7 +22,7 @@ rule make_reading:
         files=words_for_readers,
         slides=content_of_slides(),
         code=code("make_reading.py"),
-        env=environment("evaluation"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/make_reading.py" --run-dir $RUN_DIR --name {wildcards.reading} {params.files} {params.mpps}'
         " --options $RECIPE#{params.options:q} --out {output.folder} --key {output.key} 2>&1 | tee {log}"
@@ -44,13 +44,13 @@ rule analyse_reading:
     log:
         f"{RUN}/logs/analyse_reading/{{reading}}.log",
     conda:
-        "../envs/evaluation.yaml"
+        "../envs/slides.yaml"
     resources:
         mem_mb=each_try(1500),
         runtime=20,
     params:
         code=code("analyse_reading.py"),
-        env=environment("evaluation"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/analyse_reading.py" --answers {input.answers:q} --key {input.key} --out $(dirname {output.found})'
         " 2>&1 | tee {log}"

@@ -63,7 +63,7 @@ rule write_viewer:
     log:
         f"{RUN}/logs/write_viewer.log",
     conda:
-        "../envs/evaluation.yaml"
+        "../envs/slides.yaml"
     resources:
         mem_mb=each_try(2000),
         runtime=canvas_minutes(20) if LEVELS else 20,
@@ -71,6 +71,6 @@ rule write_viewer:
         real=told("write_viewer", "real"),
         slides=content_of_slides() if RECIPE.viewer.real else "",
         code=code("write_viewer.py"),
-        env=environment("evaluation"),
+        env=environment("slides"),
     shell:
         'python "$SCRIPTS/write_viewer.py" --run-dir $RUN_DIR {params.real} --out {output} 2>&1 | tee {log}'
