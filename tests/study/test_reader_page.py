@@ -311,7 +311,7 @@ def test_a_slide_is_zoomed_to_its_last_pixel_by_key_with_a_true_scale(browser, s
 
 
 def until(page, expression: str) -> None:
-    for _ in range(200):
+    for _ in range(900):
         if page.evaluate(expression):
             return
         time.sleep(0.1)
