@@ -8,19 +8,13 @@ reason than theirs.
 import shutil
 
 import snakemake.dag
-from histogenesis.provenance.same import files_of, same_content
+from histogenesis.provenance.same import files_of, link, same_content
 from snakemake.logging import logger
 
 BEFORE = STATE / "before"
 LINKED = {}  # output -> the link to what it was
 MENDED = {}  # output that was damaged -> file -> digest of what it was (whole.smk)
 SAME = set()  # jobs that made the same again, or were passed over
-
-
-def link(old, new):
-    """Every file of a file or folder under a second name."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(old, new, copy_function=os.link) if old.is_dir() else os.link(old, new)
 
 
 def keep_links(jobs):

@@ -1,5 +1,5 @@
-"""Samples: models, or what another generator has made -> samples/{samples}/: patches of each class -> evaluation/samples/{samples}/: how real, how copied, of what
-use. A study's combinations are samples like all others; study/ has them in one table.
+"""Samples: models, or what another generator has made -> samples/{samples}/: patches of each class -> evaluation/samples/{samples}/: how
+real, how copied, of what use. A study's combinations are samples like all others; study/ has them in one table.
 """
 
 

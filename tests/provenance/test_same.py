@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from histogenesis.provenance.same import same_content
+from histogenesis.provenance.same import link, same_content
 
 
 def level(path, image, drawing="a", mpp=1.0, name="image"):
@@ -43,3 +43,20 @@ def test_folders_and_other_files(tmp_path):
     assert not same_content(tmp_path / "a", tmp_path / "b")
     (tmp_path / "cut.h5").write_bytes(b"no HDF5")
     assert not same_content(tmp_path / "cut.h5", level(tmp_path / "whole.h5", np.zeros(3)))
+
+
+def test_what_is_kept_outlives_what_it_was_kept_of(tmp_path):
+    """Also where a run has only a link to it, in a folder that other runs share."""
+    store, run = tmp_path / "store/a", tmp_path / "results/run"
+    for folder in (store, run):
+        folder.mkdir(parents=True)
+    (store / "x.h5").write_text("x")
+    (run / "x.h5").symlink_to("../../store/a/x.h5")
+    (run / "folder").mkdir()
+    (run / "folder/y").write_text("y")
+    for name in ("x.h5", "folder"):
+        link(run / name, tmp_path / "state/deep/before" / name)
+    (run / "x.h5").unlink()
+    (run / "folder/y").unlink()
+    before = tmp_path / "state/deep/before"
+    assert (before / "x.h5").read_text() == "x" and (before / "folder/y").read_text() == "y"

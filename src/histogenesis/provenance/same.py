@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import filecmp
+import os
+import shutil
 from pathlib import Path
 
 STAMP = ".snakemake_timestamp"  # a folder's time, for Snakemake
@@ -13,6 +15,16 @@ ROWS = 1024  # of a dataset that are compared at once
 def files_of(path: Path) -> dict[Path, Path]:
     """The files of a folder by their names in it, or a file."""
     return {p.relative_to(path): p for p in path.rglob("*") if p.is_file()} if path.is_dir() else {Path(): path}
+
+
+def link(old: Path, new: Path) -> None:
+    """Every file of a file or folder under a second name; of a link, the file that it leads to. Raises OSError without links."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    old = old.resolve()
+    if old.is_dir():
+        shutil.copytree(old, new, copy_function=os.link)
+    else:
+        os.link(old, new)
 
 
 def same_content(old: Path, new: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from histogenesis.steps import reading
+from histogenesis.study.analyse import analyse_files
 
 
 def analyse_reading(*, key: Path, out: Path, answers: Sequence[Path] = ()) -> None:
@@ -17,4 +17,4 @@ def analyse_reading(*, key: Path, out: Path, answers: Sequence[Path] = ()) -> No
     out: folder
     answers: the files that readers saved
     """
-    print(*reading.analyse_reading(key, answers, out)["problems"], sep="\n")
+    print(*analyse_files(key, answers, out)["problems"], sep="\n")

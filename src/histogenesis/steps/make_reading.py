@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from histogenesis.recipe.reading import AnyReaderStudy
-from histogenesis.steps import reading
+from histogenesis.recipe.reading import AnyReaderStudy, Pairs, WholeSlides
+from histogenesis.study.compose import pairs, survey, whole_slides
+from histogenesis.study.folder import write_study
 
 
 def make_reading(
@@ -37,5 +38,11 @@ def make_reading(
     patches: folder of the patch set that they are compared with
     splits: splits.tsv of that patch set
     """
-    said = reading.make_reading(run_dir, name, options, out, key, slides, mpps, samples, patches, splits)
-    print(*said, sep="\n")
+    if isinstance(options, WholeSlides):
+        composed = whole_slides(options, run_dir, slides)
+    elif isinstance(options, Pairs):
+        composed = pairs(options, run_dir, slides, mpps)
+    else:
+        composed = survey(options, patches, splits, samples)
+    write_study(composed, options, name, run_dir.resolve().name, out, key)
+    print(f"{name}: {len(composed.questions)} questions, {len(composed.pictures)} pictures", *composed.notes, sep="\n")
