@@ -18,7 +18,7 @@ def files_of(path: Path) -> dict[Path, Path]:
 
 
 def link(old: Path, new: Path) -> None:
-    """Every file of a file or folder under a second name; of a link, the file that it leads to. Raises OSError without links."""
+    """Every file of a file or folder under a second name; of a link, the file that it leads to. Raises OSError if it cannot."""
     new.parent.mkdir(parents=True, exist_ok=True)
     old = old.resolve()
     if old.is_dir():
