@@ -79,15 +79,14 @@ def noise_levels(
 class Take(NamedTuple):
     """One evaluation of a drawing: the `number`-th stage, taken for the `draw`-th time (0: the first).
 
-    Before it, noise of standard deviation `back` leads back to where the step began (RePaint); `begins`: a sampler step begins.
-    `sigma`: the noise level of x afterwards.
+    Before it, noise of standard deviation `back` leads back to where the step began (RePaint). `sigma`: the noise level of x
+    afterwards.
     """
 
     number: int
     stage: Stage
     draw: int
     back: float
-    begins: bool
     sigma: float
 
 
@@ -103,7 +102,7 @@ def takes(stage_list: list[Stage], resample: int = 1) -> list[Take]:
         for draw in range(resample if end > 0 else 1):
             for place, (n, stage) in enumerate(numbered):
                 back = math.sqrt(begin**2 - end**2) if draw and not place else 0.0
-                found.append(Take(n, stage, draw, back, not place, reached[n]))
+                found.append(Take(n, stage, draw, back, reached[n]))
     return found
 
 
@@ -122,9 +121,7 @@ def solve(
     """
     for take in evaluations:
         stage = take.stage
-        if (
-            take.back
-        ):  # what was estimated before is of another noise: a second-order step away from it would grow each time
+        if take.back:  # what was estimated before is of another noise: a second-order step from it would grow each time
             x, memory = x + take.back * noise("back", stage.step + 1, take.draw), None
         x, memory = stage.update(x, estimate(x, stage), memory)
         if stage.fresh:
