@@ -276,7 +276,7 @@ def test_features_are_cached(tmp_path):
     assert len(calls) == 4
     assert not list(path.parent.glob("*.tmp"))
     path.write_text("no HDF5")
-    with pytest.raises(BadInput, match="not a feature file"):
+    with pytest.raises(BadInput, match="damaged: HDF5 says"):
         features.load(path)
     with pytest.raises(BadInput, match="no such feature file"):
         features.load(tmp_path / "absent.h5")

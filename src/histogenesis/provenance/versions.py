@@ -7,6 +7,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from histogenesis.core.version import VERSION
+
 # Those that can change a result; the environment files name the rest.
 LIBRARIES = [
     "torch",
@@ -45,13 +47,9 @@ def versions() -> dict[str, str]:
 
 def package_version() -> str:
     """The package's version, and the commit of the clone that it runs from."""
-    try:
-        number = metadata.version("histogenesis")
-    except metadata.PackageNotFoundError:
-        number = "(not installed)"
     state = git_state(Path(__file__).resolve().parents[3])
     commit = state["commit"] and f" ({str(state['commit'])[:12]}{'' if state['clean'] else '+'})"
-    return number + (commit or "")
+    return VERSION + (commit or "")
 
 
 def git_state(root: str | Path) -> dict[str, str | bool | None]:

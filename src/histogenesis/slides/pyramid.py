@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from tqdm import tqdm
 from histogenesis.core.errors import DiskFull
 from histogenesis.core.files import written
 from histogenesis.core.geometry import per_cm
+from histogenesis.core.version import VERSION
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -163,7 +163,7 @@ def write_pyramid(
                         resolution=((density.numerator, density.denominator),) * 2,
                         resolutionunit="CENTIMETER",
                         description=None if level else json.dumps(description, sort_keys=True),
-                        software=f"histogenesis {version('histogenesis')}",
+                        software=f"histogenesis {VERSION}",
                         metadata=None,
                     )
             if check:

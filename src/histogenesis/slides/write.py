@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import simplejpeg
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import reading
+from histogenesis.core.version import VERSION
 from histogenesis.recipe import SlideFile
 from histogenesis.slides.pyramid import encode_tile, tiles_of, write_pyramid
 from histogenesis.slides.read import open_slide
@@ -55,7 +55,7 @@ def write_slide(canvas_h5: Path, out: Path, options: SlideFile, provenance: dict
 
 def who_made_it() -> dict:
     """What every slide that comes from here says of itself."""
-    return {"synthetic": True, "software": f"histogenesis {version('histogenesis')}"}
+    return {"synthetic": True, "software": f"histogenesis {VERSION}"}
 
 
 def check_slide(path: Path, read: Callable, size_px: tuple[int, int], mpp: float, options: SlideFile) -> None:
