@@ -80,18 +80,18 @@ class Trial:
     starts: int = 0
 
 
-def snakemake(folder: Path, *words: str, recipe: Path = RECIPE) -> list[str]:
+def snakemake(folder: Path) -> list[str]:
     own = [
         "--snakefile",
         str(ROOT / "Snakefile"),
         "--directory",
         str(folder),
         "--configfile",
-        str(recipe),
+        str(RECIPE),
         "--cores",
         "1",
     ]
-    return [sys.executable, "-m", "snakemake", *own, *words]
+    return [sys.executable, "-m", "snakemake", *own]
 
 
 def environment() -> dict[str, str]:
