@@ -1,6 +1,7 @@
 """Ten trials of tests/chaos.py on the finished run: damage of ten kinds, two starts, and the same bytes as before."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from histogenesis.core.whole import mark_path
 
-pytestmark = [pytest.mark.workflow, pytest.mark.long]  # not yet seen to pass on a quiet machine
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture
@@ -89,8 +90,10 @@ def test_what_goes_while_a_run_goes_on_is_missed_at_its_end_and_made_by_the_next
         path.unlink()
     head = begin(copied)
     wait_for(head, mark)  # the job has ended
-    overlay.unlink()
+    overlay.unlink()  # Snakemake may see it before our own look at the end does
     said = head.communicate()[0]
-    assert head.returncode == 1 and f"{overlay.name}: missing: it was made and is gone" in said, said
+    assert head.returncode == 1 and re.search(rf"{overlay.name} \(missing|{overlay.name}: missing", said), (
+        said
+    )  # Snakemake, or we
     copied.run("config/test/harb.yaml")
     assert overlay.exists() and copied.planned("config/test/harb.yaml") == {}
