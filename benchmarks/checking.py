@@ -3,7 +3,8 @@
     python benchmarks/checking.py
 
 Patches: an epoch read the first time (each compared with its checksum) and later. Levels: a canvas read band by band, with
-fletcher32 and without, and beside it the TIFF that is made of it. Small files: digests of what a start or a job compares.
+fletcher32 and without, and beside it the TIFF that is made of it. Training: what comparing adds to a step of the network that
+ships, whose steps are short. Small files: digests of what a start or a job compares.
 """
 
 import tempfile
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
 from histogenesis.canvas.canvas import write_level
 from histogenesis.core.hdf5 import fletcher32
+from histogenesis.models.batch import Batch
+from histogenesis.models.model import load_model
+from histogenesis.models.shipped import folder_of
 from histogenesis.patches.pixels import PixelReader
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.provenance import whole
@@ -48,6 +53,31 @@ def patches(folder: Path, px: int, n: int = 200) -> None:
     check = seconds(lambda: [fletcher32(image) for image in images])
     print(f"patches of {px} px, ms each: written {1e3 * written / n:.3f} (checksum {1e3 * check / n:.3f}),", end=" ")
     print(f"read the first time {1e3 * first / n:.3f}, later {1e3 * later / n:.3f}")
+
+
+def training(folder: Path, px: int = 64, batch: int = 16) -> None:
+    """A step on crops of 32 px of patches of `px`, and the reading of its patches: compared (the first time), and later."""
+    path, n = folder / "training.h5", 20 * batch
+    cut = Cut("a", px, 10_000, 10_000, 0.5, RNG.integers(0, 9000, (n, 2)), np.full(n, 0.5), np.ones(n, np.float32))
+    write_store(path, cut, RNG.integers(0, 256, (n, px, px, 3), np.uint8))
+    reader, out = PixelReader([path], px), np.empty((px, px, 3), np.uint8)
+    first, later = (seconds(lambda: [reader.read("imgs", 0, k, out) for k in range(n)], 1) / n * batch for _ in "12")
+    denoiser = load_model(folder_of("gut-he-cells-v1")).train().requires_grad_(True)
+    image = torch.randn(batch, 3, 32, 32)
+    given = Batch(
+        image, torch.randn_like(image), torch.full((batch,), 0.5), torch.full((batch,), 0.5), torch.arange(batch)
+    )
+
+    def step() -> None:
+        denoiser.sample_loss(given, dropout=True).mean().backward()
+
+    step()
+    took = seconds(step)
+    print(
+        f"a training step of {batch} crops, ms: {1e3 * took:.0f}, its patches read and compared {1e3 * first:.2f}",
+        end=" ",
+    )
+    print(f"({first / took:.1%} of a step, in the first epoch), later {1e3 * later:.2f} ({later / took:.2%})")
 
 
 def level(folder: Path, side: int = 4096) -> None:
@@ -84,5 +114,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         for px in (64, 256, 512):
             patches(Path(name), px)
+        training(Path(name))
         level(Path(name))
         marks(Path(name))

@@ -2,12 +2,16 @@
 
     python tests/chaos.py --trials 100 --seed 1 --folder /tmp/chaos --table table.md
 
+    python tests/chaos.py --trials 20 --at-once 5 --slurm ...    # jobs go through a SLURM of its own (tests/slurm/cluster.py)
+
 A trial is a function of its number and the seed. It copies a finished run, damages one file (or kills Snakemake with all its
 jobs), and starts again, at most TRIES times. Right is: the same bytes as an undisturbed run, and, for damage, one line that
-names the file. Wrong is: other bytes or a damaged file with exit 0 (silent), no end (stuck), a traceback.
+names the file. On SLURM, what is killed is Snakemake, and half of the time a job; the jobs that are left go on. Wrong is: other
+bytes or a damaged file with exit 0 (silent), no end (stuck), a traceback.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -80,6 +85,13 @@ class Trial:
     starts: int = 0
 
 
+CLUSTER: list = []  # one that runs, with --slurm
+SITE = [
+    *("--profile", str(ROOT / "slurm"), "--sdm", "env-modules"),
+    *("--slurm-init-seconds-before-status-checks", "2"),
+]
+
+
 def snakemake(folder: Path) -> list[str]:
     own = [
         "--snakefile",
@@ -88,10 +100,10 @@ def snakemake(folder: Path) -> list[str]:
         str(folder),
         "--configfile",
         str(RECIPE),
-        "--cores",
-        "1",
     ]
-    return [sys.executable, "-m", "snakemake", *own]
+    if CLUSTER:
+        return [sys.executable, str(ROOT / "tests/slurm/quick_snakemake.py"), *own, *SITE]
+    return [sys.executable, "-m", "snakemake", *own, "--cores", "1"]
 
 
 def environment() -> dict[str, str]:
@@ -226,7 +238,10 @@ def kill_one(project: Path, rng: random.Random) -> None:
         cwd=project,
         start_new_session=True,
     )
-    time.sleep(rng.uniform(2, 40))
+    time.sleep(rng.uniform(2, 120 if CLUSTER else 40))
+    if CLUSTER and rng.random() < 0.5:
+        jobs = CLUSTER[0].command("squeue", "-h", "-o", "%A", check=False).split()
+        CLUSTER[0].command("scancel", "--signal=KILL", "--full", *jobs[:1], check=False)
     if head.poll() is None:
         os.killpg(head.pid, rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
     head.wait()
@@ -237,7 +252,17 @@ def run_again(trials: list[Trial], project: Path, run: Path, expected: dict[str,
     """Start until it ends well, and say of each what came out."""
     said, code, starts = "", 1, 0
     if trials[0].road == "heal":
-        words = [sys.executable, "-m", "histogenesis", "check", RUN, "--deep", "--heal", "--", "--cores", "1"]
+        words = [
+            sys.executable,
+            "-m",
+            "histogenesis",
+            "check",
+            RUN,
+            "--deep",
+            "--heal",
+            "--",
+            *(SITE if CLUSTER else ["--cores", "1"]),
+        ]
         said = call(words, project)[1]
     while code and starts < TRIES:
         starts += 1
@@ -287,7 +312,26 @@ def main() -> None:
     parser.add_argument("--roads", nargs="+", choices=ROADS, default=list(ROADS))
     parser.add_argument("--table", type=Path, help="where to write the table of kinds x outcomes")
     parser.add_argument("--at-once", type=int, default=1, help="so many damages before each start")
+    parser.add_argument("--slurm", action="store_true", help="jobs go through a real SLURM, started for this")
     args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        if args.slurm:
+            start_cluster(stack)
+        run_all(args)
+
+
+def start_cluster(stack: contextlib.ExitStack) -> None:
+    """A SLURM for these trials, until the stack is left. Ends the program where there is none."""
+    sys.path.insert(0, str(ROOT / "tests/slurm"))
+    from cluster import Cluster, why_not
+
+    if reason := why_not():
+        sys.exit(f"error: {reason}")
+    place = stack.enter_context(tempfile.TemporaryDirectory())
+    CLUSTER.append(stack.enter_context(Cluster(Path(place))))
+
+
+def run_all(args: argparse.Namespace) -> None:
     folder = args.folder.resolve()
     base = base_run(folder)
     expected = digests(base / RUN)

@@ -50,7 +50,7 @@ def read_mark(run: Path, path: str | Path) -> Mark | None:
 
 def read_mark_file(file: Path) -> Mark | None:
     try:
-        mark = json.loads(file.read_text(encoding="utf-8"))
+        mark = json.loads(file.read_bytes())
         return mark if isinstance(mark, dict) and mark.pop("proof") == proof_of(mark) else None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None

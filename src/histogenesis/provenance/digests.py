@@ -58,7 +58,7 @@ def code_closure(script: str | Path, root: str | Path) -> list[Path]:
     found, todo = {script}, [script]
     while todo:
         path = todo.pop()
-        new = {file for name in _imports(path, root) for file in _files_of(name, folders)} - found - {root / COMMANDS}
+        new = _files_beneath(path, root, folders) - found - {root / COMMANDS}
         found |= new
         todo.extend(new)
     # An empty module names no data, so that an empty __init__ does not tie every step to its folder's data files.
@@ -84,6 +84,21 @@ def environment_digest(name: str, root: str | Path) -> str:
     files = [path for end in INSTALLS if (path := Path(root, "envs", name + end)).is_file()]
     content = [yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else path.read_text() for path in files]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# What each module of the package imports, of the package: the same for all scripts, and looked up once.
+_BENEATH: dict[tuple[Path, str], set[Path]] = {}
+
+
+def _files_beneath(path: Path, root: Path, folders: dict[str, Path]) -> set[Path]:
+    """Our files that importing `path` runs, at the next depth."""
+    names = _imports(path, root)
+    if not path.is_relative_to(root / "src"):
+        return {file for name in names for file in _files_of(name, folders)}
+    key = path, _source(path).digest
+    if key not in _BENEATH:
+        _BENEATH[key] = {file for name in names for file in _files_of(name, {PROJECT: folders[PROJECT]})}
+    return _BENEATH[key]
 
 
 def _imports(path: Path, root: Path) -> set[str]:

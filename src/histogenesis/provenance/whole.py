@@ -116,8 +116,12 @@ def damage_to(run: Path, inputs: Iterable[str]) -> list[str]:
 
 def marks(run: Path) -> Iterator[tuple[Path, Mark | None]]:
     """(file, its mark), of all that has one; None for a mark that is damaged itself."""
-    for path in sorted((run / MARKS).rglob("*.json")):
-        yield run / path.relative_to(run / MARKS).with_suffix(""), read_mark_file(path)
+    top = str(run / MARKS)
+    for folder, folders, names in os.walk(top):
+        folders.sort()
+        for name in sorted(name for name in names if name.endswith(".json")):
+            file = os.path.join(folder, name)
+            yield Path(str(run) + file[len(top) : -len(".json")]), read_mark_file(Path(file))
 
 
 def damage_in(
@@ -125,10 +129,12 @@ def damage_in(
     deep: bool = False,
     known: Mapping[str, list] | None = None,
     note: Callable[[Path, list], object] = lambda *_: None,
+    marked: Iterable[tuple[Path, Mark | None]] | None = None,
 ) -> list[tuple]:
     """(file, what is wrong, mark) of all of a run that is not what was written; outputs that are missing Snakemake knows.
 
-    deep: every byte. known: file -> [size, time of change] of what was looked at; note(file, those): one more is.
+    deep: every byte. known: file -> [size, time of change] of what was looked at; note(file, those): one more is. marked: what
+    `marks` gave, where it was asked before.
     """
 
     def look(item: tuple[Path, Mark | None]) -> tuple | None:
@@ -138,22 +144,22 @@ def damage_in(
         wrong = what_is_wrong(file, mark, every_byte=False)
         if wrong == "missing" and mark["output"] == inside(run, file):
             return None
-        if not wrong:
+        if not wrong and (deep or every_byte(file, mark["size"])):
             stat = os.stat(file)
             state = [stat.st_size, stat.st_mtime_ns]
-            if (known or {}).get(str(file)) != state and (deep or every_byte(file, stat.st_size)):
+            if (known or {}).get(str(file)) != state:
                 wrong = what_is_wrong(file, mark)
                 if not wrong:
                     note(file, state)
         return (file, wrong, mark) if wrong else None
 
     with ThreadPoolExecutor(8) as pool:
-        return [one for one in pool.map(look, marks(run)) if one]
+        return [one for one in pool.map(look, marks(run) if marked is None else marked) if one]
 
 
-def vouch_anew(run: Path) -> list[str]:
+def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
     """Marks that are damaged themselves prove nothing: they are taken away. A line for each."""
-    broken = [file for file, mark in marks(run) if mark is None]
+    broken = [file for file, mark in marked if mark is None]
     for file in broken:
         mark_path(run, file).unlink(missing_ok=True)
     return [f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again" for file in broken]
@@ -161,8 +167,9 @@ def vouch_anew(run: Path) -> list[str]:
 
 def heal(run: Path) -> list[str]:
     """When a run starts: set aside what is damaged. A line for each."""
-    lines = vouch_anew(run)
-    for file, wrong, mark in damage_in(run):
+    marked = list(marks(run))
+    lines = vouch_anew(run, marked)
+    for file, wrong, mark in damage_in(run, marked=marked):
         lines.append(set_aside(run, file, wrong, mark))
     return lines
 

@@ -18,6 +18,7 @@ from histogenesis.sampling.threshold import thresholded
 
 STEPS = 20
 LOWRES_NOISE = 0.2
+AMONG = 64  # held-out patches at most that are looked through for some with much to see
 
 
 def kinds(denoiser: nn.Module, mpps: list[float]) -> list[tuple[float, str | None]]:
@@ -73,11 +74,17 @@ def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
 
 
 def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
-    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units, and their rows."""
+    """n held-out patches of the mpp (the nearest there is; repeated if they are few), in model units, and their rows.
+
+    Of AMONG that lie evenly among all, those with most to see: the first ones of a slide may be its pale edge.
+    """
     there = np.unique(checks.patches.mpp)
     found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    chosen = np.resize(found, n).tolist()
-    return checks.encoded(checks.patches.read(chosen)), chosen
+    some = found[np.unique(np.linspace(0, len(found) - 1, max(AMONG, n)).astype(int))].tolist()
+    images = checks.encoded(checks.patches.read(some))
+    order = images.std(dim=(1, 2, 3)).argsort(descending=True, stable=True)
+    rows = torch.from_numpy(np.resize(order.numpy(), n))
+    return images[rows], [some[row] for row in rows.tolist()]
 
 
 def enlarged(upscaler: Upscaler, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
