@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from histogenesis.models.conditions import low_resolution
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import folder_of, shipped_names
 from histogenesis.slides.read import open_slide
 
 
 def test_some_ship():
-    assert {"gut-he-cells-v1", "gut-he-layout-v1"} <= set(shipped_names())
+    assert {"gut-he-cells-v1", "gut-he-glands-v1", "gut-he-layout-v1", "gut-he-layout-v2"} <= set(shipped_names())
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -30,7 +31,17 @@ def test_it_is_whole_small_and_described(name):
         assert said in card.replace("\n", " "), said
 
 
-@pytest.mark.parametrize("name,mpp", [("gut-he-cells-v1", 1.0), ("gut-he-cells-v1", 0.5), ("gut-he-layout-v1", 4.0)])
+TAUGHT = [
+    ("gut-he-cells-v1", 1.0),
+    ("gut-he-cells-v1", 0.5),
+    ("gut-he-layout-v1", 4.0),
+    ("gut-he-layout-v2", 16.0),
+    ("gut-he-glands-v1", 8.0),
+    ("gut-he-glands-v1", 4.0),
+]
+
+
+@pytest.mark.parametrize("name,mpp", TAUGHT)
 def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
     """Better than shrinking each pixel towards the mean, which is the best that knows mean and spread alone; on skin."""
     model = load_model(folder_of(name))
@@ -45,8 +56,11 @@ def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
     x = model.normalisation.encode(torch.from_numpy(crops.transpose(0, 3, 1, 2)))
     sigma = 0.5
     noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    told = {}
+    if "glands" in name:  # which is shown the level above, too
+        told = {"seen_bchw": low_resolution(x, 2), "seen_noise_b": torch.zeros(len(x))}
     with torch.inference_mode():
-        estimate = model(noisy, torch.full((len(x),), sigma), torch.full((len(x),), mpp))
+        estimate = model(noisy, torch.full((len(x),), sigma), torch.full((len(x),), mpp), **told)
     mean, var = x.mean(dim=(0, 2, 3), keepdim=True), x.var(dim=(0, 2, 3), keepdim=True)
     shrunk = mean + (noisy - mean) * var / (var + sigma**2)
     assert ((estimate - x) ** 2).mean() < 0.6 * ((shrunk - x) ** 2).mean()
