@@ -47,12 +47,13 @@ def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
     model = load_model(folder_of(name))
     with open_slide(cmu_slide) as slide:
         picture = slide.overview(mpp)
+    step = 32 if mpp < 8 else 8  # a coarse picture is small
     crops = [
         picture[y : y + 32, x : x + 32]
-        for y in range(0, len(picture) - 31, 32)
-        for x in range(0, picture.shape[1] - 31, 32)
+        for y in range(0, len(picture) - 31, step)
+        for x in range(0, picture.shape[1] - 31, step)
     ]
-    crops = np.stack([crop for crop in crops if (crop.mean(axis=-1) < 200).mean() > 0.8][:32])
+    crops = np.stack([crop for crop in crops if (crop.mean(axis=-1) < 200).mean() > 0.6][:32])
     x = model.normalisation.encode(torch.from_numpy(crops.transpose(0, 3, 1, 2)))
     sigma = 0.5
     noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
