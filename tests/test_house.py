@@ -10,6 +10,7 @@ import grimp  # which import-linter brings
 import networkx
 import pytest
 
+from histogenesis.core.version import VERSION
 from histogenesis.steps.command import parser_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,3 +86,16 @@ def test_nothing_branches_on_a_method_s_name():
     }
     assert sum(map(len, smk.values())) > 0  # they are written as the pattern has it
     assert sum(map(len, (found | smk).values())) < 15, {name: ones for name, ones in (found | smk).items() if ones}
+
+
+def test_examples_name_what_there_is():
+    """No placeholder for an address, and no version but this one."""
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        ROOT / "workflow/Snakefile",
+        *ROOT.glob("docs/measurements/*.md"),
+    ]
+    text = {path.name: path.read_text() for path in pages}
+    assert not [name for name, page in text.items() if re.search(r"\b(OWNER|REPOSITORY)\b", page)]
+    assert {tag for page in text.values() for tag in re.findall(r"[@\"']v(\d+\.\d+\.\d+)", page)} <= {VERSION}
