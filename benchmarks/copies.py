@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, rotate
 
 from histogenesis.metrics.memorisation.audit import lone_from, power_of, verdict_of_pieces
 from histogenesis.metrics.memorisation.copies import Search
@@ -53,8 +53,14 @@ def kinds(train, image, honest, px, n, rng):
     turned = np.stack([np.rot90(p, rng.integers(4))[:, :: rng.choice((-1, 1))] for p in picked])
     shifted = crops(image, n, px, rng)  # by any number of px in both directions, as training patches tile the slide
 
-    def zoomed(by):
-        found = crops(image, n, round(px / by), rng)
+    def zoomed(by, of=None):
+        """Of places anywhere; or of training patches, about their middle (by < 1: what lies around is reflected)."""
+        side, found = round(px / by), crops(image, n, round(px / by), rng) if of is None else of
+        if of is not None:
+            edge = px // 2
+            found = np.pad(of, ((0, 0), (edge, edge), (edge, edge), (0, 0)), mode="reflect")
+            at = edge + (px - side) // 2
+            found = found[:, at : at + side, at : at + side]
         return np.stack([np.asarray(Image.fromarray(p).resize((px, px), Image.Resampling.BICUBIC)) for p in found])
 
     other = train[rng.choice(len(train), n)]
@@ -65,13 +71,15 @@ def kinds(train, image, honest, px, n, rng):
         "shifted, noise of 10 grey levels": shifted + rng.normal(0, 10, shifted.shape),
         "shifted, other stain": 255 - (255 - shifted) * np.array([0.8, 1.1, 0.9]),
         "shifted, blurred by 1 px": np.stack([gaussian_filter(p, (1, 1, 0)) for p in shifted]),
+        "blurred by 1 px": np.stack([gaussian_filter(p, (1, 1, 0)) for p in picked]),
+        "blurred by 2 px": np.stack([gaussian_filter(p, (2, 2, 0)) for p in picked]),
         "blend, 70 : 30 with an honest patch": 0.7 * picked + 0.3 * honest[:n],
         "blend, half and half of two training patches": 0.5 * picked + 0.5 * other,
-        "zoomed by 0.85": zoomed(0.85),
-        "zoomed by 1.2": zoomed(1.2),
-        "zoomed by 1.4": zoomed(1.4),
-        "warped by up to 1 px in 16": np.stack([warped(p, px / 16, rng) for p in shifted]),
-        "warped by up to 1 px in 8": np.stack([warped(p, px / 8, rng) for p in shifted]),
+        **{f"zoomed by {by}": zoomed(by, picked) for by in (0.8, 0.9, 1.1, 1.25, 1.5)},
+        **{f"zoomed by {by}, of places anywhere": zoomed(by) for by in (0.85, 1.2, 1.4)},
+        **{f"rotated by {d} degrees": rotate(picked, d, (1, 2), False, order=1, mode="reflect") for d in (5, 10)},
+        **{f"warped by up to 1 px in {k}": np.stack([warped(p, px / k, rng) for p in picked]) for k in (32, 16, 8)},
+        "shifted, warped by up to 1 px in 16": np.stack([warped(p, px / 16, rng) for p in shifted]),
     }
 
 
@@ -103,7 +111,7 @@ def main() -> None:
     sets = {"held out": search.queries(held_out), "honest": made}
     planted = kinds(train, image, honest, px, args.each, rng)
     sets |= {k: search.queries(np.clip(v, 0, 255).astype(np.uint8), like=made) for k, v in planted.items()}
-    found = dict(zip(sets, search.match([(0, train)], list(sets.values()))))
+    found = dict(zip(sets, search.match(train.__getitem__, len(train), list(sets.values()))))
     known, honest = (found[name].surprise for name in ("held out", "honest"))
     limit = lone_from(known, args.patches)
     print(

@@ -32,6 +32,14 @@ def test_shifts_are_aligned_to_the_factor_and_differ_between_stages():
     assert GridShift().tiles(layout, 3) == GridShift().tiles(layout, 3)
 
 
+def test_where_the_grid_lies_hangs_on_the_run_s_seed_the_slide_the_level_and_the_step():
+    layouts = [Layout(64, 64, 16, 16, 1, key) for key in ((1, "a", 1), (2, "a", 1), (1, "b", 1), (1, "a", 2))]
+    grids = [[GridShift().tiles(layout, step)[0].core for step in range(20)] for layout in layouts]
+    for k, other in enumerate(grids[1:]):
+        assert sum(a == b for a, b in zip(grids[0], other)) < 5, f"part {k} of the key"
+    assert len(set(map(str, grids[0]))) > 12, "one step's grid is another's in one of 256 cases"
+
+
 def test_the_plan_is_looked_up_at_any_ratio():
     plan = np.zeros((4, 4), bool)
     plan[1, 2] = True

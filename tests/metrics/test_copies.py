@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 
 from histogenesis.metrics.memorisation import windows
 from histogenesis.metrics.memorisation.audit import audit_pieces, lone_from, power_of
 from histogenesis.metrics.memorisation.copies import Search, align
+from histogenesis.metrics.memorisation.evidence import evidence, spread, together
 from histogenesis.slides.read import open_slide
 
 SIZE, MPP = 32, 2
@@ -65,6 +66,13 @@ def zoomed(picture, n, seed, by, size=SIZE):
     )
 
 
+def enlarged(image, by):
+    """The middle of an image, brought to its size."""
+    side = round(len(image) / by)
+    edge = (len(image) - side) // 2
+    return np.asarray(Image.fromarray(image[edge : edge + side, edge : edge + side]).resize(image.shape[1::-1], 3))
+
+
 @pytest.fixture(scope="module")
 def matched(tissue):
     """The left half trains, every 16 px of it; held-out and honest patches are from the right half's upper and lower parts.
@@ -73,9 +81,11 @@ def matched(tissue):
     left = tissue[:, :half]
     places = [(y, x) for y in range(0, left.shape[0] - 31, 16) for x in range(0, half - 31, 16)]
     train = np.stack([left[y : y + 32, x : x + 32] for y, x in places])
-    train = train[(train.mean(axis=-1) < 225).mean(axis=(1, 2)) > 0.3]
+    kept = (train.mean(axis=-1) < 225).mean(axis=(1, 2)) > 0.3
+    train, places = train[kept], np.array(places)[kept]
     assert len(train) > 200
     search, shifted = Search(train), crops(left, 40, 2)
+    full = np.flatnonzero((train.mean(axis=-1) < 225).mean(axis=(1, 2)) > 0.9)[:40]
     honest = crops(tissue[middle:, half:], 100, 3)
     sets = {
         "exact": turned(train[:40]),
@@ -85,24 +95,30 @@ def matched(tissue):
         "restained": (255 - (255 - turned(shifted)) * np.array([0.8, 1.1, 0.9])).clip(0, 255).astype(np.uint8),
         "blended": (0.7 * train[:40] + 0.3 * honest[:40]).astype(np.uint8),
         "zoomed": zoomed(left, 40, 5, 1.2),
+        "zoomed a little": np.stack([enlarged(one, 1.1) for one in train[full]]),
+        "rotated": rotate(train[full], 5, (1, 2), False, order=1, mode="reflect"),
+        "blurred": blurred(train[full], 1),
     }
     made = search.queries(honest)
     queries = {"held out": search.queries(crops(tissue[:middle, half:], 100, 1)), "honest": made}
     queries |= {name: search.queries(images, like=made) for name, images in sets.items()}
-    found = dict(zip(queries, search.match([(0, train[:100]), (100, train[100:])], list(queries.values()))))
-    return found | {"train": train}
+    found = dict(zip(queries, search.match(train.__getitem__, len(train), list(queries.values()))))
+    return found | {"train": train, "places": places, "full": full}
 
 
 @pytest.mark.parametrize(
     ("kind", "least"),
     [
         ("exact", 1),
-        ("shifted", 0.7),
-        ("noisy", 0.6),
-        ("compressed", 0.5),
-        ("restained", 0.6),
+        ("shifted", 0.9),
+        ("noisy", 0.9),
+        ("compressed", 0.8),
+        ("restained", 0.9),
         ("blended", 0.7),
-        ("zoomed", 0.4),
+        ("zoomed", 0.7),
+        ("zoomed a little", 0.7),
+        ("rotated", 0.2),
+        ("blurred", 0.5),
     ],
 )
 def test_copies_of_every_kind_stand_alone(matched, kind, least):
@@ -113,11 +129,16 @@ def test_copies_of_every_kind_stand_alone(matched, kind, least):
 
 
 def test_the_patch_that_was_copied_is_named(matched):
-    """Training patches overlap by half, so a quarter lies in up to four: the named one holds it."""
-    train, found = matched["train"], matched["exact"]
-    for copy, i, quarter in list(zip(turned(train[:40]), found.train, found.quarter))[::5]:
+    """Training patches overlap by half, so a quarter lies in up to four: the named one holds it. In all four quarters together
+    a patch is found in itself alone."""
+    train, found, places = matched["train"], matched["exact"], matched["places"]
+    for copy, i, quarter in zip(turned(train[:40]), found.train, found.quarter):
         assert align(copy, train[i], quarter)[1] > 0.999
-    assert (np.abs(found.train - np.arange(40)) <= len(train) // 8).all()
+    assert np.abs(places[found.train] - places[:40]).max() <= SIZE // 2
+    full, sure = matched["full"], matched["blurred"].surprise > 5
+    assert sure.sum() > 20
+    apart = np.abs(places[matched["blurred"].train[sure]] - places[full[sure]]).max(axis=1)
+    assert (apart == 0).mean() > 0.7 and apart.max() <= SIZE // 2
     assert (matched["zoomed"].scale[matched["zoomed"].surprise > 5] > 1).all()
 
 
@@ -148,18 +169,37 @@ def test_a_copier_is_never_clear_however_little_was_searched(matched):
     assert audit_pieces(held_out, matched["exact"].surprise, 350, 400_000)["verdict"] == "copies"
 
 
-def test_honest_patches_are_hardly_ever_taken_for_copies_however_sharp(matched, tissue):
+def test_honest_patches_are_never_taken_for_copies_however_sharp(matched, tissue):
     half, middle = tissue.shape[1] // 2, tissue.shape[0] // 2
     honest = crops(tissue[middle:, half:], 40, 8)
     smooth = np.stack([gaussian_filter(s, 3) for s in np.random.default_rng(0).normal(size=(40, SIZE, SIZE))])
     smooth = (np.array([200, 140, 190]) + 30 * smooth[..., None] / smooth.std()).clip(0, 255).astype(np.uint8)
     search = Search(matched["train"])
-    sets = [search.queries(images) for images in (noisy(honest, 10), blurred(honest, 2), smooth)]
-    found = [
-        match.surprise > lone_from(matched["held out"].surprise, 100)
-        for match in search.match([(0, matched["train"])], sets)
-    ]
-    assert sum(int(one.sum()) for one in found) <= 1, "of 120 honest patches at most one is taken for a copy"
+    sets = [search.queries(images) for images in (noisy(honest, 10), noisy(honest, 20), blurred(honest, 2), smooth)]
+    for match in search.match(matched["train"].__getitem__, len(matched["train"]), sets):
+        assert not (match.surprise > lone_from(matched["held out"].surprise, 100)).any()
+
+
+def test_a_corner_of_tissue_on_glass_is_like_many_others_and_no_evidence():
+    """Two windows of noise that share three dark pixels of 256: in any other basis many components, and yet three pixels."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (2, 1, 256))
+    a[0, :3] = b[0, :3] = -40
+    basis = np.linalg.qr(rng.normal(size=(256, 256)))[0]
+    assert evidence(a @ basis, b @ basis, np.full(1, 256.0), np.full(1, 256.0)) > 50
+    assert evidence(a @ basis, b @ basis, spread(a), spread(b)) < 15  # 3 / 2 of -log(1 - 0.9999^2) = 8.5 at most
+    assert spread(np.array([[1.0, 1.0, -1.0, 0.0]])) == 3
+
+
+def test_quarters_together_say_no_more_than_chance_of_independent_windows():
+    """Uniform chances of 5 windows of each quarter with 50 windows: the sum's tail is that of four exponentials at most."""
+    rng, quarter = np.random.default_rng(1), np.arange(4).repeat(5)
+    values = [together(rng.exponential(size=(20, 50)), quarter)[0] for _ in range(2000)]
+    for level in (6.0, 9.0, 12.0):
+        assert np.mean(np.array(values) > level) <= np.exp(-level) * (1 + level + level**2 / 2 + level**3 / 6)
+    found = np.zeros((20, 50))
+    found[3, 7], found[12, 9] = 30.0, 20.0  # of quarters 0 and 2; three components' sizes are tried
+    assert together(found, quarter) == (pytest.approx(50 - 2 * np.log(3 * 5 * 50)), 3)
 
 
 def test_false_alarms_are_as_rare_as_promised():
@@ -177,7 +217,7 @@ from histogenesis.metrics.memorisation.copies import Search
 rng = np.random.default_rng(0)
 images = rng.integers(0, 255, (60, 16, 16, 3), dtype=np.uint8)
 search = Search(images)
-(found,) = search.match([(0, images)], [search.queries(np.ascontiguousarray(images[:30, ::-1]))])
+(found,) = search.match(images.__getitem__, len(images), [search.queries(np.ascontiguousarray(images[:30, ::-1]))])
 print(found.surprise.tolist(), found.train.tolist(), found.quarter.tolist(), len(search.basis.spread))
 """
 
@@ -209,7 +249,7 @@ def test_plain_patches_are_left_out():
     rng = np.random.default_rng(0)
     plain = (240 + rng.normal(0, 1, (30, 32, 32, 3))).astype(np.uint8)
     search = Search(plain)
-    assert search.match([(0, plain)], [search.queries(plain)])[0].plain.all()
+    assert search.match(plain.__getitem__, len(plain), [search.queries(plain)])[0].plain.all()
     few = audit_pieces(np.zeros(3), np.zeros(200), 30, 30)
     assert few["verdict"] == "not measured"
     assert "3 held-out" in few["sentence"]

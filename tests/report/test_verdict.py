@@ -211,6 +211,36 @@ def test_seams_that_only_an_encoder_sees(made_up_run, p, floor_p, clause):
     assert ("tiles do not belong together" in [one.clause for one in found]) == bool(clause)
 
 
+@pytest.mark.parametrize("p,more", [(0.004, {}), (1e-4, {"speaks": False})])
+def test_of_many_tests_one_is_small_by_chance_and_a_silent_encoder_sees_no_seam(made_up_run, p, more):
+    change_seams(made_up_run, low=0.96, score=1.0, high=1.04, kind="none")
+    one = {"name": "seam_mmd", "kind": "seams", "encoder": "e", "mpp": 1.0, "value": 3.0, "floor_p": 0.4}
+    _, found = write(made_up_run, [one | {"p": p} | more, one | {"p": 0.5}, one | {"p": 0.7}, one | {"p": 0.2}])
+    assert "tiles do not belong together" not in [one.clause for one in found]
+
+
+def test_one_flat_level_of_many_is_what_chance_gives(made_up_run):
+    """Of 24 levels one in 40 lies below its interval by chance: 1 - 0.975^24 = 46 %; three of them: 2 %."""
+    path = made_up_run / "evaluation/synthetic_001/coherence.json"
+    coherence = json.loads(path.read_text())
+    like = coherence["levels"][0]
+    for flat, status in ((1, "good"), (3, "bad")):
+        usual, blurred = {"low": 0.96, "score": 1.0, "high": 1.04}, {"low": 0.9, "score": 0.95, "high": 0.99}
+        levels = [like | {"seams": like["seams"] | usual | {"kind": "none"}} for _ in range(24 - flat)]
+        levels += [like | {"seams": like["seams"] | blurred | {"kind": "flat"}} for _ in range(flat)]
+        path.write_text(json.dumps(coherence | {"levels": levels}))
+        assert seams(made_up_run).status == status
+
+
+@pytest.mark.parametrize("verdict,clause", [("suspect", "its losses tell what it learnt from"), ("clear", "")])
+def test_what_its_losses_tell_reaches_the_first_line(made_up_run, verdict, clause):
+    audit = AUDIT | {"power": POWER, "membership": {"verdict": verdict, "sentence": "AUC 0.7."}}
+    line, found = write(made_up_run, [row(11.0, 9.0, 13.0)], audit)
+    (said,) = [one for one in found if one.topic == "membership"]
+    assert said.status == ("look" if clause else "good")
+    assert (clause or "losses tell") in line.text or not clause
+
+
 def test_what_the_slides_did_not_give_reaches_the_first_line(made_up_run):
     path = made_up_run / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text())

@@ -9,7 +9,7 @@ import numpy as np
 from histogenesis.core.files import written
 from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.sets import Sets, matched
-from histogenesis.evaluation.training_patches import InMemory, Training, blocks
+from histogenesis.evaluation.training_patches import InMemory, Training
 from histogenesis.evaluation.units import origins
 from histogenesis.metrics.encoders import features as store
 from histogenesis.metrics.encoders.registry import Encoder
@@ -78,7 +78,7 @@ def audit_pixels(sets: Sets, options: Evaluation, training: Training | None = No
         queries = [search.queries(sets.held_out.images[held_out]), search.queries(own)]
         copies = plant(training.read(rng.choice(train, PLANTED)), own[rng.integers(len(own), size=PLANTED)], rng)
         queries.append(search.queries(copies, like=queries[1]))
-        matches = search.match(blocks(training, train), queries)
+        matches = search.match(lambda rows, train=train: training.read(train[rows]), len(train), queries)
         sides = zip(matches, (held_out, generated, np.arange(PLANTED)))
         found.append([_shown(match, side, train) for match, side in sides])
     held, made, planted = ({k: np.concatenate([part[k] for part in side]) for k in side[0]} for side in zip(*found))

@@ -1,8 +1,7 @@
-"""All training patches of a run, block by block: what the search for copies goes through, in memory that does not grow."""
+"""All training patches of a run, by number: what the search for copies goes through, in memory that does not grow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +9,6 @@ import numpy as np
 
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection
-
-BLOCK = 2048  # patches read at once
 
 
 class Training(Protocol):
@@ -41,9 +38,3 @@ class OnDisk:
 
     def read(self, rows):
         return self.collection.read(rows)
-
-
-def blocks(training: Training, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(number within `rows` of the first, images uint8) of these patches, all of them."""
-    for start in range(0, len(rows), BLOCK):
-        yield start, training.read(rows[start : start + BLOCK])

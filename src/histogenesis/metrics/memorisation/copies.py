@@ -7,25 +7,32 @@ half a pixel further, and at four other scales.
 
 Training patches stream by in blocks, so that memory does not grow with their number; each query keeps its best few windows
 by the first 64 components. These are judged by more components, in double precision and in an order of operations that no
-number of threads changes. A correlation counts for as much as it has independent components: it is turned into the number of
-windows that would match so well by chance (the a-contrario principle of Desolneux, Moisan and Morel 2000).
+number of threads changes: by how many windows would match so well by chance (the a-contrario principle of Desolneux, Moisan
+and Morel 2000). Then each patch is laid beside the few training patches that came nearest, quarter by quarter: one that was
+zoomed, warped or blurred is like its original in all quarters a little, where chance makes it so in one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.feature import match_template
 
 from histogenesis.metrics.memorisation import windows as w
+from histogenesis.metrics.memorisation.evidence import FINE, evidence, spread, together
 
 CANDIDATES = 3  # windows that each query keeps, and each chunk may add one
 JUDGED = 32  # pairs of each patch that are judged by all components
+BESIDE = 3  # training patches that each patch is laid beside, quarter by quarter
+BLOCK = 2048  # training patches read at once
 CHUNK = 32  # training patches whose windows are held at once
 QUERIES = 4096  # queries at once
+
+Read = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -106,58 +113,90 @@ class Search:
     def queries(self, images: np.ndarray, like: Queries | None = None) -> Queries:
         return Queries(self.basis, images, like)
 
-    def match(self, blocks: Iterable[tuple[int, np.ndarray]], sets: list[Queries]) -> list[Match]:
-        """The best match of each patch of each set. blocks: (number of the first, uint8 (m, p, p, 3)), all there are."""
+    def match(self, read: Read, n: int, sets: list[Queries]) -> list[Match]:
+        """The best match of each patch of each set, among all n training patches; read(rows): uint8 (m, p, p, 3) of these."""
         windows = 0
-        for first, images in blocks:
+        for first in range(0, n, BLOCK):
+            images = read(np.arange(first, min(first + BLOCK, n)))
             for start in range(0, len(images), CHUNK):
                 windows += self._chunk(first + start, images[start : start + CHUNK], sets)
-        return [self._judged(queries, windows) for queries in sets]
+        return [self._judged(queries, windows, read, n) for queries in sets]
 
-    def _chunk(self, first, images, sets) -> int:
+    def _windows(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All windows of images that show something, upright (m, side^2), and which image each is of (m,)."""
         side = self.basis.side
         view = sliding_window_view(w.small_grey(images), (side, side), axis=(1, 2))
-        each = view.shape[1] ** 2
         found = view.reshape(-1, side, side)
         kept = np.flatnonzero(~w.plain(found))
-        if len(kept):
-            upright = w.upright(found[kept]).reshape(len(kept), -1)
+        return w.upright(found[kept]).reshape(len(kept), side**2), kept // view.shape[1] ** 2
+
+    def _chunk(self, first, images, sets) -> int:
+        upright, of = self._windows(images)
+        if len(upright):
             coarse = w.unit(self.basis.project(upright) / self.basis.spread[: w.COMPONENTS])
             for queries in sets:
-                queries.look(coarse, upright, first + kept // each)
-        return len(kept)
+                queries.look(coarse, upright, first + of)
+        return len(upright)
 
-    def _judged(self, queries: Queries, windows: int) -> Match:
-        """The pairs of each patch that look best by the quick components, judged by all of them."""
+    def _judged(self, queries: Queries, windows: int, read: Read, n: int) -> Match:
+        """The pairs of each patch that look best by the quick components, judged by all of them, and beside whole patches."""
         query, candidate = np.nonzero(queries.train >= 0)
         patch = queries.patch[query]
         order = np.lexsort((-queries.cosine[query, candidate], patch))
         rank = np.arange(len(order)) - np.searchsorted(patch[order], patch[order])
         query, candidate = (v[order[rank < JUDGED]] for v in (query, candidate))
-        a = self.basis.project_exactly(queries.windows[query]) / queries.spread
-        b = self.basis.project_exactly(queries.found[query, candidate]) / self.basis.spread
-        value, train, quarter = _evidence(a, b), queries.train[query, candidate], queries.quarter[query]
-        order = np.lexsort((-quarter, -train, value))  # the greatest last; of equal ones the first training patch
-        out = {"value": np.zeros(queries.n), "train": np.zeros(queries.n, np.int64)}
-        out |= {"quarter": np.zeros(queries.n, np.int64), "scale": np.ones(queries.n)}
-        for name, v in (("value", value), ("train", train), ("quarter", quarter), ("scale", queries.scale[query])):
-            out[name][queries.patch[query][order]] = v[order]
-        tests = len(w.FINE) * max(1, windows) * max(1, len(queries.patch)) / max(1, queries.n)
-        surprise = (out["value"] - np.log(tests)) / np.log(10)
-        return Match(surprise, out["train"], out["quarter"], queries.plain, out["scale"])
+        own, other = queries.windows[query], queries.found[query, candidate]
+        a = self.basis.project_exactly(own) / queries.spread
+        b = self.basis.project_exactly(other) / self.basis.spread
+        value = evidence(a, b, spread(own), spread(other))
+        patch, train, quarter = queries.patch[query], queries.train[query, candidate], queries.quarter[query]
+        tests = len(FINE) * max(1, windows) * max(1, len(queries.patch)) / max(1, queries.n)
+        single = value - np.log(tests)
+        rows = np.stack([patch, train, quarter, query]).T
+        beside, several = self._beside(queries, patch, train, single, read, n)
+        rows, value = np.concatenate([rows, beside]), np.concatenate([single, several])
+        order = np.lexsort(
+            (-rows[:, 2], -rows[:, 1], value)
+        )  # the greatest last; of equal ones the first training patch
+        out = Match(
+            np.full(queries.n, -np.log(tests)),
+            *(np.zeros(queries.n, np.int64) for _ in range(2)),
+            queries.plain,
+            np.ones(queries.n),
+        )
+        at = rows[order, 0]
+        for mine, v in (
+            (out.surprise, value),
+            (out.train, rows[:, 1]),
+            (out.quarter, rows[:, 2]),
+            (out.scale, queries.scale[rows[:, 3]]),
+        ):
+            mine[at] = v[order]
+        return replace(out, surprise=(out.surprise - np.log(2)) / np.log(10))  # two ways of finding one
 
-
-def _evidence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """-log of how often chance correlates whitened vectors (..., d) so well, the best of the first 64, 128 and 200
-    components, to three digits. As many components count as a vector spreads over (its participation ratio)."""
-    best = np.zeros(np.broadcast_shapes(a.shape, b.shape)[:-1])
-    for many in w.FINE:
-        x, y = (v[..., :many].astype(np.float64) for v in (a, b))
-        xx, yy, xy = (x**2).sum(axis=-1), (y**2).sum(axis=-1), (x * y).sum(axis=-1)
-        cosine = np.clip(xy / np.maximum(np.sqrt(xx * yy), 1e-12), 0, 0.9999)
-        free = np.minimum(*(s**2 / np.maximum((v**4).sum(axis=-1), 1e-300) for v, s in ((x, xx), (y, yy))))
-        best = np.maximum(best, -free / 2 * np.log(1 - cosine**2))
-    return np.round(best, 3)
+    def _beside(self, queries, patch, train, value, read, n) -> tuple[np.ndarray, np.ndarray]:
+        """Each patch beside the BESIDE training patches that `value` is greatest of: rows (patch, train, quarter, query) and
+        -log of how often chance gives as much in any of the n."""
+        order = np.lexsort((train, -value, patch))
+        pairs = dict.fromkeys(zip(patch[order].tolist(), train[order].tolist()))
+        count, chosen = np.zeros(queries.n, int), []
+        for p, t in pairs:
+            if count[p] < BESIDE:
+                chosen.append((t, p))
+                count[p] += 1
+        rows, values = [], []
+        for t, group in groupby(sorted(chosen), key=lambda pair: pair[0]):
+            windows = self._windows(read(np.array([t])))[0]
+            b, pixels = self.basis.project_exactly(windows) / self.basis.spread, spread(windows)
+            for _, p in group:
+                query = np.flatnonzero(queries.patch == p)
+                own = queries.windows[query]
+                a = self.basis.project_exactly(own) / queries.spread
+                found = evidence(a, b, spread(own), pixels, every=True)
+                strength, best = together(found, queries.quarter[query])
+                rows.append((p, t, queries.quarter[query[best]], query[best]))
+                values.append(strength - np.log(n))
+        return np.array(rows, np.int64).reshape(-1, 4), np.array(values)
 
 
 def align(image: np.ndarray, train: np.ndarray, quarter: int) -> tuple[np.ndarray, float]:

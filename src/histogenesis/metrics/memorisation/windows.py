@@ -13,9 +13,10 @@ import scipy.linalg
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from histogenesis.metrics.memorisation.evidence import FINE
+
 WORK_PX = 32  # patches are averaged down to this
 COMPONENTS = 64  # that candidates are found by
-FINE = (64, 128, 200)  # that they are judged by
 PLAIN = 4.0  # grey levels of 255: a window with less spread in any of its quarters shows nothing that could be copied
 FITTED = 20_000  # windows that the components are taken of
 NOTHING = 1e-5  # of the first component's variance: less is rounding, and would be blown up by the division
@@ -88,11 +89,15 @@ def quarters(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def scaled_quarters(pictures: np.ndarray, side: int, scale: float) -> np.ndarray | None:
-    """The corners, as large as `side` px are after zooming by `scale`, brought to side px; None where they are too large."""
+    """The corners, as large as `side` px are after zooming by `scale`, brought to side px; None where they are too large.
+
+    Smaller ones touch each other in the middle: there lies what was made smaller.
+    """
     window = round(side * scale)
     if not 4 <= window <= pictures.shape[1]:
         return None
-    found = quarters(pictures, window)
+    edge = max(0, pictures.shape[1] // 2 - window)
+    found = quarters(pictures[:, edge : pictures.shape[1] - edge, edge : pictures.shape[2] - edge], window)
     weights = _resampling(window, side)
     return np.einsum("ai,ncij,bj->ncab", weights, found, weights, optimize=True)
 
