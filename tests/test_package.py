@@ -125,6 +125,7 @@ def test_a_run_is_shared_outside_of_the_clone(python, tmp_path):
     """With the code that its jobs ran, which the wheel had unpacked, and which checks the crate anywhere; and with no other."""
     (tmp_path / "own.yaml").write_text(FEW)
     run(python, tmp_path, "run", "own.yaml", "--cores", "2")
+    assert "nothing to be done" in run(python, tmp_path, "plan", "own.yaml")
     run(python, tmp_path, "share", "results/few", "--out", "few.zip")
     with zipfile.ZipFile(tmp_path / "few.zip") as file:
         file.extractall(tmp_path / "crate")
