@@ -104,7 +104,7 @@ def _told_apart(run: Run, entries: Rows) -> Iterator[Statement]:
 
 def cells(run: Run) -> Iterator[Statement]:
     """What a pathologist would miss, measure by measure: all that is off, the vital first."""
-    yield from _measures(run, rules.MORPHOLOGY, "cells", "Cells and glands", "cells not measured")
+    yield from _measures(run, rules.MORPHOLOGY, "cells", "Cells and glands", "cells")
 
 
 def colours(run: Run) -> Iterator[Statement]:
@@ -127,8 +127,10 @@ def _measures(run: Run, words: dict[str, rules.Words], topic: str, title: str, s
     rows = [(row, degree(row)) for row in run.metrics if row.get("name") in words and row.get("mpp") is not None]
     spoken = [(row, d) for row, d in rows if d.word != "unknown"]
     if not spoken:
+        said = "not known" if any(row.get("value") is not None for row, _ in rows) else "not measured"
         why = f" ({rows[0][1].why})" if rows else ""
-        yield Statement("open", f"{title}: not measured{why}.", run.metrics_file if rows else None, topic, silent)
+        clause = f"{silent} {said}" if silent else ""
+        yield Statement("open", f"{title}: {said}{why}.", run.metrics_file if rows else None, topic, clause)
         return
     off: dict[str, list[dict]] = defaultdict(list)
     for row, d in spoken:
