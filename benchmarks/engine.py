@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from histogenesis.canvas.canvas import Level, write_level
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.core.field import NoiseField
 from histogenesis.models.model import Normalisation
 from histogenesis.recipe import Level as Section

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 from histogenesis.canvas.canvas import Level as LevelFile
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.recipe import Level, SlideFile
 from histogenesis.slides.write import write_slide

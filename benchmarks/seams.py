@@ -16,7 +16,8 @@ import histolab
 import numpy as np
 import torch
 
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.metrics.coherence.seams import tile_lines
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.schedules import schedule_sigmas

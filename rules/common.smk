@@ -76,6 +76,13 @@ OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.
 OF_USE = [name for name in RECIPE.samples if RECIPE.measures_utility(name)]  # by what a classifier learns from them
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
+
+def phantom_files(slides):
+    """The files of those slides that are made here: inputs of each step that reads them, or they would not be there for it when
+    they were deleted to make room."""
+    return [f"{RUN}/phantoms/{slide}.tif" for slide in slides if slide in PHANTOMS]
+
+
 # Jobs find scripts, library and recipe through the environment, so that no rule's text holds a path of this machine.
 # PYTHONPATH is set within the job: Snakemake takes it out of a conda job's environment.
 os.environ.update(
@@ -215,7 +222,8 @@ def slide_of_level(wildcards):
     """The files of the real slide that is given as a level."""
     slide = LEVELS[int(wildcards.k)].slide
     tissue = f"{RUN}/tissue/{slide}"
-    return {"record": f"{RUN}/slides/{slide}.json", "tissue": f"{tissue}/mask.png", "qc": f"{tissue}/qc.json"}
+    files = {"record": f"{RUN}/slides/{slide}.json", "tissue": f"{tissue}/mask.png", "qc": f"{tissue}/qc.json"}
+    return files | {"phantom": phantom_files([slide])}
 
 
 def autoencoder_of(wildcards):
@@ -269,7 +277,13 @@ def shown_to_readers(wildcards):
     drawn = expand(f"{RUN}/synthetic/{{slide}}/level{{k}}.h5", slide=SYNTHETIC, k=range(len(LEVELS)))
     plans = expand(f"{RUN}/synthetic/{{slide}}/plan.{{ending}}", slide=SYNTHETIC, ending=["json", "png"])
     real = expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES)
-    return {"drawn": drawn, "plans": plans, "real": real, "splits": f"{RUN}/splits.tsv"}
+    return {
+        "drawn": drawn,
+        "plans": plans,
+        "real": real,
+        "splits": f"{RUN}/splits.tsv",
+        "phantoms": phantom_files(SLIDES),
+    }
 
 
 def words_for_readers(wildcards, input):

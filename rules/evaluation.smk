@@ -100,6 +100,7 @@ rule evaluate_patches:
         tissue=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES),
         features=expand(f"{RUN}/evaluation/features/{{encoder}}", encoder=ENCODERS),
         model=models_that_drew(),
+        phantoms=phantom_files(SLIDES),
     output:
         metrics=f"{RUN}/evaluation/metrics.json",
         table=f"{RUN}/evaluation/metrics.csv",

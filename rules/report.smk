@@ -58,6 +58,7 @@ rule write_viewer:
         coherence=expand(f"{RUN}/evaluation/{{slide}}/coherence.json", slide=JUDGED),
         evidence=f"{RUN}/evaluation/evidence.json" if JUDGED else [],
         real=expand(f"{RUN}/tissue/{{slide}}/qc.json", slide=SLIDES if RECIPE.viewer.real else []),
+        phantoms=phantom_files(SLIDES if RECIPE.viewer.real else []),
     output:
         directory(f"{RUN}/viewer"),
     log:

@@ -29,7 +29,7 @@ rule make_phantom:
 
 rule register_slide:
     input:
-        lambda w: f"{RUN}/phantoms/{w.slide}.tif" if w.slide in PHANTOMS else [],
+        lambda w: phantom_files([w.slide]),
     output:
         f"{RUN}/slides/{{slide}}.json",
     log:

@@ -1,6 +1,6 @@
 """Says so when the results at hand were made by another version of the workflow, and what that means."""
 
-from histogenesis.provenance.versions import git_state
+from histogenesis.core.software import git_state
 from snakemake.logging import logger
 
 MADE_BY = Path(RUN, "made_by.txt")

@@ -6,6 +6,8 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import grimp  # which import-linter brings
+import networkx
 import pytest
 
 from histogenesis.steps.command import parser_of
@@ -46,3 +48,20 @@ def test_every_key_of_a_recipe_is_described():
     found += sections["properties"].items()
     assert len(found) > 300
     assert [name for name, key in found if "description" not in key and "$ref" not in key] == []
+
+
+def circles(arrows) -> list[list[str]]:
+    """Groups that all lead to each other."""
+    return [
+        sorted(group) for group in networkx.strongly_connected_components(networkx.DiGraph(arrows)) if len(group) > 1
+    ]
+
+
+def test_nothing_is_imported_in_a_circle():
+    """No module and no room, not even within functions, which is where Python lets circles pass, or for types alone."""
+    graph = grimp.build_graph("histogenesis", cache_dir=None)
+    arrows = [(one, other) for one in graph.modules for other in graph.find_modules_directly_imported_by(one)]
+    assert ("histogenesis.cli", "histogenesis.provenance.share") in arrows  # within a function
+    rooms = [tuple((name + ".").split(".")[1] for name in pair) for pair in arrows]
+    assert circles(arrows) == [] and circles((one, other) for one, other in rooms if one != other) == []
+    assert circles([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")]) == [["a", "b", "c"]]

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
-from histogenesis.provenance.versions import package_version
+from histogenesis.core.software import package_version
 
 COMMANDS = (
     "init",

@@ -9,7 +9,8 @@ import torch
 from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.core.errors import BadInput
 from histogenesis.core.field import NoiseField
 from histogenesis.core.interrupt import Stopped

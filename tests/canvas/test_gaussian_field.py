@@ -13,7 +13,8 @@ import torch
 from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.models.model import Normalisation
 from histogenesis.phantom.gaussian import BANDS, GaussianField, correlation, power_ratio
 from histogenesis.recipe import Level, NullSpace, Relaxation, load_recipe

@@ -12,7 +12,8 @@ from torch.nn.functional import interpolate
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
 from histogenesis.canvas.codec import Latents, codec_of
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped

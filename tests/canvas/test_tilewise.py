@@ -12,9 +12,10 @@ import torch
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.sight import Sight
+from histogenesis.canvas.task import Bundle
 from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.canvas.waves import neighbours, waves
 from histogenesis.core.errors import BadInput

@@ -6,8 +6,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from histogenesis.evaluation.crops import CanvasSource
+from histogenesis.evaluation.evaluate_seams import canvas_pairs, seam_metrics
 from histogenesis.metrics.coherence.coherence import LevelTiles
-from histogenesis.metrics.coherence.feature_seams import canvas_pairs, paired_distance, seam_metrics, seam_pairs
+from histogenesis.metrics.coherence.feature_seams import paired_distance, seam_pairs
 from histogenesis.metrics.encoders.registry import load
 from histogenesis.recipe import Evaluation
 

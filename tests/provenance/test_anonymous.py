@@ -7,7 +7,7 @@ import yaml
 
 from histogenesis.core.errors import BadInput
 from histogenesis.provenance.anonymous import check_names_nobody_of, make_anonymous
-from histogenesis.provenance.share import Contents
+from histogenesis.provenance.contents import Contents
 from histogenesis.recipe.identity import identity
 
 TABLE = (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from histogenesis.core.software import git_state, versions
 from histogenesis.provenance import digests as provenance
 from histogenesis.provenance.digests import code_closure, code_digest
-from histogenesis.provenance.versions import git_state, versions
 
 SOURCES = {
     "src/histogenesis/__init__.py": "",

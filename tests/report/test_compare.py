@@ -103,7 +103,8 @@ def test_the_page_opens_alone_and_says_the_same(runs, tmp_path):
 def test_network_evaluations_are_those_of_the_drawing(runs, tmp_path):
     """Level 0: heun, 3 steps, 5 passes; levels 1, 2: 8 passes over the tiles of a fixed grid that hold tissue."""
     plan, recipe = read_plan(runs[0] / "synthetic/synthetic_001/plan.png"), load_recipe(runs[0] / "recipe.yaml")
-    from histogenesis.canvas.engine import Bundle, Drawing
+    from histogenesis.canvas.engine import Drawing
+    from histogenesis.canvas.task import Bundle
     from histogenesis.models.model import Normalisation
 
     asked, first = [], recipe.synthetic.levels[0].model_copy(update={"batch": 1})

@@ -97,3 +97,15 @@ def test_what_goes_while_a_run_goes_on_is_missed_at_its_end_and_made_by_the_next
     )  # Snakemake, or we
     copied.run("config/test/harb.yaml")
     assert overlay.exists() and copied.planned("config/test/harb.yaml") == {}
+
+
+def test_a_phantom_that_was_deleted_to_make_room_is_made_again_for_a_step_that_reads_it(copied):
+    """Not having it, the step would take the slide for one that cannot be used, and all that follows would lack it."""
+    results = copied.folder / "results/test-harb"
+    phantom, mask = results / "phantoms/phantom_a.tif", results / "tissue/phantom_a/mask.png"
+    before = mask.read_bytes(), phantom.read_bytes()
+    phantom.unlink()
+    assert copied.planned("config/test/harb.yaml") == {}
+    mask.write_bytes(b"")
+    copied.run("config/test/harb.yaml", "--", str(mask.relative_to(copied.folder)))
+    assert (mask.read_bytes(), phantom.read_bytes()) == before

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import h5py
 import numpy as np
 
+from histogenesis.canvas.sections import MadeLevel
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import CHUNKED, check_seal, fletcher32, naming_damage, writing
-
-if TYPE_CHECKING:
-    from histogenesis.recipe import AnyLevel
 
 BAND_PX = 256
 
@@ -65,7 +63,7 @@ def _rows_of_chunks(
 class Made(Protocol):
     """What makes a level: a drawing or an upscaling. background: RGB."""
 
-    section: AnyLevel
+    section: MadeLevel
     size_px: tuple[int, int]
     k: int
     slide: str

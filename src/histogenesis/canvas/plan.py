@@ -11,14 +11,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from histogenesis.canvas.joinings import Joining, Layout
+from histogenesis.canvas.sections import DrawnLevel
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.core.sigmas import evaluations
-
-if TYPE_CHECKING:
-    from histogenesis.recipe import Level
 
 BYTES = {"fp32": 4, "bf16": 2}
 
@@ -66,7 +63,7 @@ class Plan:
 
 
 def plan_of(
-    section: Level, size_px: tuple[int, int], key: tuple[int | str, ...] = (), latent_px: int = 1, ratio: float = 1
+    section: DrawnLevel, size_px: tuple[int, int], key: tuple[int | str, ...] = (), latent_px: int = 1, ratio: float = 1
 ) -> Plan:
     """A level's plan. key: (seed, slide, level); latent_px: px to one of the state; ratio: px to one of the level above."""
     joining, block = section.joining, section.constraint.block_px(ratio)
@@ -77,7 +74,7 @@ def plan_of(
     return Plan(joining, Layout(*sides, align, key), counts, section.tile_by_tile)
 
 
-def state_bytes(section: Level, height: int, width: int, channels: int = 3, planes: int = 2) -> int:
+def state_bytes(section: DrawnLevel, height: int, width: int, channels: int = 3, planes: int = 2) -> int:
     """Of a canvas between two steps, each plane there once, with the windows that are set aside (a sixteenth more at most)."""
     planes += section.joining.colours
     return height * width * channels * planes * BYTES[section.state] * 17 // 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +14,9 @@ from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
+from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import Drawn, Place, Tile
 from histogenesis.sampling.solvers import Stage, solve
-
-if TYPE_CHECKING:
-    from histogenesis.canvas.engine import Drawing
 
 Estimate = Callable[[Tensor, Stage], Tensor]
 PART_PX = 1 << 18  # of tiles' px, at once on a CPU
@@ -30,7 +27,7 @@ class Canvas:
 
     def __init__(
         self,
-        d: Drawing,
+        d: Task,
         folder: Path,
         digest: str,
         place: str | None = None,

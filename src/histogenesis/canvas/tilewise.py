@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,14 +20,12 @@ from torch.nn.functional import avg_pool2d
 from histogenesis.canvas.plan import Round
 from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.sight import tensor
+from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import Place, Tile
 from histogenesis.canvas.waves import neighbours
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
 from histogenesis.sampling.solvers import Take
-
-if TYPE_CHECKING:
-    from histogenesis.canvas.engine import Drawing
 
 Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
 
@@ -38,7 +35,7 @@ class TileFiles:
 
     holds_above, device, wait_s = False, "cpu", 0.2
 
-    def __init__(self, d: Drawing, folder: Path):
+    def __init__(self, d: Task, folder: Path):
         self.d, self.folder, self.waves = d, Path(folder), d.schedule.waves
         self.wave_of = {place: n for n, wave in enumerate(self.waves) for place in wave}
         self.whites: dict[Place, bool] = {}

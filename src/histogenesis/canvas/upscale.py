@@ -1,5 +1,7 @@
 """Upscaling one level: from the level above, tile by tile with a margin, under the tissue plan. Bounded memory."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from histogenesis.canvas.canvas import Level, write_made
+from histogenesis.canvas.sections import UpscaledLevel
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.canvas.upscalers import FACTOR, Upscaler
-from histogenesis.recipe import UpscaledLevel
 
 
 @dataclass

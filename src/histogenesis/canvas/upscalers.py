@@ -3,9 +3,11 @@
 Each says how far, in px of its input, a pixel of its result can see (`reach_px`): tiles with such a margin are as the whole.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +16,6 @@ from torch.nn.functional import interpolate
 from histogenesis.canvas.averaging import downsample, upsample
 from histogenesis.models.model import Upscaler as Model
 from histogenesis.models.model import load_model
-from histogenesis.recipe import TVL1, Bicubic, Learned
 
 FACTOR = 2
 
@@ -25,8 +26,8 @@ class Upscaler(Protocol):
     def __call__(self, y_bchw: Tensor) -> Tensor: ...
 
 
-def make_upscaler(method: Bicubic | TVL1 | Learned, model: Path | None, device: str) -> Upscaler:
-    """The method of a recipe's level; `model` is the folder of the model that it names, if it names one."""
+def make_upscaler(method: Any, model: Path | None, device: str) -> Upscaler:
+    """The method of a recipe's level, by its kind; `model` is the folder of the model that it names, if it names one."""
     return UPSCALERS[method.kind](method, model, device)
 
 
@@ -35,7 +36,7 @@ class BicubicUpscaler:
 
     reach_px = 2
 
-    def __init__(self, method: Bicubic, model: None, device: str):
+    def __init__(self, method: Any, model: None, device: str):
         pass
 
     def __call__(self, y_bchw: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class TVL1Upscaler:
 
     reach_px = 32
 
-    def __init__(self, method: TVL1, model: None, device: str):
+    def __init__(self, method: Any, model: None, device: str):
         self.method = method
 
     def __call__(self, y_bchw: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class TVL1Upscaler:
 class LearnedUpscaler:
     """A model with the objective `super-resolution`, in the units that it was trained with."""
 
-    def __init__(self, method: Learned, model: Path, device: str):
+    def __init__(self, method: Any, model: Path, device: str):
         self.model: Model = load_model(model, device)
         self.reach_px = self.model.network.reach_px
 

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from histogenesis.provenance.versions import package_version
+    from histogenesis.core.software import package_version
 
     print(f"histogenesis {package_version()}, Python {sys.version.split()[0]}")
     found = [*packages(), *hardware(), *room(args.results), *cluster()]

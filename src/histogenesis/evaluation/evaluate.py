@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histogenesis.core import files
 from histogenesis.core.errors import BadInput
-from histogenesis.core.files import write_rows
 from histogenesis.evaluation.ceilings import COMPRESSION, reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
 from histogenesis.evaluation.evaluate_c2st import NETWORK, c2st_metrics
@@ -26,6 +24,7 @@ from histogenesis.evaluation.evaluate_copies import (
     overall,
 )
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
+from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
@@ -224,27 +223,6 @@ def evaluate(
     return {"metrics": entries, "memorisation": found}
 
 
-def write_metrics(out: Path, entries: list[dict]) -> None:
-    """metrics.json, and the same as a table in metrics.csv: NaN (an interval of one split) becomes null, and empty there."""
-    clean = [_finite(e) for e in entries]
-    write_json(Path(out) / "metrics.json", clean)
-    flat = [_flat(e) for e in clean]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    write_rows(Path(out) / "metrics.csv", columns or ["name"], flat)
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _flat(row: dict) -> dict:
-    """ceilings: {phase: 1} -> ceiling_phase: 1."""
-    rest = {k: v for k, v in row.items() if k != "ceilings"}
-    return rest | {f"ceiling_{k}": v for k, v in (row.get("ceilings") or {}).items()}
-
-
 def _or_why(name: str, encoder: str, call, *arguments) -> list[dict]:
     """The rows that a call returns, or one row that says why there are none."""
     try:
@@ -264,7 +242,3 @@ def _missing(name, encoder, mpp, file, why):
 def _notes(*parts) -> str:
     flat = [p for part in parts for p in (part if isinstance(part, list) else [part])]
     return "; ".join(p for p in flat if p)
-
-
-def write_json(path: Path, value) -> None:
-    files.write_json(path, value, allow_nan=False)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.evaluation.ceilings import reference_sets
+from histogenesis.evaluation.files import write_json
 from histogenesis.evaluation.references import halves, row_of_references
 from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.classifier import C2st, c2st, logistic, small_network
 from histogenesis.metrics.distances.intervals import FEWEST_GROUPS, t_interval
 from histogenesis.recipe import Evaluation
+from histogenesis.report.training_pictures import save_grid
 
 NETWORK = "small-network"
 SURE = 8  # patches of each kind that are shown
@@ -72,9 +74,6 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
 
 
 def _show(out: Path, picture: Path, found: C2st, sets: Sets, rows) -> None:
-    from histogenesis.evaluation.evaluate import write_json
-    from histogenesis.report.training_pictures import save_grid
-
     train, held_out, generated = rows
     real = [("train", int(r)) for r in train] + [("held_out", int(r)) for r in held_out]
     made = [("generated", int(r)) for r in generated]

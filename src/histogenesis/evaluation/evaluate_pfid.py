@@ -9,10 +9,10 @@ import numpy as np
 from histogenesis.core.geometry import is_finer
 from histogenesis.evaluation.cells import EXPECTED
 from histogenesis.evaluation.crops import Source, coarsest_mpp
+from histogenesis.evaluation.pfid import any_resolution_places, fixed_places, place_features
 from histogenesis.metrics.distances.blocks import spatial_blocks
 from histogenesis.metrics.distances.frechet import fid, fid_warning
 from histogenesis.metrics.distances.intervals import Units, by_name, group_interval
-from histogenesis.metrics.distances.pfid import any_resolution_places, fixed_places, place_features
 from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.recipe import Evaluation
 

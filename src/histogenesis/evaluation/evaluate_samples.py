@@ -14,7 +14,6 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.files import written
 from histogenesis.evaluation.ceilings import reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
-from histogenesis.evaluation.evaluate import write_json, write_metrics
 from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
@@ -24,6 +23,7 @@ from histogenesis.evaluation.evaluate_copies import (
     not_measured,
     overall,
 )
+from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import FEWEST, Sets

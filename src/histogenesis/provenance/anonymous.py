@@ -12,15 +12,13 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from histogenesis.core.errors import BadInput
+from histogenesis.provenance.contents import Contents
 from histogenesis.recipe.identity import identity
-
-if TYPE_CHECKING:
-    from histogenesis.provenance.share import Contents
 
 AWAY = "away"
 FILES = ("path", "tissue", "regions")  # columns of the slide table that name files

@@ -3,7 +3,7 @@
 Snakemake does not see imported modules, and it takes a touch for a change. So each rule carries digests as params: of the
 code which its script can reach, of its environment, and of the contents it reads (fingerprints.py).
 
-This module uses the standard library only. What a run was made with (versions, commit) is in versions.py.
+This module uses the standard library only. What a run was made with (versions, commit) is in core/software.py.
 """
 
 from __future__ import annotations

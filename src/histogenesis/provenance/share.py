@@ -18,7 +18,6 @@ import struct
 import subprocess
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,13 +26,14 @@ from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of, written
+from histogenesis.core.software import git_state, versions
 from histogenesis.provenance.anonymous import Words, check_names_nobody_of, make_anonymous
+from histogenesis.provenance.contents import Contents, files_in
 from histogenesis.provenance.devices import devices_of
 from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.provenance.graph import graph, text_of
 from histogenesis.provenance.records import Job, jobs_of
 from histogenesis.provenance.verify import METADATA_FILE
-from histogenesis.provenance.versions import git_state, versions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "profiles", "slurm", "pyproject.toml"]
@@ -55,18 +55,6 @@ metadata). The report was made again without them. A step that needs them needs 
 
     snakemake results/{run}/{wanted} --snakefile code/Snakefile --configfile results/{run}/recipe.yaml --cores 2
 """
-
-
-@dataclass
-class Contents:
-    """What goes into a crate: name in the crate -> file here, or bytes. `left_out` are files that stay here."""
-
-    files: dict[str, Path | bytes] = field(default_factory=dict)
-    times: dict[str, int] = field(default_factory=dict)  # ns, where it is not the file's own
-    left_out: dict[str, Path] = field(default_factory=dict)
-
-    def add(self, name: str, content: Path | bytes, time_ns: int) -> None:
-        self.files[name], self.times[name] = content, time_ns
 
 
 def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: bool = False) -> str:
@@ -135,13 +123,6 @@ SHOWS_NONE = (
     r"|evaluation/[^/]+/cross_scale_level\d+\.png|evaluation/samples/[^/]+/(shown|utility)\.png"
     r"|reading/[^/]+/analysis/analysis\.png"
 )
-
-
-def files_in(path: Path) -> list[Path]:
-    """The file, or the files of a folder; none where there is nothing (a step's by-product that somebody deleted)."""
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file())
-    return [path] if path.is_file() else []
 
 
 def no_real_slides(run_dir: Path) -> bool:

@@ -32,21 +32,19 @@ from histogenesis.recipe.data import (
     Split,
     Tissue,
 )
-from histogenesis.recipe.drawing import (
+from histogenesis.recipe.drawing import SlideFile, Synthetic, TissuePlan
+from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
+from histogenesis.recipe.extending import as_yaml, extended, read_recipe
+from histogenesis.recipe.levels import (
     TVL1,
     AnyLevel,
     Bicubic,
     GivenLevel,
     Learned,
     Level,
-    SlideFile,
     Smaller,
-    Synthetic,
-    TissuePlan,
     UpscaledLevel,
 )
-from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
-from histogenesis.recipe.extending import as_yaml, extended, read_recipe
 from histogenesis.recipe.models import (
     Adversarial,
     AnyModel,

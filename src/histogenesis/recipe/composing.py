@@ -11,8 +11,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from histogenesis.canvas import constraints as beside
 from histogenesis.canvas import joinings
-from histogenesis.core.sigmas import karras_sigmas
+from histogenesis.core.sigmas import karras_sigmas, release_sigma
 from histogenesis.recipe.base import Fraction, Section, section_of
+
+RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
 
 
 class Threshold(Section):
@@ -98,6 +100,23 @@ class Start(Section):
         description="the noise level of the first step, 1 to 5 where pictures have a spread of 0.5; the sampler's steps lie"
         " between this (in place of sigma_max) and sigma_min"
     )
+
+
+def released(steps: int, sampler: Sampler, start: Start | None) -> float:
+    """The noise level at which the last `steps` steps begin. Raises ValueError where they mean none, or too high a one."""
+    if not steps:
+        return 0.0
+    if sampler.on_schedule:
+        raise ValueError(
+            "relaxation: a model's own schedule decides at which noise level a step begins: give `sigma`, 0.2 to 0.3"
+        )
+    sigma = release_sigma(sampler.step_sigmas(start.sigma if start else None), steps)
+    if sigma > RELEASED_AT_MOST:
+        raise ValueError(
+            f"relaxation: the last {steps} of {sampler.steps} steps begin at sigma {sigma:.3g}, where noise hides all that the"
+            " level above shows, so the level would not follow it: give `sigma` (0.2 to 0.3), or fewer steps"
+        )
+    return sigma
 
 
 if TYPE_CHECKING:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from histogenesis.canvas.constraints import NullSpace
 from histogenesis.core.geometry import same_mpp
-from histogenesis.core.sigmas import release_sigma
-
-if TYPE_CHECKING:
-    from histogenesis.recipe.composing import Sampler, Start
-    from histogenesis.recipe.drawing import Level
-    from histogenesis.recipe.models import Model
-
-RELEASED_AT_MOST = 1.0  # twice the spread of the pictures: above, a step count means independent levels
+from histogenesis.recipe.composing import Sampler
+from histogenesis.recipe.levels import Level
+from histogenesis.recipe.models import Model
 
 
 def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: tuple[int, int] | None) -> None:
@@ -36,23 +30,6 @@ def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: 
     blocks = [level.tile_px // network.tile_px for network in level.cascade]
     blocks += [level.constraint.block_px(1)] if level.constraint.doubles else []
     level.joining.check(where, size_px, level.tile_px, blocks)
-
-
-def released(steps: int, sampler: Sampler, start: Start | None) -> float:
-    """The noise level at which the last `steps` steps begin. Raises ValueError where they mean none, or too high a one."""
-    if not steps:
-        return 0.0
-    if sampler.on_schedule:
-        raise ValueError(
-            "relaxation: a model's own schedule decides at which noise level a step begins: give `sigma`, 0.2 to 0.3"
-        )
-    sigma = release_sigma(sampler.step_sigmas(start.sigma if start else None), steps)
-    if sigma > RELEASED_AT_MOST:
-        raise ValueError(
-            f"relaxation: the last {steps} of {sampler.steps} steps begin at sigma {sigma:.3g}, where noise hides all that the"
-            " level above shows, so the level would not follow it: give `sigma` (0.2 to 0.3), or fewer steps"
-        )
-    return sigma
 
 
 def check_start(where: str, level: Level, above_px: tuple[int, int] | None) -> None:

@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Name, RecipeError, Section
 from histogenesis.recipe.data import AnyPatches, Gate, Slides, Split, Tissue
-from histogenesis.recipe.drawing import AnyLevel, Synthetic
+from histogenesis.recipe.drawing import Synthetic
 from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
+from histogenesis.recipe.levels import AnyLevel
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
 from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides

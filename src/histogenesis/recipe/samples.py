@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
-from histogenesis.recipe.composing import check_guided
-from histogenesis.recipe.drawing import Sampler, Smaller
+from histogenesis.recipe.composing import Sampler, check_guided
+from histogenesis.recipe.levels import Smaller
 
 
 class Samples(Section):

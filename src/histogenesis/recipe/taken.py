@@ -6,8 +6,8 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.whole import load_json
-from histogenesis.recipe.drawing import AnyLevel, Level
 from histogenesis.recipe.fitting import check_network, learns
+from histogenesis.recipe.levels import AnyLevel, Level
 from histogenesis.recipe.models import Model
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from histogenesis.core.software import versions
 from histogenesis.patches.splits import place_of
-from histogenesis.provenance.versions import versions
 from histogenesis.report.blocks import Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
 from histogenesis.report.found import Run, Slide
 from histogenesis.report.results import figure

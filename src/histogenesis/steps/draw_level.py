@@ -11,8 +11,9 @@ from typing import Any
 
 from histogenesis.canvas.canvas import Level as Canvas
 from histogenesis.canvas.codec import codec_of
-from histogenesis.canvas.engine import Bundle, Drawing
+from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.share import Share
+from histogenesis.canvas.task import Bundle
 from histogenesis.core.device import check_precision, compute_with, computed_on
 from histogenesis.core.interrupt import StopRequest, hold
 from histogenesis.models.model import load_model

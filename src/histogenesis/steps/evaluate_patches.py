@@ -8,16 +8,17 @@ from pathlib import Path
 from histogenesis.evaluation.collect import checked_splits, held_out_split, real_sources, synthetic_folders
 from histogenesis.evaluation.condition import measure_condition
 from histogenesis.evaluation.crops import CanvasSource
-from histogenesis.evaluation.evaluate import evaluate, write_json, write_metrics
+from histogenesis.evaluation.evaluate import evaluate
 from histogenesis.evaluation.evaluate_copies import guarded
 from histogenesis.evaluation.evaluate_fragments import fragment_metrics
 from histogenesis.evaluation.evaluate_pfid import pfid_metrics
+from histogenesis.evaluation.evaluate_seams import seam_metrics
 from histogenesis.evaluation.evidence import write_evidence
+from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.job import collect, load_encoders
 from histogenesis.evaluation.membership import measure_membership
 from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.metrics.coherence.coherence import LevelTiles
-from histogenesis.metrics.coherence.feature_seams import seam_metrics
 from histogenesis.recipe import Evaluation
 
 

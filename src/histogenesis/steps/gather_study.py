@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histogenesis.evaluation.evaluate import write_json
+from histogenesis.evaluation.files import write_json
 from histogenesis.evaluation.study_table import choose_winner, study_table, write_study
 from histogenesis.recipe import Cell, Winner
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from histogenesis.core.device import compute_with
-from histogenesis.evaluation.evaluate import write_json
+from histogenesis.evaluation.files import write_json
 from histogenesis.evaluation.reconstruction import measure, perceptual_distance, reconstruct
 from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection

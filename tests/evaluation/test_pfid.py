@@ -7,14 +7,14 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.crops import CanvasSource, Place, SlideSource, coarsest_mpp, read_places, tissue_crops
-from histogenesis.metrics.distances.frechet import fid
-from histogenesis.metrics.distances.pfid import (
+from histogenesis.evaluation.pfid import (
     any_resolution_places,
     crop_fid,
     fixed_places,
     pfid_any_resolution,
     pfid_urcdm,
 )
+from histogenesis.metrics.distances.frechet import fid
 from histogenesis.metrics.encoders.features import FeatureSet
 from histogenesis.metrics.encoders.registry import load
 
