@@ -301,6 +301,7 @@ def test_the_page_on_the_report_states_the_rules(root):
         f"1/{1 / rules.LEAST_TISSUE:g} of the tissue share",
         f"1/{1 / rules.FLAT:g} of the\n   contrast",
         f"than {rules.COLOUR_APART:g} in CIELAB and than {rules.COLOUR_TIMES:g} times",
+        f"from every real slide than {rules.COLOUR_NEVER:g} in CIELAB",
         f"more than {rules.HARSH:g} times",
         f"wholly above {rules.CLEAR_SEAM:g}",
         f"reaches {rules.WIDE_SEAM:g}",

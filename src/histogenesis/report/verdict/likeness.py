@@ -172,7 +172,8 @@ def condition(run: Run) -> Iterator[Statement]:
     for headline, parts in found.items():
         clause = parts[0][0] + (f", and {len(parts) - 1} more like it" if len(parts) > 1 else "")
         text = f"Condition: {'; '.join(text for _, text in parts[:4])}" + ("; ..." if len(parts) > 4 else ".")
-        yield Statement("bad", text, run.condition_file, "condition", clause, headline)
+        status = "look" if headline == "worse" else "bad"
+        yield Statement(status, text, run.condition_file, "condition", clause, headline)
 
 
 def _failures(real: dict, one: dict) -> Iterator[tuple[str, str, str]]:
@@ -196,7 +197,7 @@ def _failures(real: dict, one: dict) -> Iterator[tuple[str, str, str]]:
         distance, limit = colour_distance(level, beside)
         if distance > limit:
             text = f"the colour of {where} is {distance:.0f} (CIELAB) from the nearest real slide's; usual: {limit:.0f} at most"
-            yield "colour", f"colour off on {where}", text
+            yield "colour" if distance > rules.COLOUR_NEVER else "worse", f"colour off on {where}", text
 
 
 def colour_distance(level: dict, beside: list[dict]) -> tuple[float, float]:
