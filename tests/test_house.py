@@ -10,6 +10,7 @@ import grimp  # which import-linter brings
 import networkx
 import pytest
 
+from histogenesis.core.version import VERSION
 from histogenesis.steps.command import parser_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,3 +66,36 @@ def test_nothing_is_imported_in_a_circle():
     rooms = [tuple((name + ".").split(".")[1] for name in pair) for pair in arrows]
     assert circles(arrows) == [] and circles((one, other) for one, other in rooms if one != other) == []
     assert circles([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")]) == [["a", "b", "c"]]
+
+
+def compared_kinds(text: str) -> list[str]:
+    """Comparisons of what a section calls itself; NumPy's dtype.kind is another word."""
+    parts = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Compare)]
+    sides = [(one, side) for one in parts for side in (one.left, *one.comparators)]
+    of_sections = [(one, side) for one, side in sides if isinstance(side, ast.Attribute) and side.attr == "kind"]
+    return sorted({ast.unparse(one) for one, side in of_sections if getattr(side.value, "attr", "") != "dtype"})
+
+
+def test_nothing_branches_on_a_method_s_name():
+    """What differs between methods is a property of their classes: fewer than 15 places ask for a `kind`."""
+    assert compared_kinds("level.kind == 'x' or 1 in (a.b.kind, c) or x.dtype.kind in 'OS'") == ["level.kind == 'x'"]
+    found = {str(path): compared_kinds(path.read_text()) for path in (ROOT / "src").rglob("*.py")}
+    smk = {
+        str(path): re.findall(r"\.kind (?:==|!=|in|not in) .*", path.read_text())
+        for path in (ROOT / "rules").glob("*.smk")
+    }
+    assert sum(map(len, smk.values())) > 0  # they are written as the pattern has it
+    assert sum(map(len, (found | smk).values())) < 15, {name: ones for name, ones in (found | smk).items() if ones}
+
+
+def test_examples_name_what_there_is():
+    """No placeholder for an address, and no version but this one."""
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        ROOT / "workflow/Snakefile",
+        *ROOT.glob("docs/measurements/*.md"),
+    ]
+    text = {path.name: path.read_text() for path in pages}
+    assert not [name for name, page in text.items() if re.search(r"\b(OWNER|REPOSITORY)\b", page)]
+    assert {tag for page in text.values() for tag in re.findall(r"[@\"']v(\d+\.\d+\.\d+)", page)} <= {VERSION}

@@ -25,6 +25,16 @@ runpy.run_module("histogenesis", run_name="__main__")
 """
 
 
+FEW = """
+run: few
+models:
+  cells: {pretrained: gut-he-cells-v1}
+samples:
+  few: {model: cells, images: 2, mpp: 1, size_px: 32, batch: 2, sampler: {kind: dpmpp-2m, steps: 2}}
+evaluation: {judge: false}
+"""
+
+
 @pytest.fixture(scope="module")
 def wheel(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -108,6 +118,32 @@ def test_a_recipe_is_planned_outside_of_the_clone(python, tmp_path):
     assert re.search(r"^train_model\s+1$", plan, re.MULTILINE) and re.search(r"^draw_level\s+6$", plan, re.MULTILINE)
     (code,) = (tmp_path / ".histogenesis/code").iterdir()
     assert (code / "src/histogenesis/cli.py").exists() and not (code / "src/histogenesis/workflow").exists()
+
+
+@pytest.mark.workflow
+def test_a_run_is_shared_outside_of_the_clone(python, tmp_path):
+    """With the code that its jobs ran, which the wheel had unpacked, and which checks the crate anywhere; and with no other."""
+    (tmp_path / "own.yaml").write_text(FEW)
+    run(python, tmp_path, "run", "own.yaml", "--cores", "2")
+    assert "nothing to be done" in run(python, tmp_path, "plan", "own.yaml")
+    run(python, tmp_path, "share", "results/few", "--out", "few.zip")
+    with zipfile.ZipFile(tmp_path / "few.zip") as file:
+        file.extractall(tmp_path / "crate")
+        names = file.namelist()
+    assert {"code/Snakefile", "code/workflow/scripts/draw_samples.py", "results/few/samples/few/samples.h5"} <= set(
+        names
+    )
+    (code,) = (tmp_path / ".histogenesis/code").iterdir()
+    parts = {path.relative_to(code).as_posix() for path in code.glob("src/histogenesis/**/*.py")}
+    assert parts and {f"code/{part}" for part in parts} <= set(names)
+    assert not [name for name in names if "src/histogenesis/pretrained" in name]  # weights are no code
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": "code/src"}
+    verify = [sys.executable, "-m", "histogenesis", "verify", "."]
+    assert subprocess.run(verify, cwd=tmp_path / "crate", env=alone, check=False).returncode == 0
+    with (code / "src/histogenesis/steps/draw_samples.py").open("a") as file:  # other code than what made the run
+        file.write("NEW = 1\n")
+    with pytest.raises(AssertionError, match="draw_samples: made by other code"):
+        run(python, tmp_path, "share", "results/few", "--out", "again.zip")
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 What a colleague has is a Snakefile and a recipe of a few lines, in a folder that knows nothing of where histogenesis lies.
 """
 
+import re
 import shutil
 import subprocess
 
@@ -76,8 +77,10 @@ def test_its_rules_may_have_another_name(colleague, root, expected):
     assert {name.removeprefix("synthetic_"): count for name, count in found.items()} == {**expected, "all": 1}
 
 
-def test_from_a_repository_it_plans_and_runs_what_was_committed(colleague, repository, expected):
-    run = colleague(f'"git+file://{repository}/workflow/Snakefile@main"')
+def test_from_a_repository_it_plans_and_runs_what_was_committed(colleague, root, repository, expected):
+    (named,) = re.findall(r"\"git\+file://.*\"", (root / "docs/module.md").read_text())  # as the page has it
+    assert named in (root / "workflow/Snakefile").read_text()
+    run = colleague(named.replace("/path/to/histogenesis", str(repository)))
     assert planned(run) == expected
     run.snakemake("--cores", "2", CUT)
     assert (run.folder / CUT).exists()

@@ -1,7 +1,6 @@
 """Draw slides with a trained model and nothing else: no training, no evaluation. Goes on where it was stopped."""
 
 import argparse
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from histogenesis.commands.run import command
+    from histogenesis.commands.run import command, replaced_by
     from histogenesis.recipe import as_yaml
 
     recipe = drawing_recipe(args)
@@ -40,8 +39,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path("results", args.name, "drawing.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    words = command(path, "slides", args.cores)
-    os.execv(words[0], words)
+    replaced_by(command(path, "slides", args.cores))
 
 
 def drawing_recipe(args: argparse.Namespace) -> dict:

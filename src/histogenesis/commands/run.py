@@ -22,8 +22,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    words = command(args.recipe, args.target, args.cores, args.more)
-    os.execv(words[0], words)
+    replaced_by(command(args.recipe, args.target, args.cores, args.more))
+
+
+def replaced_by(words: Sequence[str]) -> None:
+    """Become Snakemake. Its jobs call `python`: the one that runs this, also where its environment is not activated."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.execve(words[0], list(words), {**os.environ, "PATH": path})
 
 
 def command(recipe: Path, target: str = "all", cores: str | None = None, more: Sequence[str] = ()) -> list[str]:

@@ -5,6 +5,7 @@ SuperResolution is that of a baseline, which no sampler takes.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -138,6 +139,11 @@ class SuperResolution:
 
 def make_objective(options: Options) -> EDM | Prediction | SuperResolution:
     """The objective of that `kind`, with its options."""
-    if options.kind == "edm":
-        return EDM(**options.without("kind"))
-    return SuperResolution() if options.kind == "super-resolution" else Prediction(**vars(options))
+    return OBJECTIVES[options.kind](options)
+
+
+OBJECTIVES: dict[str, Callable[[Options], EDM | Prediction | SuperResolution]] = {
+    "edm": lambda options: EDM(**options.without("kind")),
+    **dict.fromkeys(("eps", "v", "x0"), lambda options: Prediction(**vars(options))),
+    "super-resolution": lambda options: SuperResolution(),
+}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 
+from histogenesis.models.networks.keys import kind_of
+
 
 class Options(SimpleNamespace):
     """A section's keys as attributes; sections within it likewise."""
@@ -86,4 +88,4 @@ class ModelOptions:
     @property
     def denoises(self) -> bool:
         """Whether samplers can draw with it."""
-        return self.objective.kind not in ("super-resolution", "autoencoder")
+        return kind_of(self.network).denoises

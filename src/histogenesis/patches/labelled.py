@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from histogenesis import recipe as config
 from histogenesis.core.errors import BadInput
-from histogenesis.patches.sources import Listed, list_camelyon, list_folder, list_kaggle
+from histogenesis.patches.sources import LISTS, Listed
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.slides.average import area_average
 
@@ -52,11 +52,7 @@ def read_labelled_set(name: str, path: Path, options: config.LabelledPatches, se
 
 def listed(path: Path, options: config.LabelledPatches) -> list[Listed]:
     """All patches of a source."""
-    if options.kind == "patchcamelyon":
-        return list_camelyon(path)
-    if options.kind == "kaggle":
-        return list_kaggle(path)
-    return list_folder(path, options.file_column, options.class_column, options.group_column)
+    return LISTS[options.kind](path, options.file_column, options.class_column, options.group_column)
 
 
 def choose(rows: list[Listed], path: Path, options: config.LabelledPatches, seed: int) -> list[Listed]:

@@ -6,7 +6,7 @@ Listing reads no pixels and needs the standard library alone, since planning a r
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,14 +45,14 @@ def list_folder(path: Path, file: str, label: str, group: str) -> list[Listed]:
     return [Listed(place(row), row[label], row.get(group) or "") for row in rows]
 
 
-def list_kaggle(path: Path) -> list[Listed]:
+def list_kaggle(path: Path, *columns: str) -> list[Listed]:
     """train_labels.csv (id, label) and train/{id}.tif. Which slide a patch is from is not known."""
     return [
         Listed(path / "train" / f"{r['id']}.tif", r["label"]) for r in read_rows(path / "train_labels.csv", ("id",))
     ]
 
 
-def list_camelyon(path: Path) -> list[Listed]:
+def list_camelyon(path: Path, *columns: str) -> list[Listed]:
     """The x and y files of each split that is there; the column `wsi` of _meta.csv, if there is one, is the group."""
     import h5py
 
@@ -75,6 +75,13 @@ def list_camelyon(path: Path) -> list[Listed]:
     if not found:
         raise BadInput(f"{path}: holds no {CAMELYON}_{{train,valid,test}}_x.h5: unpack PatchCamelyon's files there")
     return found
+
+
+LISTS: dict[str, Callable[..., list[Listed]]] = {
+    "folder": list_folder,
+    "patchcamelyon": list_camelyon,
+    "kaggle": list_kaggle,
+}
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

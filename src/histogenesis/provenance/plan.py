@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.home import workflow_home
+from histogenesis.core.home import snakefile
 from histogenesis.recipe.identity import IDENTITY, bears_on_bytes
 from histogenesis.recipe.recipe import Recipe
 from histogenesis.recipe.told import recipe_of_text
@@ -34,8 +34,8 @@ GOES_ON = {
 
 def plan(recipe_file: Path, more: list[str]) -> str:
     """The plan as text. Raises BadInput with Snakemake's words where it cannot plan. `more`: further words for Snakemake."""
-    home = workflow_home()
-    if home is None:
+    file = snakefile()
+    if file is None:
         raise BadInput("the workflow is not here: run this from its folder, or install histogenesis with it")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "plan.json")
@@ -44,7 +44,7 @@ def plan(recipe_file: Path, more: list[str]) -> str:
             "-m",
             "snakemake",
             "--snakefile",
-            str(home / "Snakefile"),
+            str(file),
             "--dry-run",
             "--quiet",
             "all",

@@ -15,7 +15,6 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
 import tempfile
 import zipfile
 from datetime import UTC, datetime
@@ -28,15 +27,13 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of, written
 from histogenesis.core.software import git_state, versions
 from histogenesis.provenance.anonymous import Words, check_names_nobody_of, make_anonymous
+from histogenesis.provenance.code import code_files, code_of
 from histogenesis.provenance.contents import Contents, files_in
 from histogenesis.provenance.devices import devices_of
-from histogenesis.provenance.digests import code_digest, environment_digest
 from histogenesis.provenance.graph import graph, text_of
 from histogenesis.provenance.records import Job, jobs_of
 from histogenesis.provenance.verify import METADATA_FILE
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-CODE = ["Snakefile", "rules", "workflow", "src", "envs", "config", "profiles", "slurm", "pyproject.toml"]
 TEXT = {".json", ".jsonl", ".yaml", ".tsv", ".geojson", ".html", ".txt", ".md", ""}
 
 README = """# {run}: a run of histogenesis, with what it was made from
@@ -67,7 +64,7 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: 
     run_dir, run = Path(os.path.abspath(run_dir)), Path(run_dir).resolve().name
     project = run_dir.parent.parent
     jobs = jobs_of(project, run)
-    check_code(jobs)
+    code = code_of(jobs, project)
     contents = Contents()
     made_up = no_real_slides(run_dir)
     for job in jobs:
@@ -82,7 +79,7 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: 
         for record in job.records:
             contents.add(record.as_posix(), tidy(project / record), (project / record).stat().st_mtime_ns)
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
-    add_slide_table(contents, project, recipe["slides"]["table"])
+    add_slide_table(contents, project, code, recipe["slides"]["table"])
     nobody = Words({}, {}, {}) if with_names else make_anonymous(contents, project, run, recipe["slides"]["table"])
     report = f"results/{run}/report.html"
     if report in contents.left_out or nobody.files:  # it shows what is left out, or names what has another name now
@@ -93,8 +90,8 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: 
     brought = {name: digest for job in jobs for name, digest in job.contents.items()}
     contents.add(f"results/{run}/contents.json", text_of(brought), newest)
     contents.add(f"results/{run}/left_out.json", text_of(sorted(contents.left_out)), newest)  # no targets there
-    for path in code_files():
-        contents.add(f"code/{path.relative_to(REPOSITORY).as_posix()}", path, path.stat().st_mtime_ns)
+    for path in code_files(code):
+        contents.add(f"code/{path.relative_to(code).as_posix()}", path, path.stat().st_mtime_ns)
     if recipe.get("synthetic"):
         wanted = f"synthetic/{recipe['synthetic']['prefix']}_001.tif"
     else:
@@ -102,9 +99,9 @@ def share(run_dir: Path, out: Path, with_real_tissue: bool = False, with_names: 
     rest = WITHOUT.format(count=len(contents.left_out), run=run, wanted=wanted)
     readme = README.format(run=run, rest=rest if contents.left_out else "")
     contents.add("README.md", readme.encode(), newest)
-    check_names_nobody(contents, project, nobody)
-    facts = {**git_state(REPOSITORY), "versions": versions(), "brought": brought}
-    devices = devices_of(jobs, project, REPOSITORY)
+    check_names_nobody(contents, {str(project), str(code)}, nobody)
+    facts = {**git_state(code), "versions": versions(), "brought": brought}
+    devices = devices_of(jobs, project, code)
 
     def describe(files: dict, left_out: dict) -> bytes:
         metadata = graph(run, jobs, files, left_out, facts, devices)
@@ -184,25 +181,9 @@ def report_without(contents: Contents, project: Path, run: str) -> bytes:
         return report.read_bytes()
 
 
-def code_files() -> list[Path]:
-    """The workflow's files: what git knows or would add; without git, all but caches."""
-    found = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "ls-files", "-coz", "--exclude-standard", *CODE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if git_state(REPOSITORY)["commit"] and found.returncode == 0:
-        paths = [REPOSITORY / name for name in found.stdout.split("\0") if name]
-    else:
-        paths = [path for part in CODE for path in files_in(REPOSITORY / part)]
-    skip = re.compile(r"__pycache__|\.egg-info|\.snakemake")
-    return sorted(path for path in paths if path.is_file() and not skip.search(path.relative_to(REPOSITORY).as_posix()))
-
-
-def add_slide_table(contents: Contents, project: Path, table: str | None) -> None:
+def add_slide_table(contents: Contents, project: Path, code: Path, table: str | None) -> None:
     """The slide table, where the recipe looks for it. One that comes with the workflow is there already."""
-    if not table or (not (project / table).exists() and (REPOSITORY / table).exists()):
+    if not table or (not (project / table).exists() and (code / table).exists()):
         return
     name = os.path.normpath(table)
     if os.path.isabs(name) or name.startswith(".."):
@@ -215,27 +196,9 @@ def add_slide_table(contents: Contents, project: Path, table: str | None) -> Non
 # ------------------------------------------------------------------------------------------------------------ checks
 
 
-def check_code(jobs: list[Job]) -> None:
-    """Raise BadInput unless this checkout is what made the run: another one would make it anew."""
-    now: dict[str, str] = {}
-    environments = {environment_digest(path.stem, REPOSITORY) for path in REPOSITORY.glob("envs/*.yaml")}
-    old = set()
-    for job in jobs:
-        if job.script and job.script not in now:
-            script = REPOSITORY / "workflow/scripts" / job.script
-            now[job.script] = code_digest(script, REPOSITORY) if script.exists() else "none"
-        if job.told("code") != now.get(job.script) or job.told("env") not in environments | {None}:
-            old.add(job.rule)
-    if old:
-        raise BadInput(
-            f"{', '.join(sorted(old))}: made by other code, or in another environment, than this checkout has. Check out"
-            " the commit that the run was made with, or bring the run up to date (snakemake), then share it"
-        )
-
-
-def check_names_nobody(contents: Contents, project: Path, nobody: Words) -> None:
+def check_names_nobody(contents: Contents, here: set[str], nobody: Words) -> None:
     """Raise BadInput when a text would carry a path of this machine, its name, its user's, or a patient's."""
-    folders = {str(project), str(Path.home()), str(REPOSITORY), os.environ.get("HISTOGENESIS_SLIDE_ROOT", "")}
+    folders = here | {str(Path.home()), os.environ.get("HISTOGENESIS_SLIDE_ROOT", "")}
     words = [re.escape(folder) + r"(?=[/\"'\s<,]|$)" for folder in folders if os.path.isabs(folder) and len(folder) > 1]
     names = {name for name in (socket.gethostname(), user()) if len(name) > 3 and name not in COMMON}
     pattern = re.compile("|".join(words + [rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names]))

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from histogenesis.recipe.base import Mpp, Name, Section
 from histogenesis.recipe.fitting import check_drawing
-from histogenesis.recipe.levels import AnyLevel, Level
+from histogenesis.recipe.levels import AnyLevel, GivenLevel, Level
 from histogenesis.recipe.problems import Together
 
 
@@ -57,12 +57,9 @@ class Synthetic(Section):
 
     @model_validator(mode="after")
     def ladder(self):
-        if self.levels[0].kind == "upscale":
-            raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
+        self.levels[0].check_first()
         if self.levels[0].size_px is None:
             raise ValueError("levels[0]: size_px is needed: [height, width] of the coarsest canvas")
-        if self.levels[0].kind == "draw" and self.levels[0].constraint.kind != "none":
-            raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
         found = Together()
         for k, level in enumerate(self.levels):
             with found:
@@ -72,20 +69,19 @@ class Synthetic(Section):
 
     def _check_level(self, k: int, level: AnyLevel) -> None:
         where = f"levels[{k}]"
-        if k and level.kind == "given":
+        if k and isinstance(level, GivenLevel):
             raise ValueError(f"{where}: only level 0 can be given; nothing of the levels above it would be left")
-        doubling = level.constraint.kind if level.kind == "draw" else level.kind
         if k and level.mpp >= self.levels[k - 1].mpp:
             raise ValueError(f"{where}: mpp {level.mpp} is not finer than the level above ({self.levels[k - 1].mpp})")
-        if doubling in ("upscale", "null-space"):
+        if level.doubles:
             if not math.isclose(self.levels[k - 1].mpp, 2 * level.mpp):
                 raise ValueError(
-                    f"{where}: `{doubling}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
+                    f"{where}: `{level.doubles}` wants each level to double; {self.levels[k - 1].mpp} -> {level.mpp} mpp"
                     f" does not. Set mpp to {self.levels[k - 1].mpp / 2:g}, or choose another constraint"
                 )
             if self.size_px(k) != tuple(2 * n for n in self.size_px(k - 1)):
                 raise ValueError(f"{where}: size_px {self.size_px(k)} is not twice that of the level above")
-        if level.kind == "draw":
+        if isinstance(level, Level):
             check_drawing(where, level, self.size_px(k), self.size_px(k - 1) if k else None)
 
     def size_px(self, k: int) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def check_cascade(where: str, level: Level) -> None:
     for smaller, larger in pairwise(sizes):
         if larger <= smaller or larger % smaller:
             raise ValueError(f"{where}: the cascade's tiles of {sizes} px must each be a multiple of the one before")
-    if level.constraint.kind in ("lowres", "null-space"):
+    if level.constraint.ties:
         raise ValueError(
             f"{where}: the cascade's first network draws the whole tile anew, so `{level.constraint.kind}` would tie only the"
             " last one to the level above: use `context` or `none`, or draw this level without a cascade"
@@ -185,7 +185,7 @@ def check_network(
     if not learns(mpp, mpps):
         raise ValueError(f"learns mpps {mpps} and never sees {mpp:g}")
     factor = network.tile_px // networks[n - 1].tile_px if n else None
-    if level.constraint.kind == "lowres":
+    if "lowres" in level.constraint.conditions:
         factor = round(ratio)
     if model.lowres_factor != factor:
         told = (
@@ -193,7 +193,7 @@ def check_network(
         )
         there = f"one at 1/{factor}" if factor else "none"
         raise ValueError(f"has learned with {told} beside its own, but here there is {there}; set lowres_factor alike")
-    wide = level.constraint.kind == "context"
+    wide = "context" in level.constraint.conditions
     if wide != ("context" in model.conditions):
         raise ValueError(
             "does not see the context that the level's constraint shows; give it the condition `context`, or the level"

@@ -68,6 +68,9 @@ class Level(Section):
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
 
+    from_noise: ClassVar[bool] = True
+    objectives: ClassVar[str] = "'edm', 'eps', 'v' or 'x0'"  # of the models that can make it
+
     @model_validator(mode="after")
     def guidance_is_somewhere(self):
         check_guided(self.sampler, self.guidance)
@@ -89,6 +92,21 @@ class Level(Section):
     @property
     def models(self) -> list[str]:
         return [network.model for network in self.networks]
+
+    @property
+    def doubles(self) -> str:
+        """What of it wants the level above to have half of its px; "": nothing does."""
+        return self.constraint.kind if self.constraint.doubles else ""
+
+    @property
+    def words(self) -> str:
+        """How it is made, for tables that compare runs."""
+        return f"drawn, {self.constraint.words}" + (f", {self.joining.kind}" if self.tile_by_tile else "")
+
+    def check_first(self) -> None:
+        """Raises ValueError where it cannot be level 0."""
+        if self.constraint.follows:
+            raise ValueError("levels[0]: nothing lies above it, so its constraint must be `kind: none`")
 
     @property
     def tile_by_tile(self) -> bool:
@@ -145,6 +163,17 @@ class UpscaledLevel(Section):
         512, description="px of this level that are made at once, each tile with a margin, so that no seam shows"
     )
 
+    from_noise: ClassVar[bool] = False
+    objectives: ClassVar[str] = "'super-resolution'"
+    doubles: ClassVar[str] = "upscale"
+
+    def check_first(self) -> None:
+        raise ValueError("levels[0]: nothing lies above it that could be upscaled; draw it with a model")
+
+    @property
+    def words(self) -> str:
+        return self.method.kind
+
     @property
     def model(self) -> str | None:
         return getattr(self.method, "model", None)
@@ -174,6 +203,13 @@ class GivenLevel(Section):
         description="y, x of the region's top left corner, from the slide's; default: the region lies about the slide's centre",
     )
     model: ClassVar[None] = None
+    from_noise: ClassVar[bool] = False
+    objectives: ClassVar[str] = "none"
+    doubles: ClassVar[str] = ""
+    words: ClassVar[str] = "given"
+
+    def check_first(self) -> None:
+        """Level 0 is what it is for."""
 
     @property
     def models(self) -> list[str]:

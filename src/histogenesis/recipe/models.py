@@ -15,8 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from histogenesis.models.networks.keys import KEYS
 from histogenesis.recipe.base import NO_BYTES, Fraction, Name, Section, by_kind
-from histogenesis.recipe.networks import AnyNetwork, Network
+from histogenesis.recipe.networks import VQF4, AnyNetwork, Network
 
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
@@ -251,23 +252,22 @@ class Model(Section):
 
     @model_validator(mode="after")
     def belong_together(self):
-        if (self.network.kind == "edsr") != (self.objective.kind == "super-resolution"):
-            raise ValueError("network `edsr` and objective `super-resolution` go together; give both or none")
-        if (self.network.kind == "vq-f4") != (self.objective.kind == "autoencoder"):
-            raise ValueError("network `vq-f4` and objective `autoencoder` go together; give both or none")
-        if self.network.kind == "vq-f4" and (self.conditions or self.autoencoder):
-            raise ValueError("network `vq-f4` is told nothing; set `conditions: []`, and no `autoencoder`")
+        for one in KEYS:
+            if one.objective and isinstance(self.network, one) != (self.objective.kind == one.objective):
+                raise ValueError(f"network `{one.kind}` and objective `{one.objective}` go together; give both or none")
+        if not self.network.denoises and (self.conditions or self.autoencoder):
+            raise ValueError(
+                f"network `{self.network.kind}` is told nothing; set `conditions: []`, and no `autoencoder`"
+            )
         if self.autoencoder and self.training.crop_px:
             raise ValueError("training.crop_px: a model that draws in a latent space sees whole patches; leave it out")
         if getattr(self.objective, "adversarial", None) and (self.training.gpus > 1 or self.training.micro_batch):
             raise ValueError("objective.adversarial sees the whole batch at once: leave `gpus` and `micro_batch` out")
-        if self.network.kind == "edsr" and self.conditions:
-            raise ValueError("network `edsr` is one network for all mpps and is told none; set `conditions: []`")
         if len(set(self.conditions)) != len(self.conditions):
             raise ValueError(f"conditions are listed twice: {self.conditions}")
         if ("lowres" in self.conditions) != (self.lowres_factor is not None):
             raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
-        if self.training.start and self.network.kind == "vq-f4":
+        if self.training.start and self.encodes:
             raise ValueError("training.start: an autoencoder starts from published weights: `network: weights:`")
         return self
 
@@ -279,7 +279,12 @@ class Model(Section):
     @property
     def denoises(self) -> bool:
         """Whether samplers can draw with it."""
-        return self.objective.kind not in ("super-resolution", "autoencoder")
+        return self.network.denoises
+
+    @property
+    def encodes(self) -> bool:
+        """Whether other models draw in its latent space."""
+        return isinstance(self.network, VQF4)
 
     @property
     def size_multiple_px(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from histogenesis.core.geometry import same_mpp
+from histogenesis.recipe.levels import Level
 from histogenesis.recipe.recipe import Recipe
 
 
@@ -37,7 +38,7 @@ def _levels(recipe: Recipe, model: str) -> list[tuple[int, float]]:
     return [
         (k, level.mpp * level.tile_px / network.tile_px)
         for k, level in enumerate(recipe.synthetic.levels if recipe.synthetic else [])
-        if level.kind == "draw"
+        if isinstance(level, Level)
         for network in level.networks
         if network.model == model
     ]

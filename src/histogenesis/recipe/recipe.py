@@ -15,7 +15,7 @@ from histogenesis.recipe.evaluation import Evaluation
 from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
-from histogenesis.recipe.levels import AnyLevel
+from histogenesis.recipe.levels import AnyLevel, Level
 from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
 from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
@@ -135,10 +135,10 @@ class Recipe(Section):
             if name not in self.models:
                 raise ValueError(f"{where}: {absent('model', name, self.models)}")
             model = self.trained_models.get(name)
-            if model and model.denoises == (level.kind == "upscale"):
-                wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
-                raise ValueError(f"{where}: model {name!r} has the objective {model.objective.kind!r}, not {wanted}")
-        if level.kind != "draw":
+            if model and model.denoises != level.from_noise:
+                has = model.objective.kind
+                raise ValueError(f"{where}: model {name!r} has the objective {has!r}, not {level.objectives}")
+        if not isinstance(level, Level):
             return
         told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
         if (level.label or level.guidance) and not told:
@@ -253,7 +253,7 @@ class Recipe(Section):
 
     def _is_autoencoder(self, name: str) -> bool:
         model = self.models.get(name)
-        return isinstance(model, Model) and model.network.kind == "vq-f4"
+        return isinstance(model, Model) and model.encodes
 
     @property
     def autoencoders(self) -> list[str]:

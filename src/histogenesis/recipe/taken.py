@@ -36,9 +36,8 @@ def check_fits(folder: Path, facts: dict, level: AnyLevel, name: str | None = No
     name: what this recipe calls it (default: the level's model); ratio: of the mpp of the level above to this one's.
     """
     section = Model.model_validate(facts["section"])
-    if section.denoises == (level.kind == "upscale"):
-        wanted = "'super-resolution'" if level.kind == "upscale" else "'edm', 'eps', 'v' or 'x0'"
-        raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {wanted}")
+    if section.denoises != level.from_noise:
+        raise BadInput(f"{folder}: its objective is {section.objective.kind!r}, but the level wants {level.objectives}")
     if not isinstance(level, Level):
         return
     if "label" in section.conditions and level.label not in (None, *facts.get("classes", ())):

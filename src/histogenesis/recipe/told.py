@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from histogenesis.recipe.identity import bearing, bears_on_bytes, identity
+from histogenesis.recipe.levels import GivenLevel
 from histogenesis.recipe.models import Training, WinnerModel
 from histogenesis.recipe.needs import needs_of
 from histogenesis.recipe.recipe import Recipe
@@ -220,7 +221,8 @@ def write_viewer(recipe: Recipe, w: Any) -> Told:
 def make_reading(recipe: Recipe, w: Any) -> Told:
     section, mpps = recipe.reading[w.reading], []
     if getattr(section, "mpps", ()) is None:  # those of the levels
-        mpps = [f"--mpps {' '.join(f'{level.mpp:g}' for level in recipe.synthetic.levels if level.kind != 'given')}"]
+        made = [level for level in recipe.synthetic.levels if not isinstance(level, GivenLevel)]
+        mpps = [f"--mpps {' '.join(f'{level.mpp:g}' for level in made)}"]
     return {"options": identity(f"reading/{w.reading}", section), "mpps": " ".join(mpps)}
 
 

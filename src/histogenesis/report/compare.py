@@ -45,17 +45,8 @@ def method_of(recipe: Recipe) -> str:
     """How the levels below the coarsest are made, in words."""
     found = []
     for level in recipe.synthetic.levels[1:]:
-        if level.kind == "upscale":
-            words = level.method.kind
-        elif level.constraint.kind == "null-space":
-            sigma = level.constraint.relaxation.sigma
-            words = f"drawn, null-space, {f'free below sigma {sigma:.3g}' if sigma else 'r = 0'}"
-        else:
-            words = f"drawn, {level.constraint.kind}"
-        if level.kind == "draw" and level.tile_by_tile:
-            words += f", {level.joining.kind}"
-        if words not in found:
-            found.append(words)
+        if level.words not in found:
+            found.append(level.words)
     return "; ".join(found) or "drawn at one level"
 
 

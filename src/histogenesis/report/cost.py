@@ -12,7 +12,6 @@ from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.plan import plan_of
 from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.tiling import Drawn, shifted_grid
-from histogenesis.canvas.upscalers import UPSCALERS, LearnedUpscaler
 from histogenesis.recipe import AnyLevel, Level, Recipe
 from histogenesis.report.found import Run
 
@@ -29,9 +28,9 @@ def tiles_of(
     """
     level: AnyLevel = recipe.synthetic.levels[k]
     size_px, used = recipe.synthetic.size_px(k), plan if k else None
-    if level.kind == "draw":
+    if isinstance(level, Level):
         yield from _drawn(level, recipe, k, slide, used, above)
-    elif level.kind == "upscale" and UPSCALERS[level.method.kind] is LearnedUpscaler:
+    elif level.model:  # an upscaler that was trained
         side, drawn = level.tile_px, Drawn(used, *size_px)
         grid = shifted_grid(*(max(n, side) for n in size_px), side, 0, 0)
         inside = [tuple(slice(part.start, min(part.stop, n)) for part, n in zip(t.core, size_px)) for t in grid]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer
 from histogenesis.core.whole import load_json
-from histogenesis.patches.sources import list_camelyon, list_folder, list_kaggle
+from histogenesis.patches.sources import LISTS
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
 from histogenesis.recipe.problems import absent, nearest
@@ -225,11 +225,8 @@ def classes_of(patches, rows: list, run_dir: Path) -> set[str]:
         path = slide_path(patches.path, run_dir)
         if not path.exists():
             return set()
-        if patches.kind == "patchcamelyon":
-            return {one.label for one in list_camelyon(path)}
-        if patches.kind == "kaggle":
-            return {one.label for one in list_kaggle(path)}
-        return {one.label for one in list_folder(path, patches.file_column, patches.class_column, patches.group_column)}
+        columns = patches.file_column, patches.class_column, patches.group_column
+        return {one.label for one in LISTS[patches.kind](path, *columns)}
     if isinstance(patches, RegionPatches):
         return set(patches.classes)
     if not patches.labelled:

@@ -241,7 +241,7 @@ def drawings(recipe: Recipe, tissue: float) -> list[Part]:
                 flop=flop,
                 memory_gb=memory,
                 disk_gb=1e-9 * LEVEL_BYTES * pixels * slides,
-                state_gb=1e-9 * STATE_BYTES * pixels if level.kind == "draw" else 0.0,
+                state_gb=1e-9 * STATE_BYTES * pixels if level.from_noise else 0.0,
             )
         )
     height, width = recipe.synthetic.size_px(len(recipe.synthetic.levels) - 1)
@@ -258,7 +258,7 @@ def drawn_share(tissue: float, tile_px: int, height: int, width: int) -> float:
 def flop_of(recipe: Recipe, level, side: int) -> float:
     """Of one evaluation of a tile of that side, also by a model that is taken, as its model.json says; 0 for one that is not
     there, and for one that is taken and draws latents, whose size only the autoencoder's files tell."""
-    networks = level.networks if level.kind == "draw" else []
+    networks = level.networks if level.from_noise else []
     name = next((network.model for network in networks if network.tile_px == side), level.model)
     if name is None:
         return 0.0

@@ -221,7 +221,7 @@ def facts_of(
         facts["autoencoder"] = first_stage.card
     if start:
         facts["start"] = {"model": section.training.start, "sha256": start.digest.split(",")[0]}
-    if section.objective.kind == "autoencoder":
+    if section.encodes:
         network: Any = trainer.denoiser.network
         some = np.linspace(0, len(learnt) - 1, min(SPREAD_IMAGES, len(learnt))).astype(int)
         with averaged(trainer):

@@ -16,7 +16,14 @@ class Constraint:
     kind: str
     conditions: ClassVar[tuple[str, ...]] = ()  # pictures of the level above that the model must be given
     doubles: ClassVar[bool] = False  # whether the level above has exactly half of the px
+    follows: ClassVar[bool] = True  # whether there must be a level above
+    ties: ClassVar[bool] = False  # whether what lies above a tile, pixel for pixel, decides what the tile shows
     of_pixels: ClassVar[bool] = False  # whether it means nothing for latents
+
+    @property
+    def words(self) -> str:
+        """For tables that compare runs."""
+        return self.kind
 
     def block_px(self, ratio: float) -> int:
         """Tiles split no block of so many px; ratio: px of this level to one of the level above."""

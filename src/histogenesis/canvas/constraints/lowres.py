@@ -14,6 +14,7 @@ class LowRes(Constraint):
 
     kind: Literal["lowres"] = "lowres"
     conditions: ClassVar[tuple[str, ...]] = ("lowres",)
+    ties: ClassVar[bool] = True
 
     def block_px(self, ratio: float) -> int:
         return round(ratio)

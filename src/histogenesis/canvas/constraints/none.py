@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from histogenesis.canvas.constraints.base import Constraint
 
@@ -13,3 +13,4 @@ class NoConstraint(Constraint):
     """The level is drawn as if nothing lay above it."""
 
     kind: Literal["none"] = "none"
+    follows: ClassVar[bool] = False

@@ -48,7 +48,13 @@ class NullSpace(Constraint):
     kind: Literal["null-space"] = "null-space"
     relaxation: Relaxation = Relaxation(sigma=0)
     doubles: ClassVar[bool] = True
+    ties: ClassVar[bool] = True
     of_pixels: ClassVar[bool] = True
+
+    @property
+    def words(self) -> str:
+        sigma = self.relaxation.sigma
+        return f"{self.kind}, {f'free below sigma {sigma:.3g}' if sigma else 'r = 0'}"
 
     def block_px(self, ratio: float) -> int:
         return FACTOR

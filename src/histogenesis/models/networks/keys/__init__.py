@@ -29,10 +29,14 @@ KEYS: tuple[type[NetworkKeys], ...] = (
 )
 
 
+def kind_of(section: Any) -> type[NetworkKeys]:
+    """What the network is that a section names by its `kind` (models.options.Options)."""
+    return next(one for one in KEYS if one.kind == section.kind)
+
+
 def keys_of(section: Any) -> NetworkKeys:
-    """The keys of the network that a section names by its `kind` (models.options.Options)."""
-    kind = next(one for one in KEYS if one.kind == section.kind)
-    return kind(**vars(section))
+    """Its keys, with their values."""
+    return kind_of(section)(**vars(section))
 
 
 __all__ = [
@@ -49,4 +53,5 @@ __all__ = [
     "PostNormUNet",
     "PublishedVQ",
     "keys_of",
+    "kind_of",
 ]

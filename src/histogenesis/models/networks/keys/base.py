@@ -25,6 +25,7 @@ class NetworkKeys:
     """What a network is made from. Subclasses are frozen dataclasses: their fields are a recipe's keys."""
 
     kind: str
+    objective: ClassVar[str] = ""  # the one that it is made for; "": any that learns to denoise
     denoises: ClassVar[bool] = True  # whether it is told its conditions, and draws
 
     @property

@@ -15,6 +15,7 @@ class EDSR(NetworkKeys):
     kind: Literal["edsr"] = "edsr"
     channels: int = key(64, "of every layer", gt=0)
     blocks: int = key(16, "residual blocks", gt=0)
+    objective: ClassVar[str] = "super-resolution"
     denoises: ClassVar[bool] = False
 
     @property

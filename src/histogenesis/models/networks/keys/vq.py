@@ -44,4 +44,5 @@ class VQF4(NetworkKeys):
     weights: PublishedVQ | None = key(
         None, "start from these; with `training: {steps: 1, lr: 1.0e-9}`, use them as they are"
     )
+    objective: ClassVar[str] = "autoencoder"
     denoises: ClassVar[bool] = False
