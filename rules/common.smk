@@ -83,6 +83,10 @@ def phantom_files(slides):
     return [f"{RUN}/phantoms/{slide}.tif" for slide in slides if slide in PHANTOMS]
 
 
+def phantom_of(wildcards):
+    return phantom_files([wildcards.slide])
+
+
 # Jobs find scripts, library and recipe through the environment, so that no rule's text holds a path of this machine.
 # PYTHONPATH is set within the job: Snakemake takes it out of a conda job's environment.
 os.environ.update(

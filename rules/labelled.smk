@@ -8,7 +8,7 @@ The files are no `input:` of rules: a fingerprint of their content is a paramete
 rule cut_regions:
     input:
         record=f"{RUN}/slides/{{slide}}.json",
-        phantom=lambda w: phantom_files([w.slide]),
+        phantom=phantom_of,
     output:
         patches=f"{RUN}/patches/{{patch_set}}/{{slide}}.h5",
         picture=report(

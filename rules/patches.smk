@@ -38,7 +38,7 @@ rule cut_patches:
         record=f"{RUN}/slides/{{slide}}.json",
         tissue=rules.segment_tissue.output.mask,
         qc=rules.segment_tissue.output.qc,
-        phantom=lambda w: phantom_files([w.slide]),
+        phantom=phantom_of,
     output:
         patches=f"{RUN}/patches/{{patch_set}}/{{slide}}.h5",
         picture=report(

@@ -29,7 +29,7 @@ rule make_phantom:
 
 rule register_slide:
     input:
-        lambda w: phantom_files([w.slide]),
+        phantom_of,
     output:
         f"{RUN}/slides/{{slide}}.json",
     log:

@@ -7,7 +7,7 @@ A GeoJSON named in slides.tsv (column `tissue`) replaces what is computed; it is
 rule segment_tissue:
     input:
         record=f"{RUN}/slides/{{slide}}.json",
-        phantom=lambda w: phantom_files([w.slide]),
+        phantom=phantom_of,
     output:
         mask=f"{RUN}/tissue/{{slide}}/mask.png",
         geojson=f"{RUN}/tissue/{{slide}}/tissue.geojson",
