@@ -69,7 +69,21 @@ def test_plain_background_is_no_copy():
     train[:100] = 0.05 * rng.normal(size=(100, D))
     held_out[:10] = 0.05 * rng.normal(size=(10, D))
     generated[:100] = 0.05 * rng.normal(size=(100, D))
-    assert audit(train, held_out, generated).verdict in ("clear", "suspect")
+    assert audit(train, held_out, generated).verdict == "clear"
+    held_out[:10] = sets(5)[2][:10]  # the held-out patients have no such background
+    found = audit(train, held_out, generated)
+    assert found.absolute.p_value < 1e-6 and found.relative.p_value > 0.01
+    assert found.verdict == "clear" and "own stain" in found.sentence
+
+
+def test_near_to_what_lies_alone_is_looked_at():
+    """Ten training patches lie alone, and a tenth of the generated ones each by one of these, as far as others are near."""
+    rng, train, held_out, generated = sets(2)
+    train[:10] = 200 * rng.normal(size=(10, D))
+    generated[:20] = train[:10].repeat(2, axis=0) + 5 * rng.normal(size=(20, D))
+    found = audit(train, held_out, generated)
+    assert found.relative.p_value < 0.01 < found.absolute.p_value
+    assert found.verdict == "suspect"
 
 
 def test_turned_copies_are_found_by_views():

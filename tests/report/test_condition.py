@@ -30,14 +30,25 @@ def said(run, lab=REAL[0], contrast=10.0, tissue=0.4, real=REAL):
         ({"tissue": 0.099}, "Failed: synthetic_001 is nearly empty"),  # under a third of the emptiest real slide
         ({"contrast": 2.4}, "Failed: synthetic_001 at 4 mpp is of one colour"),
         ({"contrast": 31.0}, "Does not look like tissue"),
-        ({"lab": [70.0, 7.9, -10.0], "real": REAL[:1]}, "Failed: colour off on synthetic_001 at 4 mpp"),
-        ({"lab": [70.0, 45.0, -10.0]}, "Failed: colour off on synthetic_001 at 4 mpp"),
+        (
+            {"lab": [39.9, 20.0, -10.0]},
+            "Failed: colour off on synthetic_001 at 4 mpp",
+        ),  # no stain is 30 from all others
     ],
 )
 def test_a_fault_leads_in_red(made_up_run, fault, start):
     line, bad = said(made_up_run, **fault)
     assert line.status == "bad" and line.text.startswith(start)
     assert len(bad) == 1
+
+
+@pytest.mark.parametrize(
+    "lab,real", [([70.0, 7.9, -10.0], REAL[:1]), ([70.0, 45.0, -10.0], REAL), ([41.0, 20.0, -10.0], REAL)]
+)
+def test_a_colour_that_another_laboratorys_slide_may_have_is_told_and_no_failure(made_up_run, lab, real):
+    line, bad = said(made_up_run, lab=lab, real=real)
+    assert not bad and line.text.startswith("Can be told from tissue")
+    assert "colour off on synthetic_001 at 4 mpp" in line.text
 
 
 @pytest.mark.parametrize(

@@ -287,14 +287,22 @@ def test_seams_in_words(made_up_run):
 
 
 @pytest.mark.parametrize(
-    "mean,worst,status", [(0.3, 0.8, "good"), (1.1, 6.0, "good"), (5.0, 40.0, "look"), (30, 90, "bad")]
+    "mean,worst,status,words",
+    [
+        (0.3, 0.8, "good", "to rounding"),
+        (0.4, 1.2, "good", "closely"),  # rounding to grey steps moves no pixel by more than 1
+        (1.1, 6.0, "good", "closely"),
+        (5.0, 40.0, "look", "depart"),
+        (30, 90, "bad", "depart"),
+    ],
 )
-def test_scales_in_words(made_up_run, mean, worst, status):
+def test_scales_in_words(made_up_run, mean, worst, status, words):
     path = made_up_run / "evaluation/synthetic_001/coherence.json"
     found = json.loads(path.read_text())
     found["levels"][2]["cross_scale"]["tissue"].update(mean=mean, max=worst)
     path.write_text(json.dumps(found))
     assert said(made_up_run, "Scales")[0] == status
+    assert words in said(made_up_run, "Scales")[1]
 
 
 def test_overfitting_is_seen_in_the_losses(made_up_run):

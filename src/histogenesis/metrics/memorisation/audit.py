@@ -82,9 +82,9 @@ def audit(
     nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
     20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours
     of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. verdict:
-    "copies" if both tests have p < alpha, "suspect" if one has, "not measured" if not even a model that copies everything
-    could reach alpha, else "clear". The held-out patches should come from other patients; an
-    honest model of few patients may then be "suspect" for having learnt their stain: look at the pairs.
+    "copies" if both tests have p < alpha, "suspect" if the relative one alone has, "not measured" if not even a model that
+    copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an honest model
+    of few patients, or another slide of theirs, is then nearer in distance alone, for having their stain.
     """
     train = check_features(train, "training patches", 20)
     held_out, generated = _views(held_out, "held-out patches"), _views(generated, "generated patches")
@@ -174,7 +174,8 @@ def audit_pieces(
     else:
         sentence = (
             f"No copies found, in all {there} training patches; copies of 1 in 100 patches would have been found with"
-            f" {100 * power['found']:.0f} % ({100 * power['low']:.0f} to {100 * power['high']:.0f} %)."
+            f" {100 * power['found']:.0f} % ({100 * power['low']:.0f} to {100 * power['high']:.0f} %) where they are turned or"
+            " shifted; strongly warped, blurred or rotated ones more rarely or not."
         )
     return {
         "verdict": verdict,
@@ -265,11 +266,15 @@ def _verdict(absolute, relative, alpha, n, m, percentile):
             f"The model copies: {share} are closer to a training patch than {100 - percentile:g} % of real held-out"
             f" patches are, where an honest model has {expected} (p = {max(t.p_value for t in found):.1g})."
         )
-    if found:
-        which = "in distance" if found[0] is absolute else "relative to how dense the training patches lie"
+    if found == [relative]:
         return "suspect", (
-            f"More generated patches than expected are close to training patches {which}, but not by both measures"
-            f" (p = {absolute.p_value:.2g} and {relative.p_value:.2g}): look at the closest pairs."
+            "More generated patches than expected are close to training patches relative to how dense these lie, but not in"
+            f" distance (p = {relative.p_value:.2g} and {absolute.p_value:.2g}): look at the closest pairs."
+        )
+    if found:
+        return "clear", (
+            f"No sign of copying: {share} are too close in distance (p = {absolute.p_value:.2g}), as patches of the training"
+            f" slides' own stain are, but not relative to how dense the training patches lie (p = {relative.p_value:.2g})."
         )
     return "clear", (
         f"No sign of copying: {share} are too close to a training patch, where an honest model has {expected}"

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from histogenesis.report.blocks import number_text
-from histogenesis.report.verdict.rules import FAR, KINDS, NEAR, SEAM_P
+from histogenesis.report.verdict.rules import FAR, KINDS, MORPHOLOGY, NEAR, SEAM_P, VITAL
 
 Word = Literal["within", "worse", "unknown"]
 
 
 @dataclass(frozen=True)
 class Degree:
-    """`share`: how much of the way from floor to ceiling, None where there is no ceiling to measure it by. `far`: worse, and
-    more than half of that way. `why`: the reason, in words that stand after a colon or in brackets."""
+    """`share`: how much of the way from what real tissue reaches against itself (0: no more than that) to the ceiling, None
+    where there is no ceiling beyond it. `far`: worse, and more than half of that way. `why`: the reason, in words that stand
+    after a colon or in brackets."""
 
     word: Word
     share: float | None
@@ -39,7 +40,9 @@ def degree(row: Mapping[str, Any]) -> Degree:
     """Of one row of metrics.json.
 
     unknown   no value, no floor, an encoder that does not speak, or no interval and less than half-way to the ceiling
-    worse     the interval lies beyond the real one; or there is none, and the value is half-way to the ceiling or more
+    worse     the interval lies beyond the real one; or there is none, and the value is half-way to the ceiling or more. What a
+              pathologist measures differs from slide to slide, and structureless noise is no measure of that: without an
+              interval only cells that are missing are worse
     within    the intervals meet, and the value's ends before half-way to the ceiling; else it is too wide to say. But for what
               a pathologist measures, a ceiling beyond the floor must show that a lack of structure would have been seen
 
@@ -59,13 +62,14 @@ def degree(row: Mapping[str, Any]) -> Degree:
     limit = floor if floor_high is None else floor_high
     patients, _, patients_high = _ordered(row, sign, "patients", "patients_low", "patients_high")
     limit = max(limit, *(end for end in (limit, patients, patients_high) if end is not None))
-    share = _share(row, sign, value, floor, limit)
+    share = _share(row, sign, value, limit)
     if low is None or high is None:
         why = str(row.get("interval") or "no interval")
-        return Degree("worse" if share is not None and share >= FAR else "unknown", share, why)
+        beyond = share is not None and share >= FAR if kind_of(row) != "morphology" else value > limit and _missing(row)
+        return Degree("worse" if beyond else "unknown", share, why)
     if low > limit:
         return Degree("worse", share, _beside(row))
-    end = _share(row, sign, high, floor, limit)
+    end = _share(row, sign, high, limit)
     if end is not None and end >= FAR:
         return Degree("unknown", share, "the interval is too wide to say")
     if share is None and kind_of(row) != "morphology":
@@ -85,12 +89,19 @@ def _seam(p: float, floor_p: float | None) -> Degree:
     return Degree("unknown", None, "real slides under the same grid show as much")
 
 
-def _share(row: Mapping[str, Any], sign: float, value: float, floor: float, limit: float) -> float | None:
-    """Of the way from floor to ceiling; None without a ceiling that lies beyond all that real patches reach."""
+def _missing(row: Mapping[str, Any]) -> bool:
+    """Whether a vital measure is so far down on the generated side that it is called missing."""
+    real, generated = _number(row, "real"), _number(row, "generated")
+    words = MORPHOLOGY.get(str(row.get("name"))) if row.get("name") in VITAL else None
+    return words is not None and None not in (real, generated) and words.say(real, generated) == words.missing
+
+
+def _share(row: Mapping[str, Any], sign: float, value: float, limit: float) -> float | None:
+    """Of the way from all that real patches reach to the ceiling; None without a ceiling beyond that."""
     ceiling = (row.get("ceilings") or {}).get("phase")
     if not isinstance(ceiling, int | float) or sign * ceiling <= limit:
         return None
-    return (value - floor) / (sign * ceiling - floor)
+    return max(0.0, (value - limit) / (sign * ceiling - limit))
 
 
 def _ordered(row: Mapping[str, Any], sign: float, value: str, low: str, high: str) -> tuple[float | None, ...]:

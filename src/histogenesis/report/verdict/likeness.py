@@ -104,7 +104,7 @@ def _told_apart(run: Run, entries: Rows) -> Iterator[Statement]:
 
 def cells(run: Run) -> Iterator[Statement]:
     """What a pathologist would miss, measure by measure: all that is off, the vital first."""
-    yield from _measures(run, rules.MORPHOLOGY, "cells", "Cells and glands", "cells not measured")
+    yield from _measures(run, rules.MORPHOLOGY, "cells", "Cells and glands", "cells")
 
 
 def colours(run: Run) -> Iterator[Statement]:
@@ -127,8 +127,10 @@ def _measures(run: Run, words: dict[str, rules.Words], topic: str, title: str, s
     rows = [(row, degree(row)) for row in run.metrics if row.get("name") in words and row.get("mpp") is not None]
     spoken = [(row, d) for row, d in rows if d.word != "unknown"]
     if not spoken:
+        said = "not known" if any(row.get("value") is not None for row, _ in rows) else "not measured"
         why = f" ({rows[0][1].why})" if rows else ""
-        yield Statement("open", f"{title}: not measured{why}.", run.metrics_file if rows else None, topic, silent)
+        clause = f"{silent} {said}" if silent else ""
+        yield Statement("open", f"{title}: {said}{why}.", run.metrics_file if rows else None, topic, clause)
         return
     off: dict[str, list[dict]] = defaultdict(list)
     for row, d in spoken:
@@ -170,7 +172,8 @@ def condition(run: Run) -> Iterator[Statement]:
     for headline, parts in found.items():
         clause = parts[0][0] + (f", and {len(parts) - 1} more like it" if len(parts) > 1 else "")
         text = f"Condition: {'; '.join(text for _, text in parts[:4])}" + ("; ..." if len(parts) > 4 else ".")
-        yield Statement("bad", text, run.condition_file, "condition", clause, headline)
+        status = "look" if headline == "worse" else "bad"
+        yield Statement(status, text, run.condition_file, "condition", clause, headline)
 
 
 def _failures(real: dict, one: dict) -> Iterator[tuple[str, str, str]]:
@@ -194,7 +197,7 @@ def _failures(real: dict, one: dict) -> Iterator[tuple[str, str, str]]:
         distance, limit = colour_distance(level, beside)
         if distance > limit:
             text = f"the colour of {where} is {distance:.0f} (CIELAB) from the nearest real slide's; usual: {limit:.0f} at most"
-            yield "colour", f"colour off on {where}", text
+            yield "colour" if distance > rules.COLOUR_NEVER else "worse", f"colour off on {where}", text
 
 
 def colour_distance(level: dict, beside: list[dict]) -> tuple[float, float]:

@@ -29,8 +29,11 @@ KINDS = {
 LEAST_TISSUE = 1 / 3  # of the smallest share of tissue among the real slides
 FLAT = 1 / 4  # of the real patches' contrast: less is a picture of one colour
 HARSH = 3.0  # times the real patches' contrast
-COLOUR_APART = 12.0  # CIELAB: no real slide of the same stain is so far from the nearest other, where only one is known
+COLOUR_APART = (
+    12.0  # CIELAB: more than this from the nearest real slide is another colour than theirs, where few are known
+)
 COLOUR_TIMES = 2.0  # times the distance of the real slide that is furthest from its nearest other
+COLOUR_NEVER = 30.0  # CIELAB: slides of other laboratories lie up to 29 apart; more is no stain
 CLEAR_SEAM = 1.1  # an interval that lies wholly above this is a seam that one may see, however many levels were tested
 WIDE_SEAM = 1.5  # an interval that reaches this says too little to call a level free of seams
 CLOSE, DISTANT = 2, 16  # mean cross-scale error, grey steps of 255: hardly visible; another picture
