@@ -262,9 +262,10 @@ def levels_of_kind(kind):
 
 
 def samples_evaluated():
-    """All that is measured of samples, and the study's table."""
+    """All that is measured of samples, and the study's table; where nothing is measured, the samples, of which a crate holds what the
+    report comes from."""
     if not RECIPE.evaluation.judge:
-        return []
+        return expand(f"{RUN}/samples/{{samples}}/samples.h5", samples=RECIPE.samples)
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
     found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)

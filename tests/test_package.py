@@ -130,9 +130,11 @@ def test_a_run_is_shared_outside_of_the_clone(python, tmp_path):
     with zipfile.ZipFile(tmp_path / "few.zip") as file:
         file.extractall(tmp_path / "crate")
         names = file.namelist()
-    assert {"code/Snakefile", "code/workflow/scripts/draw_samples.py", "results/few/samples/few/samples.h5"} <= set(
-        names
-    )
+    assert {
+        "code/Snakefile",
+        "code/workflow/scripts/take_model.py",
+        "results/few/models/cells/model.safetensors",
+    } <= set(names)
     (code,) = (tmp_path / ".histogenesis/code").iterdir()
     parts = {path.relative_to(code).as_posix() for path in code.glob("src/histogenesis/**/*.py")}
     assert parts and {f"code/{part}" for part in parts} <= set(names)
@@ -140,9 +142,9 @@ def test_a_run_is_shared_outside_of_the_clone(python, tmp_path):
     alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": "code/src"}
     verify = [sys.executable, "-m", "histogenesis", "verify", "."]
     assert subprocess.run(verify, cwd=tmp_path / "crate", env=alone, check=False).returncode == 0
-    with (code / "src/histogenesis/steps/draw_samples.py").open("a") as file:  # other code than what made the run
+    with (code / "src/histogenesis/steps/take_model.py").open("a") as file:  # other code than what made the run
         file.write("NEW = 1\n")
-    with pytest.raises(AssertionError, match="draw_samples: made by other code"):
+    with pytest.raises(AssertionError, match="take_model: made by other code"):
         run(python, tmp_path, "share", "results/few", "--out", "again.zip")
 
 

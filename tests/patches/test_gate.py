@@ -83,6 +83,20 @@ def test_nothing_held_out_is_a_warning_unless_the_recipe_wants_it(half):
     assert "0 slide(s) held out" in gate(half, [need(0.5, [1])], held_out_patches=1)["errors"][0]
 
 
+def test_a_patch_set_of_which_nothing_is_held_out_ends_the_run_before_training_does(tmp_path):
+    """As where patches of 0.5 mm do not fit the part that is held out of one slide."""
+    files = [plant(tmp_path, name, {16.0: 5}) for name in "ab"]
+    files.append(plant(tmp_path, "c", {}, skipped={16.0: "no room"}))
+    errors = gate({"main": counted(tmp_path, files)}, [need(16.0, [0])])["errors"]
+    assert len(errors) == 1, errors
+    error = errors[0]
+    assert error.startswith("patches.main: nothing of it is held out at any mpp") and "c: no room" in error
+    assert (
+        gate({"main": counted(tmp_path, [*files[:2], plant(tmp_path, "c", {8.0: 1})])}, [need(16.0, [0])])["errors"]
+        == []
+    )
+
+
 def test_a_class_that_is_only_held_out_ends_the_run(tmp_path):
     files = [
         plant(tmp_path, "a", {1.0: 2}, labels=["benign", "benign"]),

@@ -94,6 +94,14 @@ def gate_data(
         (errors if row["drawn"] else warnings).extend(_lacking(row, sets[row["patch_set"]], limits))
         if not row["held_out"]["patches"] and not limits["held_out_patches"]:
             warnings.append(f"{_name(row)}: nothing of it is held out, so no number can speak of it")
+    for name in dict.fromkeys(row["patch_set"] for row in rows if row["model"]):
+        if not sets[name].count(("validation",), None, None)["patches"]:
+            why = sets[name].why(None)
+            errors.append(
+                f"patches.{name}: nothing of it is held out at any mpp, and what is trained on it is watched by that"
+                + (f" ({why})" if why else "")
+                + f": {REMEDY}"
+            )
     for name in of_he:
         warnings += [
             f"{slide}: {why}; the model that training starts from has seen haematoxylin and eosin alone: look at what it"
