@@ -291,6 +291,18 @@ def test_an_identity_leads_to_its_section(root, tmp_path):
     assert section_text('{"steps": 3}') == '{"steps": 3}', "by hand, as JSON"
 
 
+def test_a_job_that_reads_the_runs_recipe_finds_the_same_identities(root):
+    """Equal is not enough: 500000 == 500000.0, and their digests differ. A job of SLURM took what it read for changed and made it."""
+    files = [file for file in sorted((root / "config").rglob("*.yaml")) if "schema" not in file.name]
+    assert len(files) > 20
+    for file in files:
+        recipe = load_recipe(file)
+        before, after = (
+            json.dumps(bearing(one), sort_keys=True) for one in (recipe, recipe_of_text(recipe_text(recipe)))
+        )
+        assert before == after, file
+
+
 def test_a_section_is_read_from_the_recipe_that_a_person_wrote(root):
     file = root / "config/test/harb.yaml"
     assert (

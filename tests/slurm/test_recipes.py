@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 WITH_GPU = {
     "urcdm": {"train_model", "draw_level", "extract_features"},
-    "son": {"train_model", "draw_samples", "measure_utility"},
+    "son": {"train_model", "draw_samples"},
     "diffusion4path": {"train_model", "draw_samples", "measure_utility"},
 }
 
