@@ -292,7 +292,7 @@ def test_an_identity_leads_to_its_section(root, tmp_path):
 
 
 def test_a_job_that_reads_the_runs_recipe_finds_the_same_identities(root):
-    """Equal is not enough: 500000 == 500000.0, and their digests differ. A job of SLURM took what it read for changed and made it."""
+    """Equal is not enough: 500000 == 500000.0, and their digests differ; a job of SLURM then made anew what it was to read."""
     files = [file for file in sorted((root / "config").rglob("*.yaml")) if "schema" not in file.name]
     assert len(files) > 20
     for file in files:
