@@ -165,6 +165,25 @@ def test_a_classifier_alone_does_not_say_that_it_is_no_tissue(made_up_run):
     assert line.text.startswith("Can be told from tissue")
 
 
+@pytest.mark.parametrize(
+    "patients, value, apart", [(0.83, 0.60, False), (0.83, 0.99, True), (0.88, 0.95, False), (0.73, 0.89, False)]
+)
+def test_what_a_classifier_tells_far_better_than_patients_can_be_told(made_up_run, patients, value, apart):
+    """The first two: a real slide of another patient, and its phase noise, as measured by EfficientNet's features."""
+    told = {
+        "name": "c2st",
+        "kind": "classifier",
+        "encoder": "efficientnet-lite0",
+        "value": value,
+        "mpp": 1.0,
+        "better": "lower",
+    }
+    near = [row(11.0, 9.0, 13.0, name=name) for name in ("fid", "kid", "cmmd")]
+    line, _ = write(made_up_run, [*near, told | {"floor": 0.5, "patients": patients}])
+    said = "Can be told from tissue: a classifier tells it apart at 1 mpp (right on 99 %, real patients 83 %)"
+    assert line.text.startswith(said if apart else "As close to real tissue")
+
+
 def test_colours_by_their_stains(made_up_run):
     weak = cells(0.4, real=0.8, name="haematoxylin_amount", encoder="stain", unit="", mpp=1.0, floor=0.01)
     weak |= {"floor_low": 0.0, "floor_high": 0.02, "ceilings": {"phase": 0.01}}
@@ -308,6 +327,7 @@ def test_the_page_on_the_report_states_the_rules(root):
         f"p < {rules.SEAM_P:g}",
         f"difference of {rules.CLOSE:g} of 255 grey steps; above {rules.DISTANT:g}",
         f"in {rules.POWER:g} of trials",
+        f"right on {rules.TOLD:g} of the patches or more, and\non {rules.TOLD_BEYOND:g} more",
     ]
     assert [one for one in limits if one not in text] == []
     for headline in rules.HEADLINES.values():

@@ -17,7 +17,7 @@ NO_BYTES = Field(json_schema_extra={"bears_on_bytes": False})
 
 
 class Section(BaseModel):
-    # Defaults too: 500_000 of a key that is a float is 500000.0, as it is when a job reads the run's recipe, or digests would differ.
+    # Defaults too: 500_000 of a key that is a float is 500000.0, as when a job reads the recipe of the run; or digests differ.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 

@@ -100,6 +100,18 @@ def _told_apart(run: Run, entries: Rows) -> Iterator[Statement]:
     if row.get("floor") is not None:
         text += f"; two halves of real patches: {100 * row['floor']:.0f} %"
     yield Statement(status, text + f"): {worst.word} against real tissue.", run.metrics_file)
+    if told := [row for row, _ in found if _is_told(row)]:
+        most = max(told, key=lambda row: row["value"])
+        clause = f"a classifier tells it apart {at(row['mpp'] for row in told)} (right on {100 * most['value']:.0f} %,"
+        clause += f" real patients {100 * most['patients']:.0f} %)"
+        yield Statement("look", f"Told apart: {clause}.", run.metrics_file, "likeness", clause, "worse")
+
+
+def _is_told(row: dict) -> bool:
+    """Whether a classifier is right on nearly all patches, and tells real patients apart far less well."""
+    beside = [row[name] for name in ("floor", "patients") if isinstance(row.get(name), int | float)]
+    known = isinstance(row.get("patients"), int | float) and row.get("speaks") is not False
+    return known and row["value"] >= max(rules.TOLD, max(beside) + rules.TOLD_BEYOND)
 
 
 def cells(run: Run) -> Iterator[Statement]:

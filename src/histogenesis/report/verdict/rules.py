@@ -7,6 +7,8 @@ from dataclasses import dataclass
 FAR = 0.5  # of the way from real tissue to tissue without structure: more is not like tissue
 NEAR = 0.25  # less is not seen, where no interval says more
 MOST = 0.5  # of the numbers of one resolution: what more of them say goes into the verdict
+TOLD = 0.9  # of patches rightly told by a classifier that has not seen them
+TOLD_BEYOND = 0.1  # more than real patients are told from one another: then it can be told, whatever distances say
 LIKENESS = ("distance", "manifold", "classifier")  # kinds of metrics that say how much alike patches are
 
 # Kinds of metrics by their names, where a file does not say them.
