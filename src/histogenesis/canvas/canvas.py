@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import h5py
 import numpy as np
 
-from histogenesis.canvas.sections import MadeLevel
 from histogenesis.canvas.tiling import Drawn
 from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import CHUNKED, check_seal, fletcher32, naming_damage, writing
+
+if TYPE_CHECKING:  # slides' own environment has no PyTorch
+    from histogenesis.canvas.sections import MadeLevel
 
 BAND_PX = 256
 
