@@ -142,8 +142,8 @@ def damage_in(
         if mark is None:
             return None
         wrong = what_is_wrong(file, mark, every_byte=False)
-        if wrong == "missing" and mark["output"] == inside(run, file):
-            return None
+        if wrong == "missing" and (mark["output"] == inside(run, file) or not (run / mark["output"]).exists()):
+            return None  # also of what lay beside an output that was deleted to make room
         if not wrong and (deep or every_byte(file, mark["size"])):
             stat = os.stat(file)
             state = [stat.st_size, stat.st_mtime_ns]
