@@ -93,14 +93,7 @@ SITE = [
 
 
 def snakemake(folder: Path) -> list[str]:
-    own = [
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(folder),
-        "--configfile",
-        str(RECIPE),
-    ]
+    own = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", str(RECIPE)]
     if CLUSTER:
         return [sys.executable, str(ROOT / "tests/slurm/quick_snakemake.py"), *own, *SITE]
     return [sys.executable, "-m", "snakemake", *own, "--cores", "1"]

@@ -22,10 +22,10 @@ class Patches:
         return self.images[indices]
 
 
-def moved(folder, clip) -> float:
-    """How far the weights go in two steps."""
+def small_trainer(folder, **training) -> Trainer:
+    """Ready for two steps of two patches each."""
     network = {"channels": 8, "multipliers": [1], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0.0}
-    training = {"steps": 2, "batch": 2, "lr": 1e-3, "precision": "fp32", "clip_gradient": clip}
+    training = {"steps": 2, "batch": 2, "precision": "fp32"} | training
     section = Model.model_validate({"patches": "p", "network": network, "training": training})
     torch.manual_seed(0)
     normalisation = normalisation_of(Patches(), 0.5)
@@ -33,6 +33,12 @@ def moved(folder, clip) -> float:
     batches = Batches(Patches(), normalisation, denoiser.objective.draw_sigma, 1, augment=False)
     trainer = Trainer(denoiser, section, batches, folder, "d", "cpu")
     trainer.resume()
+    return trainer
+
+
+def moved(folder, clip) -> float:
+    """How far the weights go in two steps."""
+    trainer = small_trainer(folder, lr=1e-3, clip_gradient=clip)
     before = {name: w.detach().clone() for name, w in trainer.weights.items()}
     trainer.run(None, None)
     return float(sum(((w.detach() - before[name]) ** 2).sum() for name, w in trainer.weights.items()) ** 0.5)

@@ -2,13 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-from test_clip_gradient import Patches
-
-from histogenesis.models.batches import Batches, normalisation_of
-from histogenesis.models.model import Denoiser
-from histogenesis.models.training import Trainer
-from histogenesis.recipe import Model
+from test_clip_gradient import small_trainer
 
 BATCH = 2
 
@@ -22,19 +16,11 @@ BATCH = 2
     ],
 )
 def test_the_average_has_its_half_life_in_images_and_a_shorter_one_at_the_start(tmp_path, half_life, rampup, keeps):
-    network = {"channels": 8, "multipliers": [1], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0.0}
-    training = {"steps": 2, "batch": BATCH, "lr": 1e-2, "precision": "fp32"}
-    training |= {"ema_half_life_images": half_life, "ema_rampup": rampup, "warmup_steps": 0}
-    section = Model.model_validate({"patches": "p", "network": network, "training": training})
-    torch.manual_seed(0)
-    normalisation = normalisation_of(Patches(), 0.5)
-    denoiser = Denoiser(section, 16, normalisation)
-    batches = Batches(Patches(), normalisation, denoiser.objective.draw_sigma, 1, augment=False)
-    trainer = Trainer(denoiser, section, batches, tmp_path, "d", "cpu")
-    trainer.resume()
+    seen = {"ema_half_life_images": half_life, "ema_rampup": rampup, "warmup_steps": 0}
+    trainer = small_trainer(tmp_path, lr=1e-2, **seen)
     expected = flat(trainer.average)
     for step, keep in enumerate(keeps):
-        trainer.train_step([batches.read(step, share, "cpu") for share in trainer.micro_batches()])
+        trainer.train_step([trainer.batches.read(step, share, "cpu") for share in trainer.micro_batches()])
         new = flat(trainer.weights)
         assert np.abs(new - expected).max() > 1e-3
         expected = keep * expected + (1 - keep) * new
