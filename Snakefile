@@ -88,7 +88,7 @@ rule all:
     default_target: True
     input:
         kept_outputs(),
-        OWED,
+        owed_outputs,
 
 
 rule models:

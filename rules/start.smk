@@ -35,11 +35,12 @@ def still_made(wildcards):
     return all(value in known.get(name, [value]) for name, value in wildcards.items())
 
 
-OWED = (
-    [name for name, wildcards in (owed(Path(RUN)) | whole.to_be_healed(Path(RUN))).items() if still_made(wildcards)]
-    if workflow.is_main_process
-    else []
-)
+def owed_outputs(wildcards):
+    """What a run that did not end has still to make, and what is made again because it was damaged."""
+    if not workflow.is_main_process:
+        return []
+    lacking = owed(Path(RUN)) | whole.to_be_healed(Path(RUN)) | DAMAGED
+    return [name for name, wildcards in lacking.items() if still_made(wildcards)]
 
 
 def outputs_of(rule, **wildcards):

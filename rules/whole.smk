@@ -6,20 +6,37 @@ written is moved to state/damaged; then it is missing, and its rule runs again.
 """
 
 import snakemake.executors.local
+import snakemake.io
 import snakemake.jobs
 import snakemake.persistence
+import snakemake.workflow
 from histogenesis.core.files import write_text as write_log
 from histogenesis.provenance import whole
 
-if workflow.is_main_process:
-    if workflow.dryrun:
+DAMAGED = {}  # of a look at the run that changes nothing: output that a run would make again -> wildcards
+
+
+def mend_first(flow, *args, prepare=snakemake.workflow.Workflow._prepare_dag, **options):
+    """Before jobs are planned: a run sets aside what is damaged; a dry run, and each other look, says it and plans as if it had."""
+    if flow.executor_plugin is not None and not flow.dryrun:
+        for line in whole.heal(Path(RUN)):
+            logger.warning(line)
+    else:
         for file, wrong, mark in whole.damage_in(Path(RUN)):
             logger.warning(
                 f"{file}: damaged: {wrong}; a run moves it away and makes it again, with what follows from it"
             )
-    else:
-        for line in whole.heal(Path(RUN)):
-            logger.warning(line)
+            DAMAGED[f"{RUN}/{mark['output']}"] = mark["wildcards"]
+    return prepare(flow, *args, **options)
+
+
+async def is_there(file, exists=snakemake.io._IOFile.exists_local):
+    return str(file) not in DAMAGED and await exists(file)
+
+
+if workflow.is_main_process:
+    snakemake.workflow.Workflow._prepare_dag = mend_first
+    snakemake.io._IOFile.exists_local = is_there
 
 
 def lasting(job):

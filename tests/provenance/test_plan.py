@@ -5,7 +5,9 @@ import json
 import pytest
 import yaml
 
-from histogenesis.provenance.plan import bears, differences, within, written
+from histogenesis.commands.plan import hours
+from histogenesis.models.costs import cost
+from histogenesis.provenance.plan import bears, changes, differences, share_left, within, written
 from histogenesis.recipe import load_recipe
 from histogenesis.recipe.identity import identity
 
@@ -50,6 +52,30 @@ def test_a_longer_training_goes_on_and_what_follows_is_one_line(run):
     assert "then: 2 draw_level, evaluate_patches, write_report" in text
     assert "5 of 40 steps" in text and "2.0 h of it asking for a GPU" in text
     assert len(text.splitlines()) < 15 and max(map(len, text.splitlines()[1:])) < 140
+
+
+def test_what_is_left_of_a_training_and_a_level_is_reckoned_in_hours_of_a_gpu(run):
+    """By hand: three times the forward FLOP of each image seen, and the evaluations of a level's tiles, over 250 TFLOP/s."""
+    name, model = next(iter(run.recipe.trained_models.items()))
+    (run.run_dir / f"state/train/{name}").mkdir(parents=True)
+    before = model.training.steps
+    longer = {"steps": 4000 * before, "validate_every": 10**6, "sample_every": 10**6}
+    changes_made = {f"models__{name}__training__{key}": value for key, value in longer.items()}
+    planned = run([job("train_model", model=name, gpu=1)], **changes_made)
+    for one in planned["jobs"]:
+        one["share"] = share_left(one, changes(planned), run.run_dir)
+    assert planned["jobs"][0]["share"] == 1 - 1 / 4000
+    assert share_left(job("draw_level", slide="s", k="0"), changes(planned), run.run_dir) == 1
+    whole = hours(planned | {"jobs": [planned["jobs"][0] | {"share": 1.0}]})
+    size = model.training.crop_px or run.recipe.patches[model.patches].size_px
+    seen = 3 * cost(model, size).flop * 4000 * before * model.training.batch / 250e12 / 3600
+    assert seen < whole < 1.01 * seen, "held-out images and samples are looked at beside"
+    assert hours(planned) == pytest.approx((1 - 1 / 4000) * whole)
+    assert hours(planned | {"jobs": [job("evaluate_patches", gpu=0)]}) == 0
+    text = "\n".join(written(planned, 0.61))
+    assert "1 of 40 steps would run; about 0.61 h of one H100" in text and "H100" not in "\n".join(
+        written(planned, 0.0)
+    )
 
 
 def test_another_learning_rate_is_another_training(run):

@@ -34,6 +34,11 @@ def test_what_was_damaged_is_named_and_comes_out_as_it_was(first, chaos, finishe
     assert any(trial.outcome == "healed" for trial in trials)
 
 
+def everything_in(folder):
+    """path -> (size, time of change) of all its files, also those in state/."""
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
 def begin(run):
     """Snakemake at work on a run."""
     command = [
@@ -97,6 +102,20 @@ def test_what_goes_while_a_run_goes_on_is_missed_at_its_end_and_made_by_the_next
     )  # Snakemake, or we
     copied.run("config/test/harb.yaml")
     assert overlay.exists() and copied.planned("config/test/harb.yaml") == {}
+
+
+@pytest.mark.parametrize("look", ["--dry-run", "--summary"])
+def test_a_look_at_a_damaged_run_says_it_and_changes_nothing(copied, look):
+    results = copied.folder / "results/test-harb"
+    (results / "tissue/phantom_a/mask.png").write_bytes(b"")
+    before = everything_in(results)
+    said = copied.run("config/test/harb.yaml", look)
+    assert "tissue/phantom_a/mask.png: damaged: empty (0 bytes" in said.stdout + said.stderr
+    assert everything_in(results) == before
+    planned = copied.planned("config/test/harb.yaml")
+    assert planned["segment_tissue"] == 1 and planned["cut_patches"] == 1 and planned["write_report"] == 1, planned
+    done = copied.run("config/test/harb.yaml")
+    assert copied.count(done.stdout + done.stderr)["segment_tissue"] == 1, "what was planned is run"
 
 
 def test_a_phantom_that_was_deleted_to_make_room_is_made_again_for_a_step_that_reads_it(copied):

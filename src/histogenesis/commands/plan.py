@@ -1,7 +1,13 @@
 """What a run of a recipe would do, and why, in a screenful; runs nothing."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from histogenesis.recipe import Recipe
 
 EXAMPLES = """\
   histogenesis plan recipe.yaml
@@ -13,6 +19,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from histogenesis.provenance.plan import plan
+    from histogenesis.provenance.plan import ask_snakemake, written
 
-    print(plan(args.recipe, args.more))
+    planned, notes = ask_snakemake(args.recipe, args.more)
+    print("\n".join([*notes, *written(planned, hours(planned))]))
+
+
+def hours(planned: dict) -> float:
+    """Of one H100, of the jobs that ask for a GPU."""
+    jobs = [job for job in planned["jobs"] if job["gpu"]]
+    if not jobs:
+        return 0.0
+    from histogenesis.recipe import Recipe
+    from histogenesis.steps.estimate import TFLOPS
+
+    return flop_of(Recipe.model_validate(planned["recipe"]), jobs) / TFLOPS["H100"] / 1e12 / 3600
+
+
+def flop_of(recipe: Recipe, jobs: list[dict]) -> float:
+    """Of some jobs of a plan: rule, wildcards, and share, how much of it is still to be done."""
+    from histogenesis.steps.estimate import TISSUE, drawings, samples, trainings
+
+    works = {part.what: part.flop for part in [*trainings(recipe), *samples(recipe)]}
+    levels = [part.flop / part.count for part in drawings(recipe, TISSUE) if part.what.startswith("draw level")]
+    total = 0.0
+    for job in jobs:
+        of = job["wildcards"]
+        if job["rule"] == "train_model":
+            total += job["share"] * works.get(f"train {of['model']}", 0.0)
+        elif job["rule"] == "draw_samples":
+            total += works.get(f"samples {of['samples']}", 0.0)
+        elif job["rule"] == "draw_level":
+            total += levels[int(of["k"])]
+    return total

@@ -32,23 +32,15 @@ GOES_ON = {
 }  # of a training: its checkpoint serves (steps/train_model.py)
 
 
-def plan(recipe_file: Path, more: list[str]) -> str:
-    """The plan as text. Raises BadInput with Snakemake's words where it cannot plan. `more`: further words for Snakemake."""
+def ask_snakemake(recipe_file: Path, more: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What a run of it would do (see `written`), and what Snakemake notes. Raises BadInput with Snakemake's words where it
+    cannot plan. `more`: further words for Snakemake."""
     file = snakefile()
     if file is None:
         raise BadInput("the workflow is not here: run this from its folder, or install histogenesis with it")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "plan.json")
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            str(file),
-            "--dry-run",
-            "--quiet",
-            "all",
-        ]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(file), "--dry-run", "--quiet", "all"]
         command += ["--configfile", str(recipe_file), *more]
         done = subprocess.run(
             command, env=os.environ | {"HISTOGENESIS_PLAN": str(out)}, capture_output=True, text=True, check=False
@@ -59,24 +51,43 @@ def plan(recipe_file: Path, more: list[str]) -> str:
             ]
             raise BadInput("\n".join(words[-15:]) or "snakemake did not plan")
         planned = json.loads(out.read_text())
-    notes = [line for line in done.stderr.splitlines() if line.startswith("away")]
-    return "\n".join([*notes, *written(planned)])
+    changed = changes(planned)
+    for job in planned["jobs"]:
+        job["share"] = share_left(job, changed, Path(planned["run_dir"]))
+    return planned, [line for line in done.stderr.splitlines() if line.startswith("away") or ": damaged: " in line]
 
 
-def written(planned: dict[str, Any]) -> list[str]:
-    """The lines of a plan: `jobs` that would run with their reasons, `total`, the `recipe`, `run_dir`."""
+def changes(planned: dict[str, Any]) -> dict[str, str]:
+    """Key -> `old -> new`, of what differs from the recipe that the results at hand were made from, and bears on bytes."""
+    before, now = recipe_before(Path(planned["run_dir"])), Recipe.model_validate(planned["recipe"])
+    differ = differences(before.model_dump(mode="json"), planned["recipe"]) if before else {}
+    return {key: words for key, words in differ.items() if bears(now, key)}
+
+
+def share_left(job: dict, changed: dict[str, str], run_dir: Path) -> float:
+    """How much of a job is still to be done: of a training that goes on, the steps that came to it."""
+    words = changed.get(f"models.{job['wildcards'].get('model')}.training.steps")
+    if not words or not goes_on(job, changed, run_dir):
+        return 1.0
+    before, now = map(int, words.split(" -> "))
+    return max(0.0, 1 - before / now)
+
+
+def written(planned: dict[str, Any], gpu_hours: float = 0.0) -> list[str]:
+    """The lines of a plan: `jobs` that would run with their reasons, `total`, the `recipe`, `run_dir`.
+
+    gpu_hours: what the jobs are reckoned to take on one GPU (steps/estimate.py).
+    """
     jobs, run_dir = planned["jobs"], Path(planned["run_dir"])
-    now = Recipe.model_validate(planned["recipe"])
-    before = recipe_before(run_dir)
-    changed = differences(before.model_dump(mode="json"), planned["recipe"]) if before else {}
+    now, before = Recipe.model_validate(planned["recipe"]), recipe_before(run_dir)
+    changed = changes(planned)
     last = recipe_last(run_dir) or before
     since = differences(last.model_dump(mode="json"), planned["recipe"]) if last else {}
     quiet = {key: words for key, words in since.items() if not bears(now, key)}
-    changed = {key: words for key, words in changed.items() if bears(now, key)}
     if not jobs:
         lines = [f"{run_dir}: nothing to be done; all {planned['total']} steps are up to date"]
         return [*lines, *noted(quiet)]
-    lines = [f"{run_dir}: {len(jobs)} of {planned['total']} steps would run{spent(jobs)}", ""]
+    lines = [f"{run_dir}: {len(jobs)} of {planned['total']} steps would run{reckoned(gpu_hours)}{spent(jobs)}", ""]
     causes: dict[str, list[dict]] = {}
     for job in jobs:
         for cause in causes_of(job, changed):
@@ -131,6 +142,7 @@ def differences(before: Any, now: Any, key: str = "") -> dict[str, str]:
 def brief(value: Any) -> str:
     if value is None:
         return "none"
+    value = float(f"{value:.6g}") if isinstance(value, float) else value
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 40 else f"({'section' if isinstance(value, dict) else f'{len(value)} values'})"
 
@@ -200,20 +212,22 @@ def counted(jobs: list[dict], note: str = "") -> str:
 
 
 def going_on(jobs: list[dict], changed: dict[str, str], run_dir: Path) -> str:
-    """A training of which only the length is other goes on from its last checkpoint."""
-    for job in jobs:
-        if job["rule"] == "train_model":
-            place = f"models.{job['wildcards']['model']}."
-            keys = {key.removeprefix(f"{place}training.") for key in changed if key.startswith(place)}
-            codes = any(word.startswith(("code:", "env:", "content:")) for word in job["new"])
-            if (
-                keys
-                and keys <= GOES_ON
-                and not codes
-                and (run_dir / "state/train" / job["wildcards"]["model"]).is_dir()
-            ):
-                return " (training goes on from its checkpoint)"
-    return ""
+    on = any(job["rule"] == "train_model" and goes_on(job, changed, run_dir) for job in jobs)
+    return " (training goes on from its checkpoint)" if on else ""
+
+
+def goes_on(job: dict, changed: dict[str, str], run_dir: Path) -> bool:
+    """Whether a job is a training of which only the length is other: it goes on from its last checkpoint."""
+    model = job["wildcards"].get("model", "")
+    place = f"models.{model}."
+    keys = {key.removeprefix(f"{place}training.") for key in changed if key.startswith(place)}
+    if any(word.startswith(("code:", "env:", "content:")) for word in job["new"]):
+        return False
+    return bool(keys) and keys <= GOES_ON and (run_dir / "state/train" / model).is_dir()
+
+
+def reckoned(gpu_hours: float) -> str:
+    return f"; about {gpu_hours:.2g} h of one H100" if gpu_hours >= 0.005 else ""
 
 
 def spent(jobs: list[dict]) -> str:
