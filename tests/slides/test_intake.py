@@ -239,7 +239,7 @@ def test_coordinates_are_those_of_the_scanned_part(tmp_path, pixels):
     path = write_scn(tmp_path / "s.scn", pixels, 1000, 600, (3000, 2000))
     with openslide.OpenSlide(str(path)) as other, open_slide(path) as slide:
         assert other.dimensions == (3000, 2000) and other.properties["openslide.bounds-x"] == "1000"
-        assert (slide.width_px, slide.height_px, slide.origin_px) == (640, 768, [1000, 600])
+        assert (slide.width_px, slide.height_px, slide.origin_px) == (640, 768, (1000, 600))
         assert np.array_equal(slide.read(100, 50, 256, 0.5), pixels[50:306, 100:356])
         assert slide.overview(0.5).shape == (768, 640, 3) and not slide.unscanned(8.0).any()
 

@@ -30,6 +30,7 @@ class Patches(Protocol):
 
     mpp: np.ndarray
     label: np.ndarray
+    patch_px: int
 
     def __len__(self) -> int: ...
     def read(self, indices) -> np.ndarray: ...

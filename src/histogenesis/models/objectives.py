@@ -70,6 +70,9 @@ class Prediction(nn.Module):
     step t (of 1000; between two steps of the schedule it is interpolated in ln sigma), or ln(alpha_bar / (1 - alpha_bar)).
     """
 
+    table: Tensor
+    log_sigma: Tensor
+
     def __init__(
         self,
         kind: str,
@@ -84,8 +87,9 @@ class Prediction(nn.Module):
         self.sigmas = schedule_sigmas(schedule, timesteps)
         self.trained = self.sigmas[0], self.sigmas[-1]
         # On the model's device: a table that had to be sent there would be waited for in each evaluation.
-        self.register_buffer("table", torch.tensor(self.sigmas, dtype=torch.float64), persistent=False)
-        self.register_buffer("log_sigma", self.table.log(), persistent=False)
+        table = torch.tensor(self.sigmas, dtype=torch.float64)
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("log_sigma", table.log(), persistent=False)
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = 1 + sigma**2
@@ -131,19 +135,17 @@ class SuperResolution:
     """The picture from its own average over 2 x 2 pixels: no noise, mean absolute error (Lim et al. 2017)."""
 
     factor = 2
-    trained = None, None
 
     def draw_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 
-def make_objective(options: Options) -> EDM | Prediction | SuperResolution:
-    """The objective of that `kind`, with its options."""
+def make_objective(options: Options) -> EDM | Prediction:
+    """The denoiser's objective of that `kind`, with its options."""
     return OBJECTIVES[options.kind](options)
 
 
-OBJECTIVES: dict[str, Callable[[Options], EDM | Prediction | SuperResolution]] = {
+OBJECTIVES: dict[str, Callable[[Options], EDM | Prediction]] = {
     "edm": lambda options: EDM(**options.without("kind")),
     **dict.fromkeys(("eps", "v", "x0"), lambda options: Prediction(**vars(options))),
-    "super-resolution": lambda options: SuperResolution(),
 }

@@ -26,6 +26,8 @@ PICTURE_PX = 1000
 SHOWN_LEFT_OUT = 48
 COLOURS = [(31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (23, 190, 207), (140, 86, 75)]
 
+Row = tuple[int, tuple[int, int, int, float]]  # of a patch: its number, and its place (x, y, size, mpp)
+
 
 def cut_slide(
     record: Path,
@@ -92,10 +94,12 @@ class Reading:
             try:
                 patch = read_padded(self.slide, *place, self.background)
             except DamagedPlace:
-                yield self._leave_out("damaged", np.zeros((1, 1, 3), np.uint8))
+                self._leave_out("damaged", np.zeros((1, 1, 3), np.uint8))
+                yield None
                 continue
             if why := self._refused(k, patch):
-                yield self._leave_out(why, patch)
+                self._leave_out(why, patch)
+                yield None
                 continue
             yield patch
 
@@ -114,7 +118,7 @@ class Reading:
             self.left_out.append((why, patch))
 
 
-def places_of(cut: Cut) -> list[tuple[int, tuple[int, int, int, float]]]:
+def places_of(cut: Cut) -> list[Row]:
     """(row, (x, y, size, mpp)) of each place."""
     places = zip(cut.coords.tolist(), cut.mpp.tolist())
     return [(k, (x, y, cut.patch_px, mpp)) for k, ((x, y), mpp) in enumerate(places)]
@@ -126,7 +130,7 @@ def contexts(slide: Slide, background: np.ndarray, cut: Cut, options: config.Pat
         yield read_context(slide, *place, options.context_ratio, background)
 
 
-def shown_in(name: str, places: list) -> Iterable:
+def shown_in(name: str, places: list[Row]) -> Iterable[Row]:
     """The places, with a bar that says how many are done."""
     return tqdm(places, desc=f"patches of {name}", unit="patch", mininterval=2)
 
@@ -135,7 +139,7 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
     """The places of a slide's patches, mpp by mpp, and why an mpp has none. Raises BadInput if the recipe refuses the slide."""
     size_px = slide.width_px, slide.height_px
     cut = Cut(name, options.size_px, *size_px, slide.mpp, context_ratio=options.context_ratio)
-    cut.origin_px = tuple(slide.origin_px)
+    cut.origin_px = slide.origin_px
     coords, mpps, shares = [cut.coords], [cut.mpp], [cut.tissue]
     for mpp in options.mpps:
         served, how = served_mpp(mpp, slide.mpp), options.placed(mpp)

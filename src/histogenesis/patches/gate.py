@@ -89,7 +89,8 @@ def gate_data(
     patch sets from which a model goes on that has seen H&E alone. An error is what no training should begin with.
     """
     rows = [_row(sets[need["patch_set"]], one) for need in needs for one in _by_class(sets[need["patch_set"]], need)]
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     for row in rows:
         (errors if row["drawn"] else warnings).extend(_lacking(row, sets[row["patch_set"]], limits))
         if not row["held_out"]["patches"] and not limits["held_out_patches"]:

@@ -77,19 +77,19 @@ def choose(rows: list[Listed], path: Path, options: config.LabelledPatches, seed
 def source_name(row: Listed, path: Path) -> str:
     """The file, relative to the source, and the place in it."""
     file = row.file.relative_to(path if path.is_dir() else path.parent).as_posix()
-    return file if row.index is None else f"{file}[{row.index}]"
+    return file if row.place is None else f"{file}[{row.place}]"
 
 
 def pictures(rows: list[Listed]) -> Iterator[tuple[Listed, np.ndarray]]:
     """Each patch's pixels, uint8 (h, w, 3), in order; an HDF5 file is opened once."""
     opened: tuple[Path | None, h5py.File | None] = (None, None)
     for row in tqdm(rows, desc="labelled patches", unit="patch", mininterval=2):
-        if row.index is None:
+        if row.place is None:
             yield row, read_picture(row.file)
             continue
         if opened[0] != row.file:
             opened = row.file, h5py.File(row.file, "r")
-        yield row, opened[1]["x"][row.index]
+        yield row, opened[1]["x"][row.place]
 
 
 def read_picture(file: Path) -> np.ndarray:

@@ -93,7 +93,7 @@ class PixelReader:
                 if file not in self.handles and len(self.handles) < self.open_files:
                     self.handles[file], own = handle, None
         try:
-            done, view = 0, memoryview(into)
+            done, view = 0, into.data
             while done < len(into):
                 count = os.preadv(handle, [view[done:]], offset + done)
                 if not count:
@@ -152,7 +152,7 @@ def pack_store(path: Path, quality: int) -> None:
 def _pack(pictures: h5py.Dataset, file: h5py.File, name: str, quality: int) -> None:
     chunk = min(1 << 20, max(1024, pictures[0].nbytes if len(pictures) else 0))
     data = file.create_dataset(name + JPEG, (0,), np.uint8, maxshape=(None,), chunks=(chunk,), **CHUNKED)
-    ends = []
+    ends: list[int] = []
     for picture in pictures:
         packed = np.frombuffer(encoded(picture, quality), np.uint8)
         ends.append((ends[-1] if ends else 0) + len(packed))

@@ -107,11 +107,11 @@ def scatter(
     """
     step = max(1, int(share.scale))
     lattice = [np.unique(np.append(np.arange(0, n + 1, step), n)) for n in last]
-    places = []
+    found_in_rows = []
     for top in range(0, len(lattice[1]), ROWS):
         enough = enough_tissue(share(lattice[0], lattice[1][top : top + ROWS, None], side_px), min_tissue)
-        places.append(np.argwhere(enough) + np.array([top, 0]))
-    places = np.concatenate(places)
+        found_in_rows.append(np.argwhere(enough) + np.array([top, 0]))
+    places = np.concatenate(found_in_rows)
     if not len(places):
         return np.zeros((0, 2), np.int64)
     found: dict[tuple[int, int], None] = {}

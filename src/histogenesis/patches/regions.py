@@ -78,7 +78,7 @@ def choose(
 ) -> Cut:
     """Places at every mpp in the regions of every class: at most `per_slide` of each class and mpp."""
     cut = Cut(name, options.size_px, slide.width_px, slide.height_px, slide.mpp, texts={"label": []})
-    cut.origin_px = tuple(slide.origin_px)
+    cut.origin_px = slide.origin_px
     coords, mpps = [cut.coords], [cut.mpp]
     for mpp in options.mpps:
         if is_finer(mpp, slide.mpp):
@@ -118,7 +118,8 @@ def places(
     if area.is_empty:
         return np.zeros((0, 2), np.int64)
     scale = max(side / 32, max(size_px) / MASK_PX)
-    mask = rasterise([area], tuple(int(np.ceil(n / scale)) for n in size_px[::-1]), scale)
+    height, width = (int(np.ceil(n / scale)) for n in size_px[::-1])
+    mask = rasterise([area], (height, width), scale)
     coords, _ = place_patches(
         mask, scale * slide.mpp, slide.mpp, size_px, options.size_px, served,
         max(0.0, options.min_inside - 0.1), SPARE * options.per_slide, options.placement, seed, f"{name}/{label}",

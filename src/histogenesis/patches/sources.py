@@ -24,7 +24,7 @@ class Listed(NamedTuple):
     label: str
     group: str = ""
     split: str = ""
-    index: int | None = None
+    place: int | None = None
 
 
 def list_folder(path: Path, file: str, label: str, group: str) -> list[Listed]:

@@ -51,7 +51,7 @@ def split_slides(
     return [entry(row, splits[row.patient]) for row in rows]
 
 
-def draw_patients(patients: Collection[str], named: dict[str, str], options: config.Split) -> dict[str, str]:
+def draw_patients(patients: Collection[str], named: Mapping[str, str], options: config.Split) -> dict[str, str]:
     """Train or validation for patients without a split of their own: by a digest of (seed, patient), not by their order."""
     held_out = round(options.validation * (len(patients) + len(named))) - list(named.values()).count("validation")
     least = int(options.validation > 0 and "validation" not in named.values())

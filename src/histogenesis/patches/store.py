@@ -83,13 +83,13 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
             stored = file.create_dataset(
                 name, (n, p, p, 3), np.uint8, chunks=chunks, maxshape=(n, p, p, 3), **(CHUNKED if n else EMPTY)
             )
-            kept = []
+            kept: list[int] = []
             for k, picture in enumerate(pictures):
                 if picture is None:
                     continue
                 pixels = np.ascontiguousarray(picture, np.uint8)
                 stored.id.write_direct_chunk((len(kept), 0, 0, 0), pixels.tobytes() + fletcher32(pixels))
-                digest.update(pixels)
+                digest.update(pixels.data)
                 kept.append(k)
             if len(kept) < n:
                 cut.keep(kept)

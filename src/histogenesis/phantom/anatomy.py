@@ -98,7 +98,7 @@ class Anatomy:
 
     def outline_um(self, at: Grid | Points, fine: bool = True) -> np.ndarray:
         """Roughly the distance into the tissue: positive inside. Without `fine`, the ragged edge is left out."""
-        depth = -np.inf
+        depth: np.ndarray | float = -np.inf
         for y, x, a, b, angle in zip(*(vars(self.blobs)[n] for n in ("y", "x", "a", "b", "angle"))):
             u, v = _turned(at, y, x, angle)
             depth = np.maximum(depth, (1 - np.sqrt((u / a) ** 2 + (v / b) ** 2)) * min(a, b))
@@ -160,7 +160,7 @@ class Anatomy:
         b = 27 + 13 * draw(2)
         a = b * (1.05 + 1.1 * draw(3) ** 1.5)
         keep = (depth > 0.8 * a + 14) & (self.mucosa(at, depth) > 0.55) & (draw(4) < 0.93)
-        i, j, y, x, a, b, keep = (n[keep] for n in (i, j, y, x, a, b, keep))
+        i, j, y, x, a, b = i[keep], j[keep], y[keep], x[keep], a[keep], b[keep]
         step, centre = 25.0, self.outline_um(Points(y, x), fine=False)
         slope_y = self.outline_um(Points(y + step, x), fine=False) - centre
         slope_x = self.outline_um(Points(y, x + step), fine=False) - centre
@@ -169,9 +169,10 @@ class Anatomy:
 
     def warp_um(self, at: Grid | Points) -> tuple[np.ndarray, np.ndarray]:
         """How far, in y and x, tissue is pulled: makes ellipses look grown."""
-        return tuple(
+        y, x = (
             9 * at.noise((self.seed, layer), 62) + 2.2 * at.noise((self.seed, layer), 17) for layer in (WARP_Y, WARP_X)
         )
+        return y, x
 
     def atypia(self, at: Grid | Points) -> np.ndarray:
         """0 to 1: how crowded, tall and dark the nuclei of glands are."""

@@ -22,12 +22,12 @@ class GaussianField:
     @classmethod
     def of_picture(cls, picture_hwc: np.ndarray, px: int, brightest: float = 225) -> GaussianField:
         """From the parts (px x px) of a uint8 picture that are darker than `brightest` on average, each under Hann's window."""
-        parts = [
+        windows = [
             picture_hwc[y : y + px, x : x + px]
             for y in range(0, picture_hwc.shape[0] - px + 1, px // 2)
             for x in range(0, picture_hwc.shape[1] - px + 1, px // 2)
         ]
-        parts = torch.from_numpy(np.stack([p for p in parts if p.mean() < brightest])).double().permute(0, 3, 1, 2)
+        parts = torch.from_numpy(np.stack([p for p in windows if p.mean() < brightest])).double().permute(0, 3, 1, 2)
         mean = parts.mean(dim=(0, 2, 3), keepdim=True)
         taper = torch.hann_window(px, dtype=torch.float64)
         taper = taper[:, None] * taper / (taper.square().mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,14 +25,14 @@ def devices_of(jobs: list[Job], project: Path, repository: Path) -> dict[str, di
 
     found = {}
     for job in jobs:
-        facts = {}
+        facts: dict = {}
         if may_use_a_gpu(job.script):
             facts = next((f for name in job.outputs for f in _said(project / name) if f), {})
         found[job.outputs[0]] = facts or {"device": "not recorded" if may_use_a_gpu(job.script) else "cpu"}
     return found
 
 
-def _said(path: Path):
+def _said(path: Path) -> Iterator[dict]:
     """What files say of themselves: model.json, HDF5 attributes, the header of safetensors."""
     if path.is_dir():
         for inside in sorted(path.iterdir()):

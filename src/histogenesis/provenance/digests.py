@@ -176,8 +176,9 @@ def _source(path: Path) -> _Source:
 def _methods_digest(path: Path) -> str:
     """Digest of what the classes of a module work out: their methods and properties, without those that check."""
     text: list[str] = []
-    for section in ast.parse(path.read_bytes(), filename=str(path)).body:
-        for node in getattr(section, "body", []):
+    module = ast.parse(path.read_bytes(), filename=str(path))
+    for section in (one for one in module.body if isinstance(one, ast.ClassDef | ast.FunctionDef)):
+        for node in section.body:
             if isinstance(node, ast.FunctionDef) and not any("validator" in ast.dump(d) for d in node.decorator_list):
                 text.append(f"\n{section.name}.")
                 _write_node(node, text.append)

@@ -73,7 +73,7 @@ def fingerprint(path: str | Path) -> str:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256(f"{size}\n".encode())
         if size <= BLOCK * BLOCKS:
-            places = range(0, size, BLOCK)
+            places = list(range(0, size, BLOCK))
         else:
             places = [round(i * (size - BLOCK) / (BLOCKS - 1)) for i in range(BLOCKS)]
         for place in places:

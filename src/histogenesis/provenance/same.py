@@ -52,8 +52,8 @@ def _same_hdf5(old: Path, new: Path) -> bool:
         if attributes(first) != attributes(second) or type(first) is not type(second):
             return False
         if isinstance(first, h5py.Dataset):
-            rows = range(0, first.shape[0], ROWS) if first.shape else [...]
-            parts = [slice(k, k + ROWS) for k in rows] if first.shape else rows
+            rows = [slice(k, k + ROWS) for k in range(0, first.shape[0], ROWS)] if first.shape else []
+            parts = rows if first.shape else [...]
             return (first.shape, first.dtype) == (second.shape, second.dtype) and all(
                 np.array_equal(first[part], second[part]) for part in parts
             )

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -130,7 +131,7 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
     if plain.minutes:
         resources["max_runtime"] = plain.minutes
     resources.pop("gpu_partition", None)
-    keys = {}
+    keys: dict[str, Any] = {}
     if with_gpus:
         resources["gpu_partition"] = f"'{with_gpus.name}'"
         if with_gpus.minutes:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from urllib.parse import unquote
 
 from tqdm import tqdm
@@ -53,7 +53,7 @@ class Folder:
     def has(self, name: str) -> bool:
         return (self.folder / name).is_file()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> IO[bytes]:
         return open(self.folder / name, "rb")
 
 
@@ -67,7 +67,7 @@ class Zip:
     def has(self, name: str) -> bool:
         return name in self.known
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> IO[bytes]:
         return self.file.open(name)
 
 

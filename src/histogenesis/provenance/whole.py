@@ -229,7 +229,8 @@ def depends_on(project: Path, run: Path, files: Iterable[Path]) -> dict[str, lis
     found = {}
     for file in files:
         name = os.path.relpath(file, project)
-        seen, todo = set(), [name]
+        seen: set[str] = set()
+        todo = [name]
         while todo:
             new = made_of.get(todo.pop(), set()) - seen
             seen |= new

@@ -49,7 +49,7 @@ def draw_batch(
             drawn = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
             return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
 
-        cond = {}
+        cond: dict[str, torch.Tensor] = {}
         if smaller is not None:
             level = torch.full((len(keys),), section.lowres_noise, device=device)
             small = enlarge(model.normalisation.encode(smaller), px)

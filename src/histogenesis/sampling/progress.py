@@ -21,7 +21,7 @@ LOWRES_NOISE = 0.2
 AMONG = 64  # held-out patches at most that are looked through for some with much to see
 
 
-def kinds(denoiser: nn.Module, mpps: list[float]) -> list[tuple[float, str | None]]:
+def kinds(denoiser: Denoiser, mpps: list[float]) -> list[tuple[float, str | None]]:
     """What rows of samples there are: each mpp, and at each mpp each class that the model is told."""
     return [(mpp, label) for mpp in mpps for label in denoiser.classes or [None]]
 

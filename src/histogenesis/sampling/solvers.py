@@ -14,7 +14,7 @@ DDPM and DDIM are written in sigma: x = x_t / sqrt(alpha_bar_t), alpha_bar_t = 1
 import math
 from collections.abc import Callable
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -60,8 +60,8 @@ def stages(
     if levels is None:
         levels = "schedule" if learned and kind in ON_SCHEDULE else "karras"
     sigmas = noise_levels(steps, sigma_min, sigma_max, rho, levels, learned)
-    extra = {"ddim": {"eta": eta or 0.0}, "ddpm": {"variance": variance or "posterior"}}.get(kind, {})
-    return SAMPLERS[kind](sigmas, **extra)
+    extras: dict[str, dict[str, Any]] = {"ddim": {"eta": eta or 0.0}, "ddpm": {"variance": variance or "posterior"}}
+    return SAMPLERS[kind](sigmas, **extras.get(kind, {}))
 
 
 def noise_levels(
@@ -233,7 +233,13 @@ def ddpm(sigmas: list[float], variance: str) -> list[Stage]:
 
 # Steps that are even in t are wide in ln sigma towards the end: ancestral steps can do with that, second-order ones cannot.
 ON_SCHEDULE = ("ddim", "ddpm")
-SAMPLERS = {"euler": euler, "heun": heun, "dpmpp-2m": dpmpp_2m, "ddim": ddim, "ddpm": ddpm}
+SAMPLERS: dict[str, Callable[..., list[Stage]]] = {
+    "euler": euler,
+    "heun": heun,
+    "dpmpp-2m": dpmpp_2m,
+    "ddim": ddim,
+    "ddpm": ddpm,
+}
 
 
 def step_levels(stage_list: list[Stage]) -> list[float]:

@@ -87,7 +87,8 @@ class Slide:
     ):
         self._source = source
         self.path = path
-        *self.origin_px, self.width_px, self.height_px = source.bounds
+        left_px, top_px, self.width_px, self.height_px = source.bounds
+        self.origin_px = left_px, top_px
         self.vendor, self.facts = source.vendor, source.facts
         size_px = self.width_px, self.height_px
         self.mpp, self.warnings = find_mpp(path, source.mpp, mpp, source.objective, size_px, trusted)

@@ -19,7 +19,7 @@ def agreement(answers: np.ndarray, options: Sequence[str]) -> dict[str, float | 
     raters = table.sum(axis=1)
     table, raters = table[raters > 0], raters[raters > 0]
     pairs = raters > 1
-    none = {"observed": None, "fleiss_kappa": None, "gwet_ac1": None}
+    none: dict[str, float | None] = {"observed": None, "fleiss_kappa": None, "gwet_ac1": None}
     if not pairs.any():
         return none
     own, n = table[pairs], raters[pairs]

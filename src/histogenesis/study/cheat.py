@@ -174,7 +174,7 @@ def sent_pictures(folder: Path, key_json: Path) -> list[tuple[Sent, bool]]:
     match = DATA.search(page.read_text(encoding="utf-8")) if page.is_file() else None
     if not match:
         raise BadInput(f"{folder}: holds no page of a reader study")
-    found = []
+    found: list[tuple[Sent, bool]] = []
     for part in json.loads(match[1])["parts"]:
         for question in part["questions"]:
             truth = key.questions.get(question["id"], {}).get("truth")

@@ -53,7 +53,9 @@ def sides(rng: random.Random, n: int) -> list[bool]:
     return out
 
 
-def sources_of(section: WholeSlides | Pairs, run_dir: Path, names: Sequence[str]) -> tuple[list[Source], list[Source]]:
+def sources_of(
+    section: WholeSlides | Pairs, run_dir: Path, names: Sequence[str]
+) -> tuple[Sequence[Source], Sequence[Source]]:
     real = real_sources(run_dir, held_out=section.real == "held-out")
     if not real:
         raise BadInput(
@@ -80,13 +82,13 @@ def whole_slides(section: WholeSlides, run_dir: Path, names: Sequence[str]) -> C
         chosen.append(rng.sample(there, section.each))
     real, generated = chosen
     mpp = section.mpp or max(source.finest_mpp for source in [*real, *generated])
-    size = section.size_px or smallest_px(generated, mpp)
+    height, width = section.size_px or smallest_px(generated, mpp)
     slides, phases = [], [(rng.randrange(GRID_PX), rng.randrange(GRID_PX)) for _ in range(section.each)]
     for source, phase in zip(
         [*real, *generated], [*phases, *rng.sample(phases, section.each)]
     ):  # the same for both kinds
         scanners = scanners_of(real, source.kind == GENERATED, mpp)
-        slides.append(DeepSlide(source, mpp, tuple(size), rng.choice(scanners) if scanners else None, phase))
+        slides.append(DeepSlide(source, mpp, (height, width), rng.choice(scanners) if scanners else None, phase))
     rng.shuffle(slides)
     options = {str(n): words for n, words in enumerate(CERTAINTY, start=1)}
     ask = "Is this slide real, or was it made by a computer? Zoom in as far as you like."
@@ -115,7 +117,8 @@ def smallest_px(generated: Sequence[Source], mpp: float) -> tuple[int, int]:
     sizes = [
         (s.height_um / served_mpp(mpp, s.finest_mpp), s.width_um / served_mpp(mpp, s.finest_mpp)) for s in generated
     ]
-    return tuple(max(1, int(min(size[axis] for size in sizes) + 1e-6)) for axis in (0, 1))
+    height, width = (max(1, int(min(size[axis] for size in sizes) + 1e-6)) for axis in (0, 1))
+    return height, width
 
 
 # ------------------------------------------------------------------------------------------------ pairs
@@ -125,7 +128,8 @@ def pairs(section: Pairs, run_dir: Path, names: Sequence[str], levels: Sequence[
     """levels: mpps of the synthetic slides' levels. Raises BadInput where there are too few crops with tissue."""
     real, generated = sources_of(section, run_dir, names)
     secret = secret_of(section.seed, (s.digest for s in [*real, *generated]))
-    rng, questions, files = rng_of(secret, "pairs"), [], []
+    rng, questions = rng_of(secret, "pairs"), []
+    files: list[bytes] = []
     for mpp in section.mpps or levels:
         places = [crop_places(sources, mpp, section, rng) for sources in (real, generated)]
         for kind, found in zip((REAL, GENERATED), places):

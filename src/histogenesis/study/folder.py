@@ -60,5 +60,5 @@ def write_tiles(slides: Sequence[tuple[DeepSlide, Path]]) -> None:
             longest[name] = max(longest.get(name, 0), len(file))
     for _, folder in slides:
         for name, length in longest.items():
-            with open(folder / name, "ab") as file:
-                file.write(bytes(length - file.tell()))
+            with open(folder / name, "ab") as tile:
+                tile.write(bytes(length - tile.tell()))

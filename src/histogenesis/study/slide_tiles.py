@@ -44,7 +44,8 @@ class DeepSlide:
         half = [n * self.own_mpp / 2 for n in self.size_px]
         x, y = self.source.centre_um(2 * half[0], 2 * half[1])
         moved = zip((y, x), half, self.phase)
-        return tuple((round((middle - h) / self.own_mpp) - n) * self.own_mpp for middle, h, n in moved)
+        top, left = ((round((middle - h) / self.own_mpp) - n) * self.own_mpp for middle, h, n in moved)
+        return top, left
 
     @property
     def cut(self) -> bool:

@@ -46,7 +46,8 @@ class SurveyPictures:
                 rows = np.flatnonzero(np.asarray(names) == label).tolist()
                 rng.shuffle(rows)
                 self._left[kind, label] = rows
-        self._rng, self._taken = rng, []
+        self._rng = rng
+        self._taken: list[tuple[str, int]] = []
 
     def take(self, kind: str, label: str) -> int:
         rows = self._left[kind, label]

@@ -16,7 +16,7 @@ LITTLE_STAIN = 0.25  # worth a question
 
 
 def drawn_tissue(
-    path: Path, picture: np.ndarray, mpp: float, scale: float, size_px: tuple[int, int], origin_px: list[int]
+    path: Path, picture: np.ndarray, mpp: float, scale: float, size_px: tuple[int, int], origin_px: tuple[int, int]
 ) -> tuple[np.ndarray, list[str]]:
     """bool (h, w) and warnings. picture: the slide at `mpp`, `scale` slide pixels a pixel; size_px, origin_px: of the scanned
     part.
@@ -28,8 +28,8 @@ def drawn_tissue(
     stain = segment_stain(picture, mpp, np.ones(picture.shape[:2], bool), guard=False).mask
 
     def mask_of(move=None) -> np.ndarray:
-        areas = [[shapely.transform(a, move) if move else a for a in part] for part in (tissue, cut)]
-        return areas_to_mask(*areas, picture.shape[:2], scale)
+        moved, moved_cut = ([shapely.transform(a, move) if move else a for a in part] for part in (tissue, cut))
+        return areas_to_mask(moved, moved_cut, picture.shape[:2], scale)
 
     def stained(mask: np.ndarray) -> float:
         return float((mask & stain).sum() / mask.sum()) if mask.any() else 0.0

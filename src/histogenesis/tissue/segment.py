@@ -85,8 +85,8 @@ def histolab_own(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     Its scale is 1/32 of the slide, or that of its thumbnail where that is larger.
     """
     sizes = [
-        tuple(max(1, n // 32) for n in size_px),
-        tuple(int(n / 10 ** (math.ceil(math.log10(n)) - 3)) for n in size_px),
+        [max(1, n // 32) for n in size_px],
+        [int(n / 10 ** (math.ceil(math.log10(n)) - 3)) for n in size_px],
     ]
     size = max(sizes, key=lambda wh: wh[0] * wh[1])
     own = histolab_mask(np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)))

@@ -46,7 +46,7 @@ class RunImages:
                 continue
             for k, file in enumerate(open_levels(folder)):
                 file.close()
-                level = next((one for one in coherence.get("levels", []) if one["level"] == k), {})
+                level: dict = next((one for one in coherence.get("levels", []) if one["level"] == k), {})
                 image = CanvasImage(folder, k)
                 more = [*shapes, *_grid(level, image), *_seams(level, image), *self._map(run_dir, name, level)]
                 yield self._add(f"{name}-level{k}", image, name, f"{name}: level {k}, {image.mpp:g} µm/px", more)
