@@ -65,7 +65,9 @@ def _rows_of_chunks(
 class Made(Protocol):
     """What makes a level: a drawing or an upscaling. background: RGB."""
 
-    section: MadeLevel
+    @property
+    def section(self) -> MadeLevel: ...
+
     size_px: tuple[int, int]
     k: int
     slide: str
@@ -111,7 +113,8 @@ class Level:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.image.shape[:2]
+        height, width = self.image.shape[:2]
+        return height, width
 
     def window(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """uint8 (height, width, 3)."""

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from histogenesis.canvas.canvas import BAND_PX
 
 if TYPE_CHECKING:
-    from histogenesis.models.latent import LatentDenoiser
     from histogenesis.models.model import Denoiser, Normalisation
 
 Window = tuple[slice, slice]
@@ -28,7 +27,8 @@ AT_ONCE_PX = 1024
 
 def enlarged(window: Window, factor: int) -> Window:
     """A window of the state as one of the picture."""
-    return tuple(slice(factor * part.start, factor * part.stop) for part in window)
+    rows, columns = (slice(factor * part.start, factor * part.stop) for part in window)
+    return rows, columns
 
 
 class Pixels:
@@ -60,7 +60,7 @@ class Pixels:
 class Latents:
     """A level that is drawn in the latent space of a model's autoencoder."""
 
-    def __init__(self, model: LatentDenoiser):
+    def __init__(self, model: Denoiser):
         self.model, self.channels, self.factor = model, model.channels, model.factor
 
     def encode(self, pictures_bchw: Tensor) -> Tensor:

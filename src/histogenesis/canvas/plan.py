@@ -68,10 +68,10 @@ def plan_of(
     """A level's plan. key: (seed, slide, level); latent_px: px to one of the state; ratio: px to one of the level above."""
     joining, block = section.joining, section.constraint.block_px(ratio)
     align = block // math.gcd(block, latent_px)
-    sides = (n // latent_px for n in (*size_px, section.tile_px, section.stride_px))
+    height, width, tile, stride = (n // latent_px for n in (*size_px, section.tile_px, section.stride_px))
     asked = (network.sampler for network in section.networks)
     counts = tuple(evaluations(sampler.kind, sampler.steps, joining.resample) for sampler in asked)
-    return Plan(joining, Layout(*sides, align, key), counts, section.tile_by_tile)
+    return Plan(joining, Layout(height, width, tile, stride, align, key), counts, section.tile_by_tile)
 
 
 def state_bytes(section: DrawnLevel, height: int, width: int, channels: int = 3, planes: int = 2) -> int:

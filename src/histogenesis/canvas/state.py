@@ -287,7 +287,7 @@ class State:
         if not path.exists() or size not in (None, path.stat().st_size):
             raise Unusable(f"{path.name} is missing or cut off")
         octets = np.fromfile(path, np.uint8)
-        if zlib.crc32(octets) != stated:
+        if zlib.crc32(octets.data) != stated:
             raise Unusable(f"{path.name} differs from its checksum")
         return torch.from_numpy(octets)
 

@@ -128,8 +128,8 @@ class Canvas:
     def noise(self, windows: list[Window]) -> Callable[[str, int, int], Tensor]:
         """Noise over windows of one size."""
         corners = [(rows.start, columns.start) for rows, columns in windows]
-        size = tuple(part.stop - part.start for part in windows[0])
-        return lambda purpose, step, draw: self.field.windows(corners, *size, step, draw)
+        height, width = (part.stop - part.start for part in windows[0])
+        return lambda purpose, step, draw: self.field.windows(corners, height, width, step, draw)
 
     def first_x(self, one: Round, windows: list[Window], out: Tensor) -> None:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
@@ -144,8 +144,9 @@ class Canvas:
         if all(self.d.drawn.all(window) for window in windows):
             return
         mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
-        corners, size = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
-        ground = self.background + self.takes[one.first].stage.sigma * self.field.windows(corners, *size, where=~mask)
+        corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
+        noise = self.field.windows(corners, height, width, where=~mask)
+        ground = self.background + self.takes[one.first].stage.sigma * noise
         x.copy_(torch.where(mask[:, None], x, ground))
 
     def solve_and_keep(
@@ -205,9 +206,11 @@ class Canvas:
             else:
                 x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
                 self.first_x(one, [window], x)
-            estimate = self.joining.merge(
-                self.layout, window, lambda colour, window=window: self.state.read(f"estimate.{colour}", [window])[0]
-            )
+
+            def plane(colour: int, window: Window = window) -> Tensor:
+                return self.state.read(f"estimate.{colour}", [window])[0]
+
+            estimate = self.joining.merge(self.layout, window, plane)
             self.solve_and_keep(one, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result

@@ -75,10 +75,10 @@ class Task:
             raise BadInput(f"level {self.k}: {error}") from None
         self.takes = [takes(stage_list, s.joining.resample) for stage_list in self.stages]
         self.step_sigmas = [step_levels(stage_list) for stage_list in self.stages]
-        self.sight = None
+        self.sight: Sight | None = None
         if self.above is not None:
-            ratio = tuple(mine / other for mine, other in zip(self.size_px, self.above.shape))
-            self.sight = Sight(self.above, ratio, self.background)
+            down, across = (mine / other for mine, other in zip(self.size_px, self.above.shape))
+            self.sight = Sight(self.above, (down, across), self.background)
         ratio = self.sight.ratio[0] if self.sight else 1
         self.block = s.constraint.block_px(ratio)
         self.schedule = plan_of(s, self.size_px, (self.seed, self.slide, self.k), f, ratio)
@@ -89,7 +89,13 @@ class Task:
 
     def noise(self, network: Network, purpose: str = "fresh") -> NoiseField:
         """Noise for one purpose of one network."""
-        key = (self.seed, self.slide, network.model, self.k, *([purpose] if purpose != "fresh" else []))
+        key: tuple[int | str, ...] = (
+            self.seed,
+            self.slide,
+            network.model,
+            self.k,
+            *([purpose] if purpose != "fresh" else []),
+        )
         return NoiseField(*key, channels=3 if purpose == "lowres" else self.codec.channels, device=self.device)
 
     # ------------------------------------------------------------------ of one batch

@@ -66,7 +66,7 @@ class Drawn:
         rows, columns = (
             axis[f * part.start : f * part.stop] for axis, part in ((self.rows, rows), (self.columns, columns))
         )
-        return self.plan[np.ix_(rows, columns)].reshape(height, f, width, f).any(axis=(1, 3))
+        return np.asarray(self.plan[np.ix_(rows, columns)].reshape(height, f, width, f).any(axis=(1, 3)))
 
     def any(self, window: tuple[slice, slice]) -> bool:
         """Whether something of a window is drawn, without looking at each of its pixels."""

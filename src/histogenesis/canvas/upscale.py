@@ -43,9 +43,9 @@ class Upscaling:
         y1, x1 = min(height, rows.stop // FACTOR + margin), min(width, columns.stop // FACTOR + margin)
         seen = self.above.window(y0, x0, y1 - y0, x1 - x0).transpose(2, 0, 1)[None]
         made = self.upscaler(torch.from_numpy(np.ascontiguousarray(seen)).to(self.device).float() / 255)[0]
-        made = (made * 255).round().to(torch.uint8).cpu().numpy().transpose(1, 2, 0)
+        picture = (made * 255).round().to(torch.uint8).cpu().numpy().transpose(1, 2, 0)
         top, left = rows.start - FACTOR * y0, columns.start - FACTOR * x0
-        return made[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+        return picture[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
         """The level as uint8 rows, one row of tiles at a time: what the plan says is upscaled, the rest is background."""

@@ -60,8 +60,9 @@ class LearnedUpscaler:
     """A model with the objective `super-resolution`, in the units that it was trained with."""
 
     def __init__(self, method: Any, model: Path, device: str):
-        self.model: Model = load_model(model, device)
-        self.reach_px = self.model.network.reach_px
+        found = load_model(model, device)
+        assert isinstance(found, Model)
+        self.model, self.reach_px = found, found.network.reach_px
 
     def __call__(self, y_bchw: Tensor) -> Tensor:
         normalisation = self.model.normalisation

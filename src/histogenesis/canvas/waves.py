@@ -32,7 +32,8 @@ WAVES: dict[str, Callable[[int, int], int]] = {"raster": raster_wave, "checkerbo
 def waves(height: int, width: int, tile_px: int, stride_px: int, order: str) -> list[dict[Place, Tile]]:
     """Tiles wave by wave: their cores cover every pixel of the canvas exactly once."""
     rows, columns = starts(height, tile_px, stride_px), starts(width, tile_px, stride_px)
-    wave_of, found = WAVES[order], {}
+    wave_of = WAVES[order]
+    found: dict[int, dict[Place, Tile]] = {}
     for i, y in enumerate(rows):
         for j, x in enumerate(columns):
             core = (

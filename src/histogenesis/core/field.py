@@ -25,7 +25,7 @@ Words = tuple[Tensor, Tensor, Tensor, Tensor]
 POINTS = 1 << 14  # at once on a CPU, so that all that is worked out of them stays in its cache
 
 
-def philox4x32(counter: Sequence[Tensor], key: tuple[int, int], rounds: int = 10) -> Words:
+def philox4x32(counter: Sequence[Tensor], key: tuple[int | Tensor, int | Tensor], rounds: int = 10) -> Words:
     """Four words for each counter of four words (int64 tensors that broadcast, 0 to 2^32 - 1) under a key of two."""
     c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
     k0, k1 = key

@@ -7,7 +7,7 @@ encoding, noise, the pictures beside. Patches that fit are held on the device, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,8 +33,20 @@ class Patches(Protocol):
     patch_px: int
 
     def __len__(self) -> int: ...
-    def read(self, indices) -> np.ndarray: ...
-    def read_context(self, indices) -> np.ndarray: ...
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray: ...
+    def read_context(self, indices: np.ndarray | Sequence[int]) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A patch set of whose patches windows alone can be read: with their top left corners (y, x), and their side."""
+
+    def read_windows(
+        self, indices: np.ndarray | Sequence[int], corners: Sequence[tuple[int, int]], side_px: int
+    ) -> np.ndarray: ...
+    def read_context(
+        self, indices: np.ndarray | Sequence[int], corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
+    ) -> np.ndarray: ...
 
 
 class Picked(NamedTuple):
@@ -141,11 +153,12 @@ class Batches:
         return bool(self.crop_px) and "lowres" not in self.pictures and not whole
 
     def _pixels(self, chosen: list[int], corners: list[tuple[int, int]]) -> list[Tensor]:
-        window = (corners, self.crop_px) if self.early and hasattr(self.patches, "read_windows") else ()
-        read = self.patches.read_windows if window else self.patches.read
-        found = [read(chosen, *window)]
-        if "context" in self.pictures:
-            found.append(self.patches.read_context(chosen, *window))
+        patches, beside = self.patches, "context" in self.pictures
+        if self.early and isinstance(patches, Windowed):
+            found = [patches.read_windows(chosen, corners, self.crop_px)]
+            found += [patches.read_context(chosen, corners, self.crop_px)] if beside else []
+        else:
+            found = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
         return [torch.from_numpy(pixels) for pixels in found]
 
     def hold(self, device: str, share: float = HELD_SHARE) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.files import move, written
 
 
-def adam(weights: dict[str, Tensor], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def adam(weights: Mapping[str, Tensor], lr: float, betas: Sequence[float]) -> torch.optim.Adam:
     """Adam whose state is there before its first step, so that a checkpoint can fill it."""
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=betas, fused=True)
+    first, second = betas
+    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=(first, second), fused=True)
     for w in weights.values():
         optimizer.state[w] = {
             "step": torch.zeros((), device=w.device),
@@ -99,7 +101,7 @@ def before(path: Path) -> Path:
 
 def checksum(tensor: Tensor) -> int:
     """Of a tensor's bytes and shape."""
-    octets = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    octets = tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b""
     return zlib.crc32(octets, zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode()))
 
 

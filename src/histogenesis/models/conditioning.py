@@ -87,9 +87,10 @@ class Conditioned(nn.Module):
 
     def told(self, told: Told) -> Tensor:
         """The sum of the embeddings: (B, width), float32."""
-        found = self.embeddings(told)
-        c_noise_b = told.c_noise_b
-        return sum(found) if found else c_noise_b.new_zeros(len(c_noise_b), self.width_told, dtype=torch.float32)
+        total, c_noise_b = sum(self.embeddings(told)), told.c_noise_b
+        if isinstance(total, Tensor):
+            return total
+        return c_noise_b.new_zeros(len(c_noise_b), self.width_told, dtype=torch.float32)
 
     @property
     def float32(self) -> list[nn.Module]:
@@ -105,6 +106,8 @@ def in_own_type(x: Tensor) -> AbstractContextManager:
 
 class Embedding(nn.Module):
     """A number per image -> sinusoids -> two linear layers."""
+
+    frequencies: Tensor
 
     def __init__(self, width_in: int, width_out: int):
         super().__init__()

@@ -27,7 +27,8 @@ def enlarge(small_bchw: Tensor, size_px: int | tuple[int, int]) -> Tensor:
 
 def low_resolution(image_bchw: Tensor, factor: int) -> Tensor:
     """What is left of a picture at a resolution `factor` times as low: area average, then enlarged again."""
-    return enlarge(avg_pool2d(image_bchw, factor), tuple(image_bchw.shape[-2:]))
+    height, width = image_bchw.shape[-2:]
+    return enlarge(avg_pool2d(image_bchw, factor), (height, width))
 
 
 def noised(image_bchw: Tensor, level_b: Tensor, noise_bchw: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.options import ModelOptions
@@ -74,10 +75,9 @@ def cost(section: Any, px: int, batch: int = 1, learnt_px: int | None = None, ha
         model = build_model(options, learnt_px or px, Normalisation.unit(), ["one", "two"])
         network = model.network.bfloat16() if half else model.network
         x = torch.zeros(batch, 3 * (1 + count), px, px, dtype=torch.bfloat16 if half else torch.float32)
-        if not options.denoises:
-            arguments = (x,)
-        else:
-            for part in network.float32:
+        arguments: tuple[Tensor | None, ...] = (x,)
+        if isinstance(model, Denoiser):
+            for part in model.network.float32:
                 part.float()
             one, label = torch.zeros(batch), torch.zeros(batch, dtype=torch.int64)
             arguments = (x, one, one, None, one, label)

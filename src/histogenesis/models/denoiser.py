@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditioning import Surroundings
+from histogenesis.models.conditioning import Conditioned, Surroundings
 from histogenesis.models.conditions import STEPS_TOLD, pictures_of
 from histogenesis.models.networks import network_class
 from histogenesis.models.networks.keys import keys_of
@@ -105,7 +105,7 @@ class Denoiser(nn.Module):
         )
 
 
-def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_channels: int = 3) -> nn.Module:
+def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_channels: int = 3) -> Conditioned:
     """The network that the options name, with the channels and embeddings that its conditions need."""
     conditions = options.conditions
     surroundings = Surroundings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ class Adversary:
     there is one process and no micro-batches. section: `weight`, `start_step`, `channels`, `layers`.
     """
 
-    def __init__(self, section: Options, lr: float, betas: tuple[float, float], patch_px: int, device: str):
+    def __init__(self, section: Options, lr: float, betas: Sequence[float], patch_px: int, device: str):
         from monai.networks.nets.patchgan_discriminator import PatchDiscriminator  # seconds to import
 
         least = 3 * 2**section.layers  # the layers halve the picture, and two more convolutions take 1 px each

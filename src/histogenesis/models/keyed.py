@@ -11,7 +11,7 @@ NOISE, LOWRES = 0, 1  # what normal numbers are for
 POINTS = 1 << 15  # counters at once on a CPU, so that what is worked out of them stays in its cache
 
 
-def normals(key_b: Tensor, shape: tuple[int, int, int], purpose: int) -> Tensor:
+def normals(key_b: Tensor, shape: torch.Size, purpose: int) -> Tensor:
     """Standard normal numbers (B, *shape), float32, on the keys' device. key_b: int64, one a sample; any split of a batch has
     the same."""
     count = -(-shape[0] * shape[1] * shape[2] // 4)

@@ -105,7 +105,7 @@ def first_stage_of(description: dict, weights: dict[str, Tensor]) -> tuple[tuple
     card = description.get("autoencoder")
     if not card:
         return None, weights
-    first_stage = build_model(card["section"], card["patch_px"], Normalisation.unit())
+    first_stage = Autoencoder(card["section"], card["patch_px"], Normalisation.unit())
     first_stage.network.load_state_dict({k.removeprefix(PREFIX): w for k, w in weights.items() if k.startswith(PREFIX)})
     own = {k: w for k, w in weights.items() if not k.startswith(PREFIX)}
     return (first_stage.eval(), card["latent_spread"]), own

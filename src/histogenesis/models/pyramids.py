@@ -43,7 +43,8 @@ class SlideBatches:
         normalisation: Normalisation | None = None,
     ):
         self.px, self.draw_sigma, self.seed, self.device = px, draw_sigma, seed, device
-        runs, places, first = [], {n: [] for n in halvings}, 0
+        runs, first = [], 0
+        places: dict[int, list[tuple[float, ...]]] = {n: [] for n in halvings}
         for slide, mpp in zip(slides, mpps):
             level = torch.from_numpy(slide).to(device)
             for n in range(max(halvings) + 1):

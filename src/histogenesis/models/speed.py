@@ -6,18 +6,23 @@ On a CPU only the weights are cast: compiling takes minutes there and gains a fi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from histogenesis.core.errors import BadInput
 from histogenesis.models.denoiser import Denoiser
+from histogenesis.models.latent import Autoencoder
+from histogenesis.models.upscaler import Upscaler
 
 GRAPHS = 4  # shapes that one model is asked at, and each graph keeps its memory; more are computed without
+Model = TypeVar("Model", bound=Denoiser | Upscaler | Autoencoder)
+
 WARM_UP = 3  # runs before a graph is captured: compilation, and cuDNN's choice of kernels, must not be in it
 
 
-def ready(denoiser: nn.Module, device: str, precision: str, fast: bool | None = None) -> nn.Module:
+def ready(denoiser: Model, device: str, precision: str, fast: bool | None = None) -> Model:
     """Make a trained model ready to draw; changes and returns it. fast: compiled and as a CUDA graph; default: on a GPU.
 
     Raises BadInput where a GPU has no bfloat16.
@@ -26,13 +31,13 @@ def ready(denoiser: nn.Module, device: str, precision: str, fast: bool | None = 
     if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise BadInput(f"{torch.cuda.get_device_name(device)} has no bfloat16; set `precision: fp32`")
     denoiser.precision = precision
-    denoiser = denoiser.eval().requires_grad_(False)
+    denoiser.eval().requires_grad_(False)
     if not isinstance(denoiser, Denoiser):
         return denoiser
     if precision == "bf16":
         cast_weights(denoiser)
     if on_gpu:
-        denoiser.network.to(memory_format=torch.channels_last)
+        denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # PyTorch's stubs know no memory_format
         denoiser.layout = torch.channels_last
     if on_gpu if fast is None else fast:
         denoiser.run = Replayed(torch.compile(denoiser.estimate, fullgraph=True, dynamic=False))
@@ -56,7 +61,8 @@ class Replayed:
     """A function of tensors on a GPU, captured once for each set of shapes and replayed: no kernel is launched by Python."""
 
     def __init__(self, function: Callable[..., Tensor]):
-        self.function, self.captured = function, {}
+        self.function = function
+        self.captured: dict[tuple, tuple | None] = {}
 
     def __call__(self, *tensors: Tensor | None) -> Tensor:
         shapes = tuple(None if t is None else (t.shape, t.dtype) for t in tensors)

@@ -9,13 +9,15 @@ import json
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of
 from histogenesis.core.whole import load_json
+from histogenesis.models.denoiser import Denoiser
+from histogenesis.models.latent import Autoencoder
 from histogenesis.models.model import Normalisation
 from histogenesis.models.shipped import FILES, folder_of
+from histogenesis.models.upscaler import Upscaler
 
 
 class Start:
@@ -32,7 +34,7 @@ class Start:
             **self.description["normalisation"], sigma_data=self.description["sigma_data"]
         )
 
-    def fill(self, model: nn.Module, section: dict, classes: list[str]) -> None:
+    def fill(self, model: Denoiser | Upscaler | Autoencoder, section: dict, classes: list[str]) -> None:
         """Give the model's network these weights. section: of the new model, as in model.json; classes: those it is told.
 
         Raises BadInput that says in what the two differ.
@@ -46,7 +48,8 @@ class Start:
             for key in {**there, **here}
             if there.get(key) != here.get(key)
         ]
-        kept = getattr(model, "kept", dict)()  # the autoencoder of a model that draws in its space
+        # The autoencoder of a model that draws in its space.
+        kept = model.kept() if isinstance(model, Denoiser) else {}
         own = model.network.state_dict()
         weights = load_file(self.folder / "model.safetensors", device=str(next(iter(own.values())).device))
         other = [name for name, w in own.items() if name not in weights or weights[name].shape != w.shape]

@@ -25,6 +25,7 @@ from histogenesis.core.interrupt import Stopped, StopRequest
 from histogenesis.models.batch import Batch
 from histogenesis.models.batches import Batches, Picked
 from histogenesis.models.checkpoint import adam, fill_steps, load_checkpoint, save_checkpoint
+from histogenesis.models.latent import Autoencoder
 from histogenesis.models.model import Denoiser, Upscaler
 from histogenesis.models.options import ModelOptions
 
@@ -40,7 +41,7 @@ class Trainer:
 
     def __init__(
         self,
-        denoiser: Denoiser | Upscaler,
+        denoiser: Denoiser | Upscaler | Autoencoder,
         section: Any,
         batches: Batches,
         state: Path,
@@ -52,7 +53,7 @@ class Trainer:
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision
         # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
-        self.adversary = denoiser.begin_training(section, device) if hasattr(denoiser, "begin_training") else None
+        self.adversary = denoiser.begin_training(section, device) if isinstance(denoiser, Autoencoder) else None
         self.weights = dict(self.denoiser.network.named_parameters())
         self.average = {name: w.detach().clone() for name, w in self.weights.items()}
         kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
@@ -60,7 +61,7 @@ class Trainer:
         self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
         self.on_gpu = torch.device(device).type == "cuda"
         if self.on_gpu:
-            self.denoiser.network.to(memory_format=torch.channels_last)
+            self.denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # PyTorch's stubs know no memory_format
             self.denoiser.layout = torch.channels_last
             if self.t.compile:
                 self.denoiser.network.compile(dynamic=False)
@@ -69,7 +70,8 @@ class Trainer:
             raise BadInput(
                 "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
             )
-        self.step, self.best, self.running = 0, math.inf, None
+        self.step, self.best = 0, math.inf
+        self.running: float | None = None
         self.unread: list[
             tuple[int, Tensor, Tensor]
         ] = []  # (step, loss, norm of the gradient) that the device has made
@@ -166,10 +168,10 @@ class Trainer:
 
     def _groups(self) -> dict[str, dict[str, Tensor]]:
         moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
-        buffers = {"buffers": self.buffers} if self.buffers else {}
-        adversary = self.adversary.groups() if self.adversary else {}
-        return (buffers | adversary) | {
-            "weights": self.weights,
+        groups = {"buffers": self.buffers} if self.buffers else {}
+        groups |= self.adversary.groups() if self.adversary else {}
+        return groups | {
+            "weights": dict(self.weights),
             "average": self.average,
             "first": {name: m["exp_avg"] for name, m in moments.items()},
             "second": {name: m["exp_avg_sq"] for name, m in moments.items()},
@@ -178,8 +180,11 @@ class Trainer:
     def save(self) -> None:
         if self.rank == 0:
             log = self.state / "train.jsonl"
-            facts = {"best": self.best if math.isfinite(self.best) else None, "running": self.running}
-            facts["log"] = log.read_text() if log.exists() else ""
+            facts = {
+                "best": self.best if math.isfinite(self.best) else None,
+                "running": self.running,
+                "log": log.read_text() if log.exists() else "",
+            }
             save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), facts)
 
     def resume(self) -> None:

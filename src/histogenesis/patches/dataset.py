@@ -116,24 +116,30 @@ class PatchCollection:
     def __len__(self) -> int:
         return len(self._index)
 
-    def read(self, indices: np.ndarray) -> np.ndarray:
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Patches by their index, in the order asked for. uint8 (n, p, p, 3)"""
         return self._read("imgs", indices)
 
     def read_context(
-        self, indices: np.ndarray, corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
+        self, indices: np.ndarray | Sequence[int], corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
     ) -> np.ndarray:
         """The wider views about these patches, or windows of them. uint8 (n, p, p, 3)"""
         return self._read("context", indices, corners, side_px)
 
-    def read_windows(self, indices: np.ndarray, corners: Sequence[tuple[int, int]], side_px: int) -> np.ndarray:
+    def read_windows(
+        self, indices: np.ndarray | Sequence[int], corners: Sequence[tuple[int, int]], side_px: int
+    ) -> np.ndarray:
         """Of each patch the window with its top left corner at (y, x); what lies around it is not read. uint8 (n, s, s, 3)"""
         return self._read("imgs", indices, corners, side_px)
 
     def _read(
-        self, what: str, indices: np.ndarray, corners: Sequence[tuple[int, int]] = (), side_px: int | None = None
+        self,
+        what: str,
+        wanted: np.ndarray | Sequence[int],
+        corners: Sequence[tuple[int, int]] = (),
+        side_px: int | None = None,
     ) -> np.ndarray:
-        indices = np.asarray(indices, np.int64).reshape(-1)
+        indices = np.asarray(wanted, np.int64).reshape(-1)
         side = side_px or self.patch_px
         out = np.empty((len(indices), side, side, 3), np.uint8)
         reader = self._reader_of_process()

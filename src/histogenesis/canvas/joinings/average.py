@@ -34,11 +34,16 @@ class Average(Joining):
 
     def merge(self, layout: Layout, window: tuple[slice, slice], plane: Callable[[int], Tensor]) -> Tensor:
         """Their mean (eq. 5). The sum has a fixed order, so that the tiles' order does not change its rounding."""
-        total = count = 0
-        for colour in range(self.colours):
+
+        def weighted(colour: int) -> tuple[Tensor, Tensor]:
             estimate, sides = plane(colour), zip(window, (layout.height, layout.width), divmod(colour, 2))
             weight = estimate.new_tensor(np.outer(*(covered(part, n, layout, parity) for part, n, parity in sides)))
-            total, count = total + weight * estimate, count + weight
+            return weight * estimate, weight
+
+        total, count = weighted(0)
+        for colour in range(1, self.colours):
+            estimate, weight = weighted(colour)
+            total, count = total + estimate, count + weight
         return total / count
 
     def check(self, where: str, size_px: tuple[int, int], tile_px: int, blocks_px: list[int]) -> None:

@@ -39,9 +39,14 @@ class Joining:
     one_by_one: ClassVar[bool] = False  # whether tiles may be drawn to their end one by one
     holds: ClassVar[bool] = False  # whether a tile holds what its finished neighbours have drawn
     colours: ClassVar[int] = 0  # planes of estimates that lie beside the state, for joinings that merge them
-    resample: ClassVar[int] = 1
-    jobs: ClassVar[int] = 1
-    stride_px: ClassVar[int | None] = None
+    if TYPE_CHECKING:  # keys of some subclasses
+        resample: int
+        jobs: int
+        stride_px: int | None
+    else:  # or they would be keys of all, in a recipe
+        resample: ClassVar[int] = 1
+        jobs: ClassVar[int] = 1
+        stride_px: ClassVar[int | None] = None
 
     def tiles(self, layout: Layout, number: int) -> list[Tile]:
         """Those of the `number`-th evaluation: their cores cover every pixel once, or more often where estimates are merged."""

@@ -18,6 +18,8 @@ WIDTH_EMBEDDING = 512
 class ClassicUNet(Conditioned):
     """F(x; c_noise) for pictures whose sides are multiples of 2^(levels - 1) px."""
 
+    frequencies: Tensor
+
     def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
         *widths, deepest = keys.widths

@@ -19,7 +19,8 @@ class CrossAttentionUNet(Conditioned):
 
     def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
-        from diffusers import UNet2DConditionModel  # seconds to import, and only needed where a recipe has this network
+        # Seconds to import, and only needed where a recipe has this network.
+        from diffusers.models import UNet2DConditionModel
 
         attends = [level in keys.attention_levels for level in range(len(keys.multipliers))]
         self.unet = UNet2DConditionModel(

@@ -61,16 +61,18 @@ class EfficientUNet(Conditioned):
         first = x = self.first(x_bchw)
         embedding = silu(self.told(told)).to(x.dtype)
         skips = []
-        for resize, blocks in self.down:
+        for level in self.down:
+            resize, blocks = level.children()
             x = resize(x)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, embedding, told.dropout_key_b)
             skips.append(x)
         for block in self.middle:
             x = block(x, embedding, told.dropout_key_b)
-        for (blocks, resize), halves in zip(self.up, reversed(self.halves)):
+        for level, halves in zip(self.up, reversed(self.halves)):
+            blocks, resize = level.children()
             x = torch.cat([x, skips.pop() * math.sqrt(0.5)], dim=1)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, embedding, told.dropout_key_b)
             x = resize(interpolate(x, scale_factor=2.0) if halves else x)
         return self.last(silu(self.last_norm(torch.cat([x, first * math.sqrt(0.5)], dim=1))))

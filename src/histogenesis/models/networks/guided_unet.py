@@ -21,7 +21,7 @@ class GuidedUNet(Conditioned):
 
     def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
-        from diffusers import UNet2DModel  # seconds to import, and only needed where a recipe has this network
+        from diffusers.models import UNet2DModel  # seconds to import, and only needed where a recipe has this network
         from diffusers.models.attention_processor import Attention
         from diffusers.models.resnet import ResnetBlock2D
 
@@ -46,7 +46,9 @@ class GuidedUNet(Conditioned):
             if isinstance(module, ResnetBlock2D):
                 zero(module.conv2)
             if isinstance(module, Attention):
-                zero(module.to_out[0])
+                out = module.to_out[0]
+                assert isinstance(out, nn.Linear)
+                zero(out)
         zero(self.unet.conv_out)
         self.tell(keys.channels, 4 * keys.channels, to, noise=False)
 
@@ -54,6 +56,6 @@ class GuidedUNet(Conditioned):
         return self.unet(x_bchw, told.c_noise_b, class_labels=self.told(told)).sample
 
 
-def zero(layer: nn.Module) -> None:
+def zero(layer: nn.Conv2d | nn.Linear) -> None:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -54,7 +54,7 @@ class ImagenUNet(Conditioned):
         inner = []
         for level, (c_in, c_out) in enumerate(zip([first, *widths], widths)):
             c = c_out if keys.halve_first else c_in
-            halve = nn.Conv2d(4 * c_in, c_out, 1)
+            halve: nn.Module = nn.Conv2d(4 * c_in, c_out, 1)
             if not keys.halve_first and level == count - 1:  # it changes channels, and no size
                 halve = nn.ModuleList([nn.Conv2d(c_in, c_out, 3, padding=1), nn.Conv2d(c_in, c_out, 1)])
             blocks = nn.ModuleList(block(c, c, gates=True) for _ in range(keys.blocks[level]))
@@ -96,11 +96,12 @@ class ImagenUNet(Conditioned):
         if self.first_block is not None:
             x = self.first_block(x, embedding)
         skips = []
-        for halve, crossing, blocks, attend in self.down:
+        for level in self.down:
+            halve, crossing, blocks, attend = level.children()
             if self.halve_first:
                 x = halve(pixel_unshuffle(x, 2))
             x = crossing(x, embedding, tokens)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, embedding)
                 skips.append(x)
             x = attend(x, tokens) if isinstance(attend, Transformer) else x
@@ -109,9 +110,10 @@ class ImagenUNet(Conditioned):
                 x = sum(conv(x) for conv in halve) if isinstance(halve, nn.ModuleList) else halve(pixel_unshuffle(x, 2))
         x = self.middle[0](x, embedding, tokens)
         x = self.middle[1](self.middle_attention(x), embedding, tokens)
-        for crossing, blocks, attend, double in self.up:
+        for level in self.up:
+            crossing, blocks, attend, double = level.children()
             x = crossing(joined(x, skips), embedding, tokens)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(joined(x, skips), embedding)
             x = double(attend(x, tokens) if isinstance(attend, Transformer) else x)
         x = self.last_block(torch.cat([x, first], dim=1) if self.first_to_last else x, embedding)

@@ -16,6 +16,8 @@ from histogenesis.models.networks.keys import PostNormUNet as Keys
 class PostNormUNet(Conditioned):
     """F(x; c_noise) for pictures whose sides are multiples of 2^levels px."""
 
+    frequencies: Tensor
+
     def __init__(self, keys: Keys, to: Surroundings):
         super().__init__()
         first, widths = keys.channels, keys.widths
@@ -49,7 +51,7 @@ class PostNormUNet(Conditioned):
         first = x = self.first(x_bchw)
         skips = []
         for blocks, shrink in zip(self.down, self.shrink):
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, embedding)
             x = shrink(x)
             skips.append(x)
@@ -57,7 +59,7 @@ class PostNormUNet(Conditioned):
             x = block(x, embedding)
         for blocks, enlarge in zip(self.up, self.enlarge):
             x = torch.cat([x, skips.pop()], dim=1)
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, embedding)
             x = enlarge(interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True))
         return self.last(silu(self.last_norm(torch.cat([x, first], dim=1))))

@@ -44,7 +44,7 @@ class VQF4(nn.Module):
         attention: bool,
     ):
         super().__init__()
-        from diffusers import VQModel  # seconds to import, and only needed where there is an autoencoder
+        from diffusers.models import VQModel  # seconds to import, and only needed where there is an autoencoder
 
         self.model = VQModel(
             block_out_channels=[channels * m for m in multipliers],
@@ -103,7 +103,7 @@ class VQF4(nn.Module):
 
         Raises BadInput where they are missing, are not those of the checksum, or belong to another layout than the recipe's.
         """
-        from diffusers import VQModel
+        from diffusers.models import VQModel
 
         file = folder / WEIGHTS
         if not (folder / "config.json").exists() or not file.exists():
