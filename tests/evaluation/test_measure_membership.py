@@ -1,11 +1,16 @@
 """A denoiser that knows its patches by heart tells them by its loss; losses do not depend on how patches are batched."""
 
+import json
+
 import numpy as np
+import pytest
 import torch
 
+from histogenesis.core.errors import BadInput
 from histogenesis.evaluation import membership as module
 from histogenesis.evaluation.membership import SIGMAS, losses_of
 from histogenesis.metrics.memorisation.membership import auc
+from histogenesis.models.model import build_model, save_model
 from histogenesis.models.normalisation import Normalisation
 
 
@@ -52,3 +57,47 @@ def test_losses_do_not_depend_on_the_batch(monkeypatch):
     np.testing.assert_allclose(one_by_one, all_at_once, rtol=1e-3, atol=1e-9)
     other = losses_of(model, 8, Patches(IMAGES), rows, 2, "cpu")
     assert not np.allclose(other[1:], one_by_one[1:])  # another seed, other noise
+
+
+def section(**more):
+    network = {"kind": "ddpmpp", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1}
+    edm = {"kind": "edm", "sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2}
+    return {"network": network | {"dropout": 0.0}, "objective": edm, "training": {"steps": 1}, "conditions": []} | more
+
+
+def saved(folder, section):
+    """An untrained model as its two files."""
+    folder.mkdir()
+    normalisation = Normalisation.measure(IMAGES, 0.5)
+    weights = build_model(section, 8, normalisation).network.state_dict()
+    save_model(folder, weights, section, normalisation, patch_px=8)
+    return folder
+
+
+class Collection(Patches):
+    """As patches.dataset.PatchCollection: patches of twelve patients a side."""
+
+    def __init__(self, patches, splits, split):
+        super().__init__(IMAGES[:30] if split == "train" else IMAGES[30:])
+        self.slide = self.patient = np.array([f"{split} {k % 12}" for k in range(30)])
+        self.coords = np.zeros((30, 2))
+
+
+def test_a_model_that_is_shown_a_coarse_picture_is_asked_for_its_loss(tmp_path, monkeypatch):
+    """How coarse it is stands in the model's file."""
+    monkeypatch.setattr(module, "PatchCollection", Collection)
+    lowres = section(conditions=["lowres"], lowres_factor=2)
+    found = module.measure_membership(saved(tmp_path / "m", lowres), "p", "s", "test", 1)
+    assert found["n_train"] == found["n_held_out"] == 30 and 0 <= found["auc"] <= 1
+    silent = saved(tmp_path / "silent", lowres)
+    card = json.loads((silent / "model.json").read_text())
+    del card["section"]["lowres_factor"]
+    (silent / "model.json").write_text(json.dumps(card))
+    with pytest.raises(BadInput, match="does not say how coarse"):
+        module.measure_membership(silent, "p", "s", "test", 1)
+
+
+def test_a_model_that_draws_nothing_from_noise_is_refused(tmp_path):
+    edsr = section(network={"kind": "edsr", "channels": 8, "blocks": 1}, objective={"kind": "super-resolution"})
+    with pytest.raises(BadInput, match="draws no pictures from noise"):
+        module.measure_membership(saved(tmp_path / "m", edsr), "p", "s", "test", 1)

@@ -129,6 +129,41 @@ def test_strips_are_imported_once(tmp_path, pixels, compression):
         assert np.abs(slide.read(0, 0, (768, 640), 0.5).astype(int) - theirs).mean() < 3
 
 
+COMPRESSION, COLOURS, PLANES = 259, 262, 284  # tags of a TIFF
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "options", "refused"),
+    [
+        (COMPRESSION, None, {"rowsperstrip": 64}, ""),
+        (COLOURS, 60_000, {"rowsperstrip": 64}, ""),
+        (PLANES, 60_000, {"rowsperstrip": 64}, "planes are of a kind that is not known (60000)"),
+        (PLANES, 60_000, {"tile": (128, 128)}, "planes are of a kind that is not known (60000)"),
+        (COLOURS, None, {"tile": (128, 128)}, ""),
+        (COMPRESSION, 60_000, {"tile": (128, 128)}, "60000 is not a known COMPRESSION"),
+    ],
+)
+def test_a_tag_whose_value_has_no_name_does_not_end_the_intake(tmp_path, pixels, tag, value, options, refused):
+    """None: the file lacks the tag. What can be imported all the same is; the rest is set aside with the reason."""
+    file = tmp_path / "s.tif"
+    tifffile.imwrite(file, pixels, photometric="rgb", **options, **CENTIMETRE)
+    with tifffile.TiffFile(file, mode="r+") as tiff:
+        there = tiff.pages.first.tags[tag]
+        there.overwrite(value or 1)
+    if value is None:
+        octets = bytearray(file.read_bytes())
+        octets[there.offset : there.offset + 2] = (64_000).to_bytes(2, "little")  # a private tag in its place
+        file.write_bytes(octets)
+    record = record_of(file, tmp_path)
+    if refused:
+        assert refused in record["error"]
+        return
+    assert record["error"] is None and "imported once from TIFF" in record["warnings"][0]
+    (tmp_path / "s.json").write_text(json.dumps(record))
+    with open_record(tmp_path / "s.json", tmp_path) as slide:
+        assert np.abs(slide.read(0, 0, (768, 640), 0.5).astype(int) - pixels).mean() < 3
+
+
 def test_a_picture_is_imported_with_the_mpp_of_the_table(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "s.png")
     assert "is a PNG picture, which does not say its mpp" in record_of(tmp_path / "s.png", tmp_path)["error"]

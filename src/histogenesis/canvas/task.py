@@ -89,13 +89,8 @@ class Task:
 
     def noise(self, network: Network, purpose: str = "fresh") -> NoiseField:
         """Noise for one purpose of one network."""
-        key: tuple[int | str, ...] = (
-            self.seed,
-            self.slide,
-            network.model,
-            self.k,
-            *([purpose] if purpose != "fresh" else []),
-        )
+        more = [purpose] if purpose != "fresh" else []
+        key: tuple[int | str, ...] = (self.seed, self.slide, network.model, self.k, *more)
         return NoiseField(*key, channels=3 if purpose == "lowres" else self.codec.channels, device=self.device)
 
     # ------------------------------------------------------------------ of one batch

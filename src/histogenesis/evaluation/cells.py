@@ -69,7 +69,7 @@ def compare(reference, other, groups, options: Evaluation, seed: int, origins: l
         return np.array([out[name] for name in NAMES], np.float64)
 
     rows = [np.arange(len(f)) for f in sets]
-    value = values(*rows, reasons)
+    value = values(rows[0], rows[1], reasons)
     value[NAMES.index("kid")] = attempt(lambda: kid(*sets, seed=seed).value, "kid", reasons)
     counts = np.array([name in MANIFOLD for name in NAMES])
     found = group_interval(values, rows, value, units, counts, ~counts, halves=options.repeats, seed=seed)

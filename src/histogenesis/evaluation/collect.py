@@ -21,7 +21,7 @@ def checked_splits(splits_tsv: str | Path) -> list[dict]:
     share a patient and not even lie in different regions of the slide."""
     if not Path(splits_tsv).exists():
         raise BadInput(f"{splits_tsv}: no such file; split the slides first")
-    rows = read_splits(splits_tsv)
+    rows = read_splits(Path(splits_tsv))
     train, held_out = ([r for r in rows if (r["split"] == "train") == part] for part in (True, False))
     if not by_region(rows):
         check_apart({r["patient"] for r in train}, {r["patient"] for r in held_out})
@@ -78,7 +78,9 @@ def generated_set(
     synthetic: str | Path, mpps: list[float], size_px: int, images: int, min_tissue: float, seed: int
 ) -> ImageSet:
     """At most `images` crops at each of the mpps, shared between the synthetic slides, on planned tissue."""
-    crops, xy, mpp, slide = [np.zeros((0, size_px, size_px, 3), np.uint8)], [np.zeros((0, 2))], [], []
+    crops, xy = [np.zeros((0, size_px, size_px, 3), np.uint8)], [np.zeros((0, 2))]
+    mpp: list[float] = []
+    names: list[str] = []
     folders = synthetic_folders(synthetic)
     for i, folder in enumerate(folders):
         source = CanvasSource(folder)
@@ -92,10 +94,10 @@ def generated_set(
                 crops.append(np.stack([image[y : y + size_px, x : x + size_px] for y, x in places]))
             xy.append(places[:, ::-1] * value)
             mpp += [value] * len(places)
-            slide += [source.name] * len(places)
+            names += [source.name] * len(places)
         source.close()
-    mpp, slide = np.array(mpp, np.float64), np.array(slide, str)
-    return ImageSet("generated", np.concatenate(crops), mpp, slide, slide, xy=np.concatenate(xy))
+    slide = np.array(names, str)
+    return ImageSet("generated", np.concatenate(crops), np.array(mpp, np.float64), slide, slide, xy=np.concatenate(xy))
 
 
 def real_sources(records: str | Path, run_dir: str | Path, rows: list[dict], split: str) -> list[SlideSource]:

@@ -54,7 +54,9 @@ def encoder_metrics(
     ends = np.cumsum([len(parts[0]) for parts in rows.values()]).tolist()
     places = {mpp: np.arange(end - len(rows[mpp][0]), end) for mpp, end in zip(rows, ends)}
     entries = []
-    scopes = {None: [np.concatenate(parts) for parts in zip(*rows.values())]} if rows else {}
+    scopes: dict[float | None, list[np.ndarray]] = {}
+    if rows:
+        scopes[None] = [np.concatenate(parts) for parts in zip(*rows.values())]
     scopes |= {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
     for mpp, (train, held_out, generated) in scopes.items():
         parts = [f.features[r] for f, r in zip(found, (train, held_out, generated))]

@@ -47,8 +47,8 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
     train, held_out, generated = parts
     real, patients = np.concatenate([train, held_out]), np.concatenate(groups[:2])
     found = c2st(real, generated, patients, groups[2], classify, seed=seed)
-    two = halves(train, held_out, seed)
-    floor = c2st(*two, *(np.arange(len(half)) for half in two), classify, seed=seed).accuracy
+    one, two = halves(train, held_out, seed)
+    floor = c2st(one, two, np.arange(len(one)), np.arange(len(two)), classify, seed=seed).accuracy
     other = c2st(held_out, train, groups[1], groups[0], classify, seed=seed).accuracy
     ceilings = {n: c2st(real, x, patients, groups[0], classify, seed=seed).accuracy for n, x in bad.items()}
     of_each = found.of_groups(patients, groups[2])

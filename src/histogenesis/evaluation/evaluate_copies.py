@@ -45,12 +45,12 @@ def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -
     train = np.flatnonzero(np.isin(sets.train.mpp, list(rows)))
     held_out, generated = (np.concatenate([r[i] for r in rows.values()]) for i in (1, 2))
     turn = options.copy_views and not encoder.turned_alike
-    parts = [
+    held, made = (
         store.encode_views(encoder, s.images[r], mpp=s.mpp[r]) if turn else f.features[r]
         for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
-    ]
+    )
     found = audit(
-        features[0].features[train], *parts, options.copy_percentile, train_origin=origins(sets.train)[train]
+        features[0].features[train], held, made, options.copy_percentile, train_origin=origins(sets.train)[train]
     ).as_dict()
     if found["verdict"] == "clear" and sets.train.of > len(sets.train):
         part = f"{len(train):,} of {sets.train.of:,} training patches"
@@ -78,7 +78,11 @@ def audit_pixels(sets: Sets, options: Evaluation, training: Training | None = No
         queries = [search.queries(sets.held_out.images[held_out]), search.queries(own)]
         copies = plant(training.read(rng.choice(train, PLANTED)), own[rng.integers(len(own), size=PLANTED)], rng)
         queries.append(search.queries(copies, like=queries[1]))
-        matches = search.match(lambda rows, train=train: training.read(train[rows]), len(train), queries)
+
+        def read(rows: np.ndarray, train: np.ndarray = train) -> np.ndarray:
+            return training.read(train[rows])
+
+        matches = search.match(read, len(train), queries)
         sides = zip(matches, (held_out, generated, np.arange(PLANTED)))
         found.append([_shown(match, side, train) for match, side in sides])
     held, made, planted = ({k: np.concatenate([part[k] for part in side]) for k in side[0]} for side in zip(*found))

@@ -116,8 +116,8 @@ def _one_each(values) -> Values:
 
 def w1(first: Values, second: Values) -> float | None:
     """The Wasserstein-1 distance of all values of two sets; None where one has none."""
-    first, second = np.concatenate([*first, []]), np.concatenate([*second, []])
-    return float(wasserstein_distance(first, second)) if len(first) and len(second) else None
+    one, other = np.concatenate([*first, []]), np.concatenate([*second, []])
+    return float(wasserstein_distance(one, other)) if len(one) and len(other) else None
 
 
 def _compare(name, encoder, mpp, values: dict[str, Values], shown, options, seed) -> dict:

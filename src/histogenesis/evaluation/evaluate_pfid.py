@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from histogenesis.core.geometry import is_finer
 from histogenesis.evaluation.cells import EXPECTED
-from histogenesis.evaluation.crops import Source, coarsest_mpp
+from histogenesis.evaluation.crops import Place, Source, coarsest_mpp
 from histogenesis.evaluation.pfid import any_resolution_places, fixed_places, place_features
 from histogenesis.metrics.distances.blocks import spatial_blocks
 from histogenesis.metrics.distances.frechet import fid, fid_warning
@@ -37,7 +37,7 @@ def pfid_metrics(
     finest, coarsest, n = max(s.finest_mpp for s in every), coarsest_mpp(every, size_px), options.pfid_crops
     fit = [m for m in mpps if not is_finer(m, finest) and m <= coarsest]
     resize = options.pfid_resize_px or size_px
-    ways = [
+    ways: list[tuple[str, str, int | None, Callable[[], list[Place]]]] = [
         (
             "pfid_any_resolution",
             "random scales, same places",

@@ -73,7 +73,9 @@ def seam_metrics(
             continue
         for encoder in encoders:
             try:
-                value, floor = (paired_distance(*(encode(encoder, crops) for crops in pair), seed) for pair in found)
+                value, floor = (
+                    paired_distance(encode(encoder, on), encode(encoder, beside), seed) for on, beside in found
+                )
             except BadInput as error:
                 entries.append(_row(encoder, mpp, tile, k) | {"note": str(error)})
                 continue
@@ -102,5 +104,7 @@ def _row(encoder: Encoder, mpp: float, tile: LevelTiles, level: int) -> dict:
 def _together(sources: list, pairs: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
     parts = [pairs(source, np.random.default_rng([seed, i])) for i, source in enumerate(sources)]
     parts = [part for part in parts if len(part[0])]
-    none = np.zeros((0, 1, 1, 3), np.uint8)
-    return tuple(np.concatenate(part) for part in zip(*parts)) if parts else (none, none)
+    if not parts:
+        none = np.zeros((0, 1, 1, 3), np.uint8)
+        return none, none
+    return np.concatenate([on for on, _ in parts]), np.concatenate([beside for _, beside in parts])

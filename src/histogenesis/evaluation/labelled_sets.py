@@ -48,14 +48,14 @@ def real_set(
     collection = PatchCollection(Path(patches), Path(splits_tsv), split, classes or None)
     there, rng = _known(collection.mpp), np.random.default_rng([seed, sum(split.encode())])
     label = collection.label if classes else np.full(len(collection), "")
-    rows = []
+    of_class = []
     for one in classes or [""]:
         found = np.flatnonzero((label == one) & np.isclose(there, mpp))
         if one_per_group:
             found = rng.permutation(found)
             found = found[np.unique(collection.patient[found].astype(str), return_index=True)[1]]
-        rows.append(np.sort(rng.choice(found, min(each, len(found)), replace=False)))
-    rows = np.concatenate(rows)
+        of_class.append(np.sort(rng.choice(found, min(each, len(found)), replace=False)))
+    rows = np.concatenate(of_class)
     name = "train" if split == "train" else "held_out"
     slide, patient = collection.slide[rows].astype(str), collection.patient[rows].astype(str)
     return ImageSet(name, collection.read(rows), there[rows], slide, patient, len(collection), label[rows])

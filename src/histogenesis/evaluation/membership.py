@@ -14,7 +14,8 @@ from histogenesis.evaluation.units import units
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.memorisation.membership import membership
 from histogenesis.models.batch import Batch
-from histogenesis.models.batches import Batches
+from histogenesis.models.batches import Batches, Patches
+from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection
 
@@ -30,31 +31,45 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(Path(model_dir), device)
-    if not hasattr(model, "objective") or model.channels != 3:
+    if not isinstance(model, Denoiser) or model.channels != 3:
         raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
-    if "lowres" in model.conditions and _options(model)["lowres_factor"] is None:
+    card = load_json(Path(model_dir) / "model.json")
+    px, factor = card["patch_px"], card["section"].get("lowres_factor")
+    if "lowres" in model.conditions and factor is None:
         raise BadInput(
             f"{model_dir}: its file does not say how coarse a picture it is shown, so that its loss cannot be asked for"
         )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
     rows = _alike(sides, seed)
-    px = load_json(Path(model_dir) / "model.json")["patch_px"]
-    losses = [losses_of(model, px, side, r, seed, device) for side, r in zip(sides, rows)]
+    train_losses, held_out_losses = (
+        losses_of(model, px, side, r, seed, device, factor) for side, r in zip(sides, rows)
+    )
     sets = [
         ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r])
         for s, r in zip(sides, rows)
     ]
-    own = [units(s, np.arange(len(s)), loss) for s, loss in zip(sets, losses)]
-    return membership(*losses, list(SIGMAS), *own, seed=seed)
+    train, other = (units(s, np.arange(len(s)), loss) for s, loss in zip(sets, (train_losses, held_out_losses)))
+    return membership(train_losses, held_out_losses, list(SIGMAS), train, other, seed=seed)
 
 
 @torch.no_grad()
-def losses_of(model, px: int, patches: PatchCollection, rows: np.ndarray, seed: int, device: str) -> np.ndarray:
+def losses_of(
+    model,
+    px: int,
+    patches: Patches,
+    rows: np.ndarray,
+    seed: int,
+    device: str,
+    lowres_factor: int | None = None,
+) -> np.ndarray:
     """(n, sigmas): each patch's loss; the noise of a patch is the same at every sigma and depends on seed and patch alone.
 
-    px: side of what the model has learnt; of larger patches, from which it learnt crops, the middle is taken.
+    px: side of what the model has learnt; of larger patches, from which it learnt crops, the middle is taken. lowres_factor:
+    how coarse the picture is that it is shown, if it is shown one.
     """
-    batches = Batches(patches, model.normalisation, None, seed, False, model.conditions, **_options(model))
+    batches = Batches(
+        patches, model.normalisation, None, seed, False, model.conditions, lowres_factor, classes=model.classes
+    )
     out = np.empty((len(rows), len(SIGMAS)))
     for start in range(0, len(rows), BATCH):
         chosen = [int(i) for i in rows[start : start + BATCH]]
@@ -79,14 +94,10 @@ def middle(pictures_bchw: torch.Tensor, px: int) -> torch.Tensor:
     return pictures_bchw[..., start : start + px, start : start + px]
 
 
-def _options(model) -> dict:
-    return {"lowres_factor": getattr(model, "lowres_factor", None), "classes": model.classes}
-
-
 def _alike(sides: list[PatchCollection], seed: int) -> list[np.ndarray]:
     """Rows of each side, equally many at each mpp, at most PATCHES in all."""
     mpps = sorted(set(sides[0].mpp.tolist()) & set(sides[1].mpp.tolist()))
-    chosen = [[], []]
+    chosen: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     for mpp in mpps:
         found = [np.flatnonzero(side.mpp == mpp) for side in sides]
         n = min(PATCHES // len(mpps), *map(len, found))

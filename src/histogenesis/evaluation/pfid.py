@@ -42,13 +42,14 @@ def any_resolution_places(n: int, finest_mpp: float, coarsest: float, seed: int 
         )
     rng = np.random.default_rng(seed)
     mpps = np.exp(rng.uniform(np.log(finest_mpp), np.log(coarsest), n))
-    return [Place(*row, float(mpp)) for row, mpp in zip(rng.random((n, 3)).tolist(), mpps)]
+    return [Place(source, u, v, float(mpp)) for (source, u, v), mpp in zip(rng.random((n, 3)).tolist(), mpps)]
 
 
 def fixed_places(n: int, mpps: list[float], seed: int = 0) -> list[Place]:
     """n places shared evenly between the mpps, position uniform."""
     rng = np.random.default_rng(seed)
-    return [Place(*row, float(mpps[i * len(mpps) // n])) for i, row in enumerate(rng.random((n, 3)).tolist())]
+    rows = enumerate(rng.random((n, 3)).tolist())
+    return [Place(source, u, v, float(mpps[i * len(mpps) // n])) for i, (source, u, v) in rows]
 
 
 def pfid_any_resolution(
@@ -105,9 +106,9 @@ def place_features(
 
 
 def _pfid(encoder, real, generated, places, size_px, resize_px) -> PatchFid:
-    found = [place_features([encoder], slides, places, size_px, resize_px) for slides in (real, generated)]
-    features = [part[0] for part, _ in found]
-    return PatchFid(fid(*features), *features, *(which for _, which in found), places)
+    (first,), first_source = place_features([encoder], real, places, size_px, resize_px)
+    (second,), second_source = place_features([encoder], generated, places, size_px, resize_px)
+    return PatchFid(fid(first, second), first, second, first_source, second_source, places)
 
 
 def _resized(crop, size_px):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from histogenesis.evaluation.references import halves
@@ -36,7 +38,7 @@ def sensitivity(
     k = min(neighbours, len(real) - 1, len(other) - 1)
     honest = _measured(real, other, k)
     spread = max(abs(mmd2(*halves(real, other, seed + i), polynomial)) for i in range(SPLITS))
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in DISTORTIONS:
         one = _measured(real, encode(encoder, distorted(name, train, seed), mpp=mpp).astype(np.float64), k)
         sees = ["kid"] if one["kid"] > honest["kid"] + 2 * spread else []
@@ -44,8 +46,8 @@ def sensitivity(
     found["copies"] = _copies(encoder, train, real, other, mpp, seed)
     blind = {m: [name for name in MUST_SEE if m not in found[name]["sees"]] for m in ("kid", "precision")}
     speaks = {"distance": not blind["kid"], "manifold": not (blind["kid"] or blind["precision"])}
-    why = [f"{m} does not tell {' and '.join(names)} from tissue" for m, names in blind.items() if names]
-    why = "; ".join(why) or "structureless noise is told from tissue"
+    failed = [f"{m} does not tell {' and '.join(names)} from tissue" for m, names in blind.items() if names]
+    why = "; ".join(failed) or "structureless noise is told from tissue"
     return {"honest": honest | {"spread": spread}, "distortions": found, "speaks": speaks, "why": why}
 
 
@@ -69,8 +71,8 @@ def encoder_sensitivity(encoder: Encoder, sets: Sets, options: Evaluation, seed:
         rows = [np.flatnonzero(s.mpp == mpp) for s in (sets.held_out, sets.train)]
         n = min(options.sensitivity_images, *map(len, rows))
         if n >= FEWEST:
-            images = [s.images[_spread(r, n)] for s, r in zip((sets.held_out, sets.train), rows)]
-            mpps[f"{mpp:g}"] = sensitivity(encoder, *images, mpp or None, options.neighbours, seed)
+            held_out, train = (s.images[_spread(r, n)] for s, r in zip((sets.held_out, sets.train), rows))
+            mpps[f"{mpp:g}"] = sensitivity(encoder, held_out, train, mpp or None, options.neighbours, seed)
     speaks = {
         kind: all(one["speaks"][kind] for one in mpps.values()) if mpps else None for kind in ("distance", "manifold")
     }

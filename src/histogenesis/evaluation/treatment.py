@@ -54,4 +54,5 @@ def treated(sets: Sets, options: Evaluation, records=None, run_dir=None) -> Sets
     if codec is None:
         return replace(sets, treatment=how)
     through = [replace(s, images=jpeg(s.images, None, codec.quality, codec.subsampling)) for s in sets]
-    return Sets(*through, sets.note, codec, f"real and generated patches went through {how}")
+    train, held_out, generated = through
+    return Sets(train, held_out, generated, sets.note, codec, f"real and generated patches went through {how}")

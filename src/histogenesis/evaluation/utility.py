@@ -52,13 +52,13 @@ class ResNet50(nn.Module):
             for j in range(blocks):
                 layer.append(Bottleneck(inputs, width, 2 if i > 1 and j == 0 else 1))
                 inputs = 4 * width
-            setattr(self, f"layer{i}", nn.Sequential(*layer))
+            self.add_module(f"layer{i}", nn.Sequential(*layer))
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        for i in range(1, 5):
+            x = self.get_submodule(f"layer{i}")(x)
         return self.fc(x.mean(dim=(2, 3)))
 
 
@@ -183,7 +183,7 @@ def train_classifier(images, labels, classes, network, steps, batch, lr, seed, p
     for _ in trange(steps, desc=f"{network}, seed {seed}", unit="step", disable=not progress):
         wanted = rng.integers(classes, size=batch)
         rows = np.array([by_class[c][rng.integers(len(by_class[c]))] for c in wanted])
-        x = _tensor(np.rot90(images[rows], rng.integers(4), axes=(1, 2)), device)
+        x = _tensor(np.rot90(images[rows], int(rng.integers(4)), axes=(1, 2)), device)
         x = x.flip(3) if rng.integers(2) else x
         loss = F.cross_entropy(model(x), torch.from_numpy(wanted).to(device))
         optimiser.zero_grad(set_to_none=True)

@@ -52,7 +52,7 @@ def c2st(first, second, first_groups, second_groups, classify: Classifier, folds
         for side, part in zip(range(2), np.split(p, [len(tests[0])])):
             found[side][at[side] == k] = part
     accuracy = ((found[0] < 0.5).mean() + (found[1] >= 0.5).mean()) / 2
-    return C2st(float(accuracy), *found, all(grouped))
+    return C2st(float(accuracy), found[0], found[1], all(grouped))
 
 
 def _folds(groups, folds, rng) -> tuple[np.ndarray, bool]:
@@ -109,7 +109,7 @@ def small_network(steps: int) -> Classifier:
         answers = torch.from_numpy(np.repeat([0.0, 1.0], BATCH // 2)).float()
         for _ in range(steps):
             rows = np.concatenate([rng.choice(side, BATCH // 2) for side in sides])
-            images = np.rot90(x[rows], rng.integers(4), axes=(1, 2))[:, :, :: rng.choice([-1, 1])]
+            images = np.rot90(x[rows], int(rng.integers(4)), axes=(1, 2))[:, :, :: rng.choice([-1, 1])]
             optimiser.zero_grad(set_to_none=True)
             logits = network(_as_input(images)).squeeze(1)
             nn.functional.binary_cross_entropy_with_logits(logits, answers).backward()

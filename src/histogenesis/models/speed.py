@@ -17,9 +17,9 @@ from histogenesis.models.latent import Autoencoder
 from histogenesis.models.upscaler import Upscaler
 
 GRAPHS = 4  # shapes that one model is asked at, and each graph keeps its memory; more are computed without
-Model = TypeVar("Model", bound=Denoiser | Upscaler | Autoencoder)
-
 WARM_UP = 3  # runs before a graph is captured: compilation, and cuDNN's choice of kernels, must not be in it
+
+Model = TypeVar("Model", bound=Denoiser | Upscaler | Autoencoder)
 
 
 def ready(denoiser: Model, device: str, precision: str, fast: bool | None = None) -> Model:

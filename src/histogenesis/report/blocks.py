@@ -140,11 +140,14 @@ class Code:
     kind = "code"
 
 
+Block = Statement | Verdict | Prose | Table | Figures | Code
+
+
 @dataclass(frozen=True)
 class Section:
     id: str
     title: str
-    blocks: Sequence[Any]
+    blocks: Sequence[Block]
     lead: str = ""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from histogenesis.core.files import write_text
 from histogenesis.report import material, numbers, readers, results, studies
+from histogenesis.report.blocks import Verdict
 from histogenesis.report.gather import gather
 from histogenesis.report.page.render import render
 
@@ -38,4 +39,6 @@ def build_report(run_dir: str | Path, out: str | Path) -> str:
     sections.insert(0, results.verdict(run))
     page = render(sections, run.name, out.parent)
     write_text(out, page)
-    return sections[0].blocks[0].line.text
+    first = sections[0].blocks[0]
+    assert isinstance(first, Verdict)
+    return first.line.text

@@ -9,13 +9,13 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_text, written
-from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Table, Verdict, number_text
+from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Status, Table, Verdict, number_text
 from histogenesis.report.compare import Arm, compare_runs, differences, upper_bound, write_csv, write_json
 from histogenesis.report.page.render import render
 from histogenesis.report.pictures import data_url
 from histogenesis.report.scale_grid import scale_grid
 
-VERDICTS = {"copies": "bad", "suspect": "look", "clear": "good"}
+VERDICTS: dict[str, Status] = {"copies": "bad", "suspect": "look", "clear": "good"}
 SHOWN = ("fid", "kid")  # at each resolution; the others can be unfolded
 WORST = {"seam_score": "seams", "cross_scale_error": "scales"}
 COST = {

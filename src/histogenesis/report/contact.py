@@ -87,7 +87,7 @@ def synthetic_patches(image, plan, side: int, columns: int, min_tissue: float, r
         (rng.integers(0, height - side + 1, size=TRIES), rng.integers(0, width - side + 1, size=TRIES))
     )
     corners = corners[tissue_shares(plan, corners, side, height, width) >= min_tissue]
-    chosen = []
+    chosen: list[np.ndarray] = []
     for corner in corners:
         if len(chosen) < columns and all(np.abs(corner - other).max() >= side for other in chosen):
             chosen.append(corner)

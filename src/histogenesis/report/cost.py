@@ -12,7 +12,7 @@ from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.plan import plan_of
 from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.tiling import Drawn, shifted_grid
-from histogenesis.recipe import AnyLevel, Level, Recipe
+from histogenesis.recipe import AnyLevel, Level, Recipe, UpscaledLevel
 from histogenesis.report.found import Run
 
 MAKING = ("draw_level", "draw_share", "upscale_level")  # the steps that make levels, and not what is made of them
@@ -30,11 +30,12 @@ def tiles_of(
     size_px, used = recipe.synthetic.size_px(k), plan if k else None
     if isinstance(level, Level):
         yield from _drawn(level, recipe, k, slide, used, above)
-    elif level.model:  # an upscaler that was trained
-        side, drawn = level.tile_px, Drawn(used, *size_px)
-        grid = shifted_grid(*(max(n, side) for n in size_px), side, 0, 0)
-        inside = [tuple(slice(part.start, min(part.stop, n)) for part, n in zip(t.core, size_px)) for t in grid]
-        yield from ((min(side, *size_px), 1) for window in inside if drawn.any(window))
+    elif isinstance(level, UpscaledLevel) and level.model:  # an upscaler that was trained
+        side, drawn, (height, width) = level.tile_px, Drawn(used, *size_px), size_px
+        for tile in shifted_grid(max(height, side), max(width, side), side, 0, 0):
+            rows, columns = (slice(part.start, min(part.stop, n)) for part, n in zip(tile.core, size_px))
+            if drawn.any((rows, columns)):
+                yield min(side, *size_px), 1
 
 
 def _drawn(
@@ -43,10 +44,10 @@ def _drawn(
     """As the drawing's own plan has it: every round, each network of a cascade, with the steps that are taken again."""
     size_px, latent_px = recipe.synthetic.size_px(k), recipe.latent_px(level.model)
     above_px = recipe.synthetic.size_px(k - 1) if k else size_px
-    ratio, drawn = tuple(n / m for n, m in zip(size_px, above_px)), Drawn(plan, *size_px, latent_px)
-    rounds = plan_of(level, size_px, (recipe.seed, slide, k), latent_px, ratio[0])
+    (down, across), drawn = (n / m for n, m in zip(size_px, above_px)), Drawn(plan, *size_px, latent_px)
+    rounds = plan_of(level, size_px, (recipe.seed, slide, k), latent_px, down)
     with LevelFile(above) if above and level.white else nullcontext() as seen:
-        sight = Sight(seen, ratio, (255, 255, 255)) if seen else None
+        sight = Sight(seen, (down, across), (255, 255, 255)) if seen else None
         for one in rounds:
             tiles = [tile for tile in one.tiles.values() if drawn.any(tile.core)]
             if sight:

@@ -159,7 +159,8 @@ def _coherence(path: Path) -> dict:
     """coherence.json, if it holds all that the report shows (KeyError or TypeError otherwise)."""
     found = _object(path)
     for level in found["levels"]:
-        parts = [(level, ("level", "mpp", "height_px", "width_px", "joining", "constraint", "tile_px", "cross_scale"))]
+        shown = ("level", "mpp", "height_px", "width_px", "joining", "constraint", "tile_px", "cross_scale")
+        parts: list[tuple[dict, tuple[str, ...]]] = [(level, shown)]
         parts.append((level["seams"], ("score", "low", "high", "jump", "lines", "note")))
         if level["cross_scale"]:
             parts += [(level["cross_scale"][where], ("mean", "rmse", "max")) for where in ("tissue", "overall")]

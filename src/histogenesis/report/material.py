@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from histogenesis.core.software import versions
 from histogenesis.patches.splits import place_of
-from histogenesis.report.blocks import Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
+from histogenesis.report.blocks import Block, Cell, Code, Figures, Prose, Section, Table, count_text, duration_text
 from histogenesis.report.found import Run, Slide
 from histogenesis.report.results import figure
 
@@ -27,7 +27,7 @@ def set_aside(run: Run) -> Section | None:
 
 
 def patches(run: Run) -> Section | None:
-    blocks = []
+    blocks: list[Block] = []
     for name, files in run.patches.items():
         mpps = sorted({mpp for file in files.values() for mpp in file.counts}, reverse=True)
         sizes = {file.size_px for file in files.values() if file.size_px}
@@ -43,8 +43,8 @@ def patches(run: Run) -> Section | None:
         for slide, file in files.items():
             known = run.slides.get(slide)
             patient, where = (known.patient, _split_text(known)) if known else ("", "")
-            counts = [file.counts.get(mpp, 0) for mpp in mpps]
-            rows.append([Cell(slide, file.file), patient, where, *counts, sum(counts)])
+            numbers = [file.counts.get(mpp, 0) for mpp in mpps]
+            rows.append([Cell(slide, file.file), patient, where, *numbers, sum(numbers)])
         blocks.append(Table(["slide", "patient", "split", *at], rows, f"Patches of each slide in {name}."))
         shown = [file for file in files.values() if file.picture][:SHOWN_PLACES]
         pictures = [figure(run, file.picture, f"{file.file.stem}: where patches were cut", 500) for file in shown]
@@ -77,7 +77,9 @@ def tissue(run: Run) -> Section | None:
         ]
         for one in slides
     ]
-    blocks = [Table(["slide", "tissue mm²", "of the slide", "found by", "warnings"], rows, "Tissue of each slide.")]
+    blocks: list[Block] = [
+        Table(["slide", "tissue mm²", "of the slide", "found by", "warnings"], rows, "Tissue of each slide.")
+    ]
     with_overlay = [one for one in slides if one.overlay]
     pictures = [
         figure(run, one.overlay, f"{one.name}{': ' + '; '.join(one.warnings) if one.warnings else ''}", 480)
@@ -127,7 +129,7 @@ def recipe(run: Run) -> Section | None:
 def made_with(run: Run) -> Section:
     seed = f"Seed of the run: {run.recipe['seed']}." if "seed" in run.recipe else "The seed of the run is not known."
     caption = "Versions are those that this report was written with."
-    blocks = [
+    blocks: list[Block] = [
         Prose(seed),
         Table(["library", "version"], [list(row) for row in versions().items()], caption, fold_over=60),
     ]

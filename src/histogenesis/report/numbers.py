@@ -68,7 +68,8 @@ def _plots(run: Run, rows: list[dict]) -> list[Figures]:
     for row in rows:
         if _number(row, "mpp", "value") and kind_of(row) != "seams":
             measures[str(row.get("name", "")), str(row.get("encoder") or "")].append(row)
-    shown, folded = [], []
+    shown: list[Figure] = []
+    folded: list[Figure] = []
     for (name, encoder), found in measures.items():
         unit = next((f", {row['unit']}" for row in found if row.get("unit")), "")
         better = found[0].get("better", "lower")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import matplotlib
 
@@ -13,17 +14,23 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator
 
-STYLE = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "histogenesis",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 INK, FLOOR, CEILING = "#1a1f2b", "#1d6b45", "#a3262a"
 DASHES = {"phase": (0, (5, 2)), "bicubic": (0, (1, 1.5))}
 NAMES = {"phase": "structureless", "bicubic": "blurred"}
+
+
+def style() -> AbstractContextManager[None]:
+    """How all plots look, within this."""
+    return plt.rc_context(
+        {
+            "font.size": 9,
+            "font.family": "sans-serif",
+            "svg.fonttype": "none",
+            "svg.hashsalt": "histogenesis",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
 
 
 def plot_measure(rows: Sequence[dict], title: str) -> str:
@@ -33,7 +40,7 @@ def plot_measure(rows: Sequence[dict], title: str) -> str:
     """
     rows = sorted(rows, key=lambda row: -row["mpp"])
     x = np.arange(len(rows))
-    with plt.rc_context(STYLE):
+    with style():
         figure, axes = plt.subplots(figsize=(3.3, 2.6), layout="constrained")
         _band(axes, x, rows, "floor", FLOOR, "two halves of real")
         _line(axes, x, _column(rows, "patients"), FLOOR, ":", "patients")
@@ -44,7 +51,7 @@ def plot_measure(rows: Sequence[dict], title: str) -> str:
         known = np.isfinite(low) & np.isfinite(high)
         errors = np.where(known, [value - low, high - value], 0).clip(0)
         axes.errorbar(x, value, errors, fmt="o-", color=INK, markersize=4, linewidth=1, capsize=2, label="generated")
-        axes.xaxis.set_major_locator(FixedLocator(x))
+        axes.xaxis.set_major_locator(FixedLocator(x.tolist()))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(x, [f"{row['mpp']:g}" for row in rows])
         axes.set_xlim(-0.4, len(rows) - 0.6)

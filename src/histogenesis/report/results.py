@@ -11,7 +11,18 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
-from histogenesis.report.blocks import Cell, Figure, Figures, Interval, Prose, Section, Table, Verdict, number_text
+from histogenesis.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    Figures,
+    Interval,
+    Prose,
+    Section,
+    Table,
+    Verdict,
+    number_text,
+)
 from histogenesis.report.found import Model, Run, Synthetic
 from histogenesis.report.pictures import data_url, file_url, framed, overview, with_scale_bar, zooms
 from histogenesis.report.verdict import bottom_line, statements
@@ -146,7 +157,7 @@ def contact_sheets(run: Run) -> Section | None:
         "At each resolution, held-out patches of real slides above patches of the synthetic slide: same µm per pixel, same"
         " size, random places with tissue in both. Nothing was picked by eye."
     )
-    blocks: list[Any] = [Figures(shown, "wide")]
+    blocks: list[Block] = [Figures(shown, "wide")]
     if len(sheets) > SHOWN_SHEETS:
         blocks.append(Prose(f"The first {SHOWN_SHEETS} of {len(sheets)} sheets are shown."))
     return Section("contact", "Real and synthetic, side by side", blocks, lead)
@@ -164,7 +175,7 @@ def memorisation(run: Run) -> Section | None:
         if isinstance(audit, dict)
     ]
     lead = "The generated patches closest to a training patch, each above the one that it resembles. Copies would show here."
-    blocks = [
+    blocks: list[Block] = [
         Figures([Figure(file_url(pairs, 1100), "Closest pairs.", pairs)], "wide"),
         Table(["encoder", "verdict", "why"], rows, "", run.memorisation_file),
     ]
@@ -198,7 +209,7 @@ def coherence(run: Run) -> Section | None:
             inside, overall = scale["tissue"], scale["overall"]
             errors = [inside["mean"], inside["rmse"], inside["max"], overall["mean"], overall["rmse"], overall["max"]]
             scale_rows.append([*name, _kind(level["constraint"]), *errors])
-    blocks = [
+    blocks: list[Block] = [
         Table(
             ["slide", "level", "µm/px", "joining", "tile px", "lines", "seam score", "95 % interval", "drawn", "jump"],
             seam_rows,

@@ -33,7 +33,8 @@ def save_grid(path: Path, rows: list[np.ndarray], labels: list[str], scale: int 
 
 def save_sheet(path: Path, pictures: np.ndarray, labels: list[str], columns: int = 16) -> None:
     """All pictures (n, h, w, 3) uint8 in rows of `columns`, class by class, none left out and none chosen."""
-    rows, names = [], []
+    rows: list[np.ndarray] = []
+    names: list[str] = []
     for label in dict.fromkeys(labels):
         of_class = pictures[[k for k, other in enumerate(labels) if other == label]]
         rows += [of_class[k : k + columns] for k in range(0, len(of_class), columns)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 # Annex K of ITU-T T.81, table K.1 (luminance), row by row: what quality scales in libjpeg.
 LUMINANCE = np.array(
@@ -54,6 +55,8 @@ def codec_of_jpeg(data: bytes) -> Codec | None:
     """Of one JPEG stream, tables included. None if it is no JPEG, or has a subsampling that Pillow does not write."""
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if not isinstance(image, JpegImageFile):
+                return None
             tables, layers = image.quantization, image.layer
     except (UnidentifiedImageError, OSError, AttributeError, SyntaxError):
         return None

@@ -24,7 +24,8 @@ def copies(records: Sequence[tuple[str, dict]]) -> list[tuple[str, str, str]]:
 
     records: (slide, its record with sha256, fingerprint, width_px, height_px); what is None or missing tells nothing.
     """
-    found, by_digest = [], {}
+    found = []
+    by_digest: dict[str, str] = {}
     for name, record in records:
         if digest := record.get("sha256"):
             first = by_digest.setdefault(digest, name)

@@ -14,7 +14,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
 from histogenesis.slides.plausible import NO_MPP, find_mpp
 from histogenesis.slides.pyramid import write_pyramid
-from histogenesis.slides.tiles import TIFF_MAGIC, TileError, ome_mpp, opened, resolution_mpp
+from histogenesis.slides.tiles import TIFF_MAGIC, TileError, ome_mpp, opened, resolution_mpp, tag_name
 
 WHOLE_PX = 3 * 10**8  # pixels of a picture that must be held at once
 OPTIONS = SlideFile(tile_px=256, quality=90, subsampling="4:4:4")
@@ -59,16 +59,19 @@ def _import_tiff(path: Path, out: Path, mpp: float | None) -> str:
     except TileError as error:
         raise BadInput(f"{path}: {error}: cut off or damaged; copy it again") from None
     with tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         size = page.imagelength, page.imagewidth
         found, _ = find_mpp(path, ome_mpp(tiff) or resolution_mpp(page), mpp, None, size[::-1])
         strips = not page.is_tiled and page.planarconfig == tifffile.PLANARCONFIG.CONTIG and page.dtype == np.uint8
-        if strips and page.samplesperpixel in (1, 3, 4) and page.photometric.name in ("RGB", "YCBCR", "MINISBLACK"):
+        colours, planes = tag_name(page.photometric), tag_name(page.planarconfig).lower()
+        if page.planarconfig not in (tifffile.PLANARCONFIG.CONTIG, tifffile.PLANARCONFIG.SEPARATE):
+            raise BadInput(f"{path}: is a TIFF whose planes are of a kind that is not known ({planes}): export it anew")
+        if strips and page.samplesperpixel in (1, 3, 4) and colours in ("RGB", "YCBCR", "MINISBLACK"):
             _write(path, out, size, found, _Strips(path, page).rows)
-            return f"TIFF in strips ({page.compression.name})"
+            return f"TIFF in strips ({tag_name(page.compression)})"
         if size[0] * size[1] > WHOLE_PX:
             raise BadInput(
-                f"{path}: is a TIFF of {page.photometric.name} in {page.planarconfig.name.lower()} planes, too large to import:"
+                f"{path}: is a TIFF of {colours} in {planes} planes, too large to import:"
                 " export a pyramidal TIFF with JPEG tiles"
             )
         try:
@@ -78,7 +81,7 @@ def _import_tiff(path: Path, out: Path, mpp: float | None) -> str:
         if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[-1] not in (3, 4):
             pixels = np.moveaxis(pixels, 0, -1)
         _write(path, out, size, found, _rows_of(path, pixels))
-        return f"TIFF ({page.photometric.name}, {page.dtype}, {page.planarconfig.name.lower()})"
+        return f"TIFF ({colours}, {page.dtype}, {planes})"
 
 
 def _rows_of(path: Path, pixels: np.ndarray) -> Callable[[int, int], np.ndarray]:

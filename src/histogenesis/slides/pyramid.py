@@ -36,7 +36,8 @@ def level_sizes(height: int, width: int, tile_px: int) -> list[tuple[int, int]]:
     """(height, width) of each level: halved, rounded up, until one tile holds it."""
     sizes = [(height, width)]
     while max(sizes[-1]) > tile_px:
-        sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
+        height, width = ((n + 1) // 2 for n in sizes[-1])
+        sizes.append((height, width))
     return sizes
 
 

@@ -92,8 +92,8 @@ class Slide:
         self.vendor, self.facts = source.vendor, source.facts
         size_px = self.width_px, self.height_px
         self.mpp, self.warnings = find_mpp(path, source.mpp, mpp, source.objective, size_px, trusted)
-        if source.facts.get("bits", 8) > 8:
-            self.warnings.append(f"samples of {source.facts['bits']} bits are read as 8")
+        if source.bits > 8:
+            self.warnings.append(f"samples of {source.bits} bits are read as 8")
         self.damaged: list[tuple[float, float, float, float]] = []
         self._levels = _levels(source)
 

@@ -1,9 +1,9 @@
 """Where a slide's pixels come from: OpenSlide for every format, and a direct way for tiled TIFFs, faster and for more of them.
 
 A source has dimensions (of its whole plane), level_dimensions, level_downsamples, bounds (x, y, width, height: the part that
-was scanned, which QuPath shows), vendor, mpp (along x and y, or None), objective (its power, or None), facts (of the file:
-compression, quality of JPEG, bits, ICC profile), read(level, x, y, width, height) in that level's pixels, entry(level, pixel)
-and scanned().
+was scanned, which QuPath shows), vendor, mpp (along x and y, or None), objective (its power, or None), bits (that samples use),
+facts (of the file: compression, quality of JPEG, bits, ICC profile), read(level, x, y, width, height) in that level's pixels,
+entry(level, pixel) and scanned().
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COVER_PX = 2**22  # a coarsest level up to this size is asked where it is transp
 
 class OpenSlideSource:
     """A slide through OpenSlide. Raises openslide.OpenSlideError."""
+
+    bits = 8
 
     def __init__(self, path: Path):
         self.path = path
@@ -103,6 +105,7 @@ class TiffSource:
         self.mpp = self._tiff.mpp or (told.mpp if told else self._tiff.resolution_mpp)
         self.objective = told.objective if told else None
         self.facts = {**(told.facts if told else {}), "compression": self._tiff.compression, "bits": self._tiff.bits}
+        self.bits = self._tiff.bits
         self.facts |= {"jpeg_quality": self._tiff.quality} if self._tiff.quality else {}
 
     def close(self) -> None:
@@ -141,8 +144,8 @@ def open_source(path: Path) -> OpenSlideSource | TiffSource:
             told.close()
             raise openslide.OpenSlideUnsupportedFormatError(str(error)) from None
         return told
-    same = direct.level_dimensions == told.level_dimensions and direct.facts["bits"] == 8
-    more = len(direct.level_dimensions) > len(told.level_dimensions) or direct.facts["bits"] > 8
+    same = direct.level_dimensions == told.level_dimensions and direct.bits == 8
+    more = len(direct.level_dimensions) > len(told.level_dimensions) or direct.bits > 8
     chosen, other = (direct, told) if same or more else (told, direct)
     other.close()
     return chosen

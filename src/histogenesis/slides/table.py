@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -102,7 +103,7 @@ def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _in_words(problem: dict) -> str:
+def _in_words(problem: Mapping[str, Any]) -> str:
     column, given = str(problem["loc"][0]), problem["input"]
     remedy = {
         "mpp": f"give micrometres per pixel, {FINEST_MPP:g} to {COARSEST_MPP:g}, or leave it empty to take the file's own",
@@ -117,7 +118,8 @@ def _in_words(problem: dict) -> str:
 
 def _contradictions(rows: list[SlideRow]) -> list[str]:
     """What is wrong between rows: names and files given twice, and patients that are in two splits."""
-    problems, seen = [], {"slide": set(), "path": set()}
+    problems = []
+    seen: dict[str, set[str]] = {"slide": set(), "path": set()}
     splits: dict[str, set[str]] = {}
     for row in rows:
         for field, values in seen.items():

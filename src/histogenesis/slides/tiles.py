@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ class TiledTiff:
             self.level_downsamples = [
                 (self.dimensions[0] / level.width + self.dimensions[1] / level.height) / 2 for level in self._levels
             ]
-            self.compression = page.compression.name
+            self.compression = tag_name(page.compression)
             self.mpp, self.resolution_mpp = ome_mpp(self._tiff), resolution_mpp(page)
             self._jpeg = page.compression == tifffile.COMPRESSION.JPEG and page.dtype == np.uint8
             self._cache: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
@@ -219,13 +220,13 @@ def opened(path: Path) -> tifffile.TiffFile:
 
 def _level_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The first page, and the smaller ones of the same picture: its SubIFDs, or the tiled pages of its shape after it."""
-    first = tiff.pages[0]
+    first = tiff.pages.first
     why = why_not(first)
     if why:
         raise TileError(why)
     pages = [first]
     for page in list(first.pages or []) or (tiff.pages[k] for k in range(1, len(tiff.pages))):
-        if why_not(page) or (page.compression, page.dtype, page.samplesperpixel) != (
+        if not isinstance(page, tifffile.TiffPage) or why_not(page) or (page.compression, page.dtype, page.samplesperpixel) != (
             first.compression, first.dtype, first.samplesperpixel,
         ):  # fmt: skip
             continue
@@ -238,7 +239,7 @@ def _level_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 
 def why_not(page: tifffile.TiffPage) -> str:
     """Why a page's tiles cannot be read here; empty if they can."""
-    if not isinstance(page, tifffile.TiffPage) or not page.is_tiled:
+    if not page.is_tiled:
         return "is stored in strips, not in tiles"
     if page.dtype not in (np.uint8, np.uint16):
         return f"has samples of type {page.dtype}"
@@ -247,8 +248,15 @@ def why_not(page: tifffile.TiffPage) -> str:
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
         return "keeps its colours in separate planes"
     if page.photometric not in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.MINISBLACK):
-        return f"has colours of kind {page.photometric.name}"
+        return f"has colours of kind {tag_name(page.photometric)}"
+    if page.compression != tifffile.COMPRESSION.NONE and not isinstance(page.compression, tifffile.COMPRESSION):
+        return f"is compressed in a way that is not known ({page.compression})"
     return ""
+
+
+def tag_name(value: int) -> str:
+    """What a tag's value is called; its number where the file has one that has no name, or lacks the tag."""
+    return value.name if isinstance(value, IntEnum) else str(value)
 
 
 def why_not_tiff(path: Path) -> str:
@@ -270,7 +278,8 @@ def _level(page: tifffile.TiffPage) -> TileLevel:
 
 def resolution_mpp(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Micrometres per pixel along x and y by the resolution tags; None where they have no unit."""
-    unit = {tifffile.RESUNIT.CENTIMETER: 1e4, tifffile.RESUNIT.INCH: 25_400.0}.get(page.resolutionunit)
+    units: dict[int, float] = {tifffile.RESUNIT.CENTIMETER: 1e4, tifffile.RESUNIT.INCH: 25_400.0}
+    unit = units.get(page.resolutionunit)
     x, y = page.resolution
     return (unit / x, unit / y) if unit and x > 0 and y > 0 and "XResolution" in page.tags else None
 
@@ -280,7 +289,7 @@ def ome_mpp(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     if not tiff.is_ome:
         return None
     try:
-        pixels = next(e for e in ET.fromstring(tiff.pages[0].description).iter() if e.tag.endswith("}Pixels"))
+        pixels = next(e for e in ET.fromstring(tiff.pages.first.description).iter() if e.tag.endswith("}Pixels"))
         found = [
             float(pixels.attrib[f"PhysicalSize{a}"]) * UM[pixels.attrib.get(f"PhysicalSize{a}Unit", "µm")] for a in "XY"
         ]

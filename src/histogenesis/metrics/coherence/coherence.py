@@ -80,9 +80,10 @@ def measure_coherence(
         levels = []
         for k, (file, image, tile) in enumerate(tqdm(list(zip(files, images, tiles)), desc="coherence", unit="level")):
             height, width = sizes_px[k]
-            lines = [tile_lines(side, tile.tile_px, *tile.overlap) for side in (height, width)]
+            row_lines, column_lines = (tile_lines(side, tile.tile_px, *tile.overlap) for side in (height, width))
             block = block_px(sizes_px, tiles, k)
-            seams = asdict(seam_score(gradient_profiles(image, plan), *lines, shifts=shifts, seed=k, block_px=block))
+            profiles = gradient_profiles(image, plan)
+            seams = asdict(seam_score(profiles, row_lines, column_lines, shifts=shifts, seed=k, block_px=block))
             error_map = ErrorMap(*sizes_px[k - 1]) if k and maps else None
             errors = cross_scale_error(image, images[k - 1], plan, error_map) if k else None
             if maps:
@@ -91,7 +92,7 @@ def measure_coherence(
                 with written(maps / f"cross_scale_level{k}.png") as part:
                     error_map.picture().save(part)
             if maps and seams["score"] is not None:
-                found = seam_map(image, plan, *lines, block_px=block)
+                found = seam_map(image, plan, row_lines, column_lines, block_px=block)
                 seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}
                 found.save(maps / seams["map"])
                 draw_seam_map(maps / seams["picture"], image, found)

@@ -62,7 +62,9 @@ def seam_pairs(
             pairs.append(pair)
         if len(pairs) == n:
             break
-    return tuple(np.stack(part) for part in zip(*pairs)) if pairs else (none, none)
+    if not pairs:
+        return none, none
+    return np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
 
 
 @dataclass(frozen=True)

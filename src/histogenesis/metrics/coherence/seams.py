@@ -43,19 +43,19 @@ class Profiles:
 class SeamScore:
     """`score` is a ratio, `jump` a difference in uint8 steps, each with its 95 % interval; None where unmeasurable."""
 
-    score: float | None
-    low: float | None
-    high: float | None
-    jump: float | None
-    jump_low: float | None
-    jump_high: float | None
-    p: float | None  # how often shifted lines are at least as steep
-    p_flatter: float | None  # how often they are at most as steep
-    p_two_sided: float | None  # twice the smaller of both, at most 1: a blurred line is a seam too
-    kind: str | None  # "none", "steep" or "flat"; None where unmeasurable
-    lines: int  # tile lines that cross tissue
-    pixels: int  # pixels of tissue beside them
-    shifts: int
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    jump: float | None = None
+    jump_low: float | None = None
+    jump_high: float | None = None
+    p: float | None = None  # how often shifted lines are at least as steep
+    p_flatter: float | None = None  # how often they are at most as steep
+    p_two_sided: float | None = None  # twice the smaller of both, at most 1: a blurred line is a seam too
+    kind: str | None = None  # "none", "steep" or "flat"; None where unmeasurable
+    lines: int = 0  # tile lines that cross tissue
+    pixels: int = 0  # pixels of tissue beside them
+    shifts: int = 0
     note: str = ""
     by_line: tuple[dict, ...] = ()  # of each tile line: axis, at_px, score, p_two_sided, pixels
 
@@ -135,13 +135,9 @@ def seam_score(
         )
     ]
     grids = [grid for grid in grids if grid is not None]
-    names = ("score", "low", "high", "jump", "jump_low", "jump_high", "p", "p_flatter", "p_two_sided", "kind")
-    empty = dict.fromkeys(names)
     if not grids:
-        why = "no two tiles meet inside tissue"
-        return SeamScore(**empty, lines=0, pixels=0, shifts=shifts, note=why)
-    pixels = sum(grid.pixels for grid in grids)
-    counted = {"lines": sum(grid.lines for grid in grids), "pixels": int(pixels), "shifts": shifts}
+        return SeamScore(shifts=shifts, note="no two tiles meet inside tissue")
+    lines, pixels = sum(grid.lines for grid in grids), sum(grid.pixels for grid in grids)
     rng = np.random.default_rng(seed)
     shifted_sum, shifted_n = np.zeros(shifts), np.zeros(shifts)
     for grid in grids:
@@ -153,7 +149,8 @@ def seam_score(
     # "weibull" is the quantile that one more draw exceeds with just that probability, however few draws there are
     below, above = np.quantile(shifted, (0.025, 0.975), method="weibull")
     if below <= 0:
-        return SeamScore(**empty, **counted, note="the shifted lines are flat: nothing to compare with")
+        why = "the shifted lines are flat: nothing to compare with"
+        return SeamScore(lines=lines, pixels=int(pixels), shifts=shifts, note=why)
     steeper = float((1 + np.sum(shifted >= observed)) / (1 + shifts))
     flatter = float((1 + np.sum(shifted <= observed)) / (1 + shifts))
     both = min(1.0, 2 * min(steeper, flatter))
@@ -168,14 +165,16 @@ def seam_score(
         p_flatter=flatter,
         p_two_sided=both,
         kind="none" if both >= CLEAR_P else "steep" if steeper < flatter else "flat",
-        **counted,
+        lines=lines,
+        pixels=int(pixels),
+        shifts=shifts,
         by_line=tuple(
             line
-            for axis, lines, total, n in (
+            for axis, at, total, n in (
                 ("row", row_lines, profiles.rows, profiles.rows_n),
                 ("column", column_lines, profiles.columns, profiles.columns_n),
             )
-            for line in _each_line(axis, np.asarray(lines), total, n, block_px)
+            for line in _each_line(axis, np.asarray(at), total, n, block_px)
         ),
     )
 

@@ -103,7 +103,8 @@ def group_interval(
         return Intervals(np.full(len(value), np.nan), np.full(len(value), np.nan), f"no interval, {refused}")
     rng = np.random.default_rng(seed)
     groups = [_groups(u, rng) for u in units]
-    variance, freedom = 0.0, []
+    variance: np.ndarray | float = 0.0
+    freedom = []
     for i, group in enumerate(groups):
         k = group.max() + 1
         left = [_call(statistic, [s[group != j] if i == a else s for a, s in enumerate(sets)]) for j in range(k)]

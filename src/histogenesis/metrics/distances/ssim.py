@@ -55,7 +55,7 @@ def paired_scores(real, generated, splits: int = 5, most: int = 1000, seed: int 
         )
     rng = np.random.default_rng(seed)
     pairs = list(zip(rng.permutation(len(real))[:n], rng.permutation(len(generated))[:n]))
-    scores = {"ssim": [], "likelihood": []}
+    scores: dict[str, list] = {"ssim": [], "likelihood": []}
     for part in np.array_split(np.arange(n), splits):
         scores["ssim"].append(np.mean([ssim(real[pairs[i][0]], generated[pairs[i][1]]) for i in part]))
         scores["likelihood"].append(np.mean([bernoulli_nll(generated[pairs[i][1]], real[pairs[i][0]]) for i in part]))

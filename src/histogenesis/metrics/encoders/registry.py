@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,13 @@ class Known:
 
 
 NO_DERIVATIVES = "CC BY-NC-ND 4.0"
-OPTIMUS = {"mean": (0.707223, 0.578729, 0.703617), "std": (0.211883, 0.230117, 0.177517), "registers": 4}
+OPTIMUS = Known(
+    "bioptimus/H-optimus-0",
+    "Apache-2.0",
+    mean=(0.707223, 0.578729, 0.703617),
+    std=(0.211883, 0.230117, 0.177517),
+    registers=4,
+)
 KNOWN = {
     "dinov2": Known("facebook/dinov2-base", "Apache-2.0", mpp=None),
     "midnight-12k": Known("kaiko-ai/midnight", "MIT", mean=HALVES[0], std=HALVES[1], pool="class+mean"),
@@ -49,8 +55,8 @@ KNOWN = {
     "uni2-h": Known("MahmoodLab/UNI2-h", NO_DERIVATIVES, gated=True, registers=8),
     "virchow": Known("paige-ai/Virchow", "Apache-2.0", gated=True, pool="class+mean"),
     "virchow2": Known("paige-ai/Virchow2", NO_DERIVATIVES, gated=True, pool="class+mean", registers=4),
-    "h-optimus-0": Known("bioptimus/H-optimus-0", "Apache-2.0", **OPTIMUS),
-    "h-optimus-1": Known("bioptimus/H-optimus-1", NO_DERIVATIVES, gated=True, **OPTIMUS),
+    "h-optimus-0": OPTIMUS,
+    "h-optimus-1": replace(OPTIMUS, source="bioptimus/H-optimus-1", licence=NO_DERIVATIVES, gated=True),
 }
 FILELESS = ("stain-statistics", "efficientnet-lite0", "he-network")
 
@@ -152,8 +158,15 @@ def _he_network() -> Encoder:
 
     network, file = module.HeNetwork(), module.weights_file()
     weights = hashlib.sha256(file.read_bytes() + file.with_name(file.name + ".data").read_bytes()).hexdigest()
-    wants = {"mpp": module.MPP, "least_px": module.LEAST_PX, "multiple": module.MULTIPLE}
-    return Encoder("he-network", weights, network.features, licence="MIT", **wants)
+    return Encoder(
+        "he-network",
+        weights,
+        network.features,
+        mpp=module.MPP,
+        least_px=module.LEAST_PX,
+        multiple=module.MULTIPLE,
+        licence="MIT",
+    )
 
 
 def digest(path: Path) -> str:

@@ -80,11 +80,11 @@ class Queries:
             if found is not None:
                 add(found, size)
         own = w.upright(w.quarters(even, side).reshape(-1, side, side)[shown]).reshape(-1, side**2)
-        self.spread = like.spread if like is not None else basis.spread_of(own)
+        self.spread: np.ndarray = like.spread if like is not None else basis.spread_of(own)
         self.windows = np.concatenate(parts).astype(np.float32)
         self.coarse = w.unit(basis.project(self.windows) / self.spread[: w.COMPONENTS])
         self.patch, self.quarter, self.scale = (np.concatenate(v) for v in (patch, quarter, scale))
-        self.plain = ~shown.reshape(self.n, 4).any(axis=1)
+        self.plain = np.logical_not(shown.reshape(self.n, 4).any(axis=1))
         many = len(self.patch)
         self.cosine = np.full((many, CANDIDATES), -2, np.float32)
         self.train = np.full((many, CANDIDATES), -1, np.int64)
@@ -160,7 +160,8 @@ class Search:
         )  # the greatest last; of equal ones the first training patch
         out = Match(
             np.full(queries.n, -np.log(tests)),
-            *(np.zeros(queries.n, np.int64) for _ in range(2)),
+            np.zeros(queries.n, np.int64),
+            np.zeros(queries.n, np.int64),
             queries.plain,
             np.ones(queries.n),
         )

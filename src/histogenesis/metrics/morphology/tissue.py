@@ -57,7 +57,8 @@ def _strongest(images, stains) -> tuple[float, float, float]:
     """99th percentiles of eosin, haematoxylin and density: what the network's picture shows as 1."""
     found, density = amounts(images, stains)
     values = found[..., 1], found[..., 0], density
-    return tuple(max(float(np.percentile(v, 99)), 1e-3) for v in values)
+    eosin, haematoxylin, dense = (max(float(np.percentile(v, 99)), 1e-3) for v in values)
+    return eosin, haematoxylin, dense
 
 
 def _areas(mask, um2, must_hold=None) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from histogenesis.report.blocks import Statement
+from histogenesis.report.blocks import Statement, Status
 from histogenesis.report.verdict.rules import HEADLINES, TOPICS
 
-RANK = {"bad": 0, "look": 1, "open": 2, "good": 3, "fact": 4}
+RANK: dict[Status, int] = {"bad": 0, "look": 1, "open": 2, "good": 3, "fact": 4}
 MUST = ("likeness", "copies")  # topics without which nothing is good
 
 
@@ -27,7 +27,7 @@ def bottom_line(statements: Sequence[Statement]) -> Statement:
         if one.clause and not (one is leading and "{clause}" in HEADLINES[lead])
     )
     topics = {one.topic for one in said}
-    status = min((one.status for one in said), key=RANK.__getitem__, default="open")
+    status: Status = min((one.status for one in said), key=RANK.__getitem__, default="open")
     if status in ("good", "fact") and not all(topic in topics for topic in MUST):
         status = "open"
     text = "; ".join(clauses)

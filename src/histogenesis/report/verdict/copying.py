@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from histogenesis.report.blocks import Statement
+from histogenesis.report.blocks import Statement, Status
 from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
 
-STATUS = {"copies": "bad", "suspect": "look", "clear": "good"}
+STATUS: dict[str, Status] = {"copies": "bad", "suspect": "look", "clear": "good"}
 
 
 def copies(run: Run) -> Iterator[Statement]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from histogenesis.report.blocks import Statement, count_text, number_text
+from histogenesis.report.blocks import Statement, Status, count_text, number_text
 from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
 from histogenesis.report.verdict.degrees import Degree, degree, kind_of
 
 Rows = list[tuple[dict, Degree]]
+TOLD_APART: dict[str, Status] = {"worse": "look", "within": "good", "unknown": "open"}
 
 
 def at(mpps: Iterable[float]) -> str:
@@ -29,6 +30,7 @@ def likeness(run: Run) -> Iterator[Statement]:
             by_mpp[float(row["mpp"])].append((row, degree(row)))
     words = {mpp: _of_resolution(rows) for mpp, rows in by_mpp.items()}
     where = {word: [mpp for mpp, found in words.items() if found == word] for word in set(words.values())}
+    status: Status
     if where.get("far"):
         headline, status = "far", "bad"
         text = (
@@ -94,7 +96,7 @@ def _told_apart(run: Run, entries: Rows) -> Iterator[Statement]:
     if not found:
         return
     row, worst = max(found, key=lambda entry: entry[0]["value"])
-    status = {"worse": "look", "within": "good", "unknown": "open"}[worst.word]
+    status = TOLD_APART[worst.word]
     text = f"Told apart: a classifier trained for it ({row.get('encoder')}) is right on {100 * row['value']:.0f} % of patches"
     text += f" that it has not seen, at {row['mpp']:g} mpp (50 %: guessing"
     if row.get("floor") is not None:
@@ -184,7 +186,7 @@ def condition(run: Run) -> Iterator[Statement]:
     for headline, parts in found.items():
         clause = parts[0][0] + (f", and {len(parts) - 1} more like it" if len(parts) > 1 else "")
         text = f"Condition: {'; '.join(text for _, text in parts[:4])}" + ("; ..." if len(parts) > 4 else ".")
-        status = "look" if headline == "worse" else "bad"
+        status: Status = "look" if headline == "worse" else "bad"
         yield Statement(status, text, run.condition_file, "condition", clause, headline)
 
 
