@@ -2,6 +2,7 @@
 
     python tests/chaos.py --trials 100 --seed 1 --folder /tmp/chaos --table table.md
 
+    python tests/chaos.py --every --seed 1 --folder /tmp/chaos   # each file of each kind of artefact damaged, then one start
     python tests/chaos.py --trials 20 --at-once 5 --slurm ...    # jobs go through a SLURM of its own (tests/slurm/cluster.py)
 
 A trial is a function of its number and the seed. It copies a finished run, damages one file (or kills Snakemake with all its
@@ -194,6 +195,17 @@ def trials_of(numbers: range, seed: int, roads: Sequence[str]) -> list[Trial]:
     return found
 
 
+def trials_of_every(run: Path, seed: int) -> list[Trial]:
+    """One for each file that a finished run keeps. Not of marks: of a file and its mark both damaged nothing is known."""
+    rng, found = random.Random(f"{seed}/every"), []
+    for kind, pattern in KINDS.items():
+        for path in sorted(path for path in run.glob(pattern) if path.is_file() and kind != "mark"):
+            damage, name = rng.choice(["cut", "flip", "zero", "older"]), path.relative_to(run).as_posix()
+            if kind != "checkpoint" and name not in {one.file for one in found}:
+                found.append(Trial(len(found), kind, damage, "next start", name))
+    return found
+
+
 def run_trials(trials: list[Trial], seed: int, folder: Path, base: Path, expected: dict[str, str]) -> None:
     """Several damages to one copy of the run, one start; what comes out is said of each. All take one road, the first one's."""
     rng = random.Random(f"{seed}/{trials[0].number}/how")
@@ -209,7 +221,7 @@ def run_trials(trials: list[Trial], seed: int, folder: Path, base: Path, expecte
     for trial in trials:
         files = sorted(path for path in run.glob(KINDS[trial.kind]) if path.is_file())
         if files:
-            path = rng.choice(files)
+            path = run / trial.file if trial.file else rng.choice(files)
             trial.file = path.relative_to(run).as_posix()
             alike = [other for other in files if other != path]
             do_damage(path, trial.damage, alike or sorted(run.glob("slides/*.json")), rng)
@@ -302,6 +314,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, required=True, help="the undisturbed run, and what went wrong, stay there"
     )
+    parser.add_argument("--every", action="store_true", help="damage every file that the run keeps, before one start")
     parser.add_argument("--roads", nargs="+", choices=ROADS, default=list(ROADS))
     parser.add_argument("--table", type=Path, help="where to write the table of kinds x outcomes")
     parser.add_argument("--at-once", type=int, default=1, help="so many damages before each start")
@@ -329,6 +342,9 @@ def run_all(args: argparse.Namespace) -> None:
     base = base_run(folder)
     expected = digests(base / RUN)
     trials = trials_of(range(args.first, args.first + args.trials), args.seed, args.roads)
+    if args.every:
+        trials = trials_of_every(base / RUN, args.seed)
+        args.at_once = len(trials)
     for start in range(0, len(trials), args.at_once):
         some = trials[start : start + args.at_once]
         run_trials(some, args.seed, folder, base, expected)

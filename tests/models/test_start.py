@@ -65,6 +65,43 @@ def test_it_begins_as_the_model_that_it_starts_from(trained, tmp_path):
     assert t.batches.normalisation.mean == model.normalisation.mean != own.mean, "its units, not those of the patches"
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"kind": "ddpmpp", "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "heads": 1},
+        {
+            "kind": "efficient",
+            "channels": 8,
+            "multipliers": [1, 2],
+            "blocks": [1, 1],
+            "attention": [False, True],
+            "heads": 1,
+        },
+    ],
+)
+def test_what_is_shown_a_picture_more_begins_as_if_it_were_not(network, tmp_path):
+    """The same answer to the last bit, whatever the picture is and however noisy; and it learns to look."""
+    values = section().model_dump(mode="json")
+    values["network"] = network
+    own = values | {"conditions": ["mpp", "lowres"], "lowres_factor": 2}
+    before, after = (type(section()).model_validate(v) for v in (values, own))
+    torch.manual_seed(1)
+    old = build_model(before, 16, Normalisation.unit())
+    for weight in old.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)  # a network's last layer may begin at zero
+    save_model(tmp_path / "m", old.network.state_dict(), before, Normalisation.unit(), patch_px=16, classes=[])
+    new = build_model(after, 16, Normalisation.unit())
+    Start(str(tmp_path / "m")).fill(new, after.model_dump(mode="json"), [])
+    x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
+    seen = torch.randn(2, 3, 16, 16, requires_grad=True)
+    drawn = new.eval()(x, sigma, mpp, seen_bchw=seen, seen_noise_b=torch.tensor([0.1, 0.9]))
+    assert torch.allclose(old.eval()(x, sigma, mpp), drawn, atol=1e-6) and drawn.std() > 0.1
+    drawn.square().sum().backward()
+    assert new.network.state_dict(keep_vars=True)["first.weight"].grad[:, 3:].abs().sum() > 0, (
+        "zeros that stay zeros learn nothing"
+    )
+
+
 def test_a_few_steps_from_a_model_are_worth_more_than_as_many_from_nothing(trained, tmp_path):
     tuned = trainer(tmp_path / "a", section(steps=12), Darker(), Start(str(trained)))
     fresh = trainer(tmp_path / "b", section(steps=12), Darker())

@@ -1,6 +1,7 @@
 """Fine-tuning: a training that begins with the weights of a model that is there already (`training.start`).
 
 Its normalisation is kept, since its weights mean something in its units alone; the optimiser and the moving average begin anew.
+A model may be shown more pictures (`conditions`) than the one it starts from: at first it does not look at them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import json
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of
 from histogenesis.core.whole import load_json
+from histogenesis.models.conditions import pictures_of
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import Autoencoder
 from histogenesis.models.model import Normalisation
@@ -43,6 +46,8 @@ class Start:
             comparable(self.description["section"], self.description.get("classes")),
             comparable(section, classes),
         )
+        if told_more(there["conditions"], here["conditions"]):
+            there["conditions"] = here["conditions"]
         wrong = [
             f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
             for key in {**there, **here}
@@ -52,6 +57,8 @@ class Start:
         kept = model.kept() if isinstance(model, Denoiser) else {}
         own = model.network.state_dict()
         weights = load_file(self.folder / "model.safetensors", device=str(next(iter(own.values())).device))
+        if not wrong:
+            weights = blind(weights, own)
         other = [name for name, w in own.items() if name not in weights or weights[name].shape != w.shape]
         if not wrong and other:
             wrong = [f"{len(other)} of {len(own)} weights are missing there or of another size ({other[0]}, ...)"]
@@ -60,6 +67,27 @@ class Start:
         if wrong:
             raise BadInput(f"training.start: {self.folder} is another model: {'; '.join(wrong)}. Make them alike")
         model.network.load_state_dict({name: weights[name] for name in own})
+
+
+def blind(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, with zeros for the pictures that the new network (`own`) is shown and the old one was not.
+
+    Their channels come last in the first convolution; how noisy one is, is a term of what is told (models.conditioning).
+    """
+    found = dict(weights)
+    for name, w in own.items():
+        if name not in weights and name.startswith("seen_embedding."):
+            found[name] = torch.zeros_like(w) if name.startswith("seen_embedding.layers.2.") else w
+        elif name.startswith("first.") and name in weights and w.ndim == 4 and w.shape[1] > weights[name].shape[1]:
+            found[name] = torch.zeros_like(w)
+            found[name][:, : weights[name].shape[1]] = weights[name]
+    return found
+
+
+def told_more(there: list[str], here: list[str]) -> bool:
+    """Whether a model is told what another is, and is shown pictures beside, whose channels come after those of the other."""
+    shown, also = pictures_of(there), pictures_of(here)
+    return set(there) - set(shown) == set(here) - set(also) and also[: len(shown)] == shown
 
 
 def comparable(section: dict, classes: list[str] | None) -> dict:

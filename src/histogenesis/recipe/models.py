@@ -199,7 +199,7 @@ class Training(Section):
         None,
         min_length=1,
         description="begin with the weights of this model (fine-tuning): the folder of another run's, or the name of one that"
-        " ships; its normalisation is kept",
+        " ships; its normalisation is kept. It may be shown fewer pictures (`conditions`)",
     )
     seed: int = Field(1, description="of the weights at first, the order of patches, and their noise")
     checkpoint_every: Annotated[PositiveInt, NO_BYTES] = Field(
