@@ -13,7 +13,9 @@ from histogenesis.slides.read import open_slide
 
 
 def test_some_ship():
-    assert {"gut-he-cells-v1", "gut-he-glands-v1", "gut-he-layout-v1", "gut-he-layout-v2"} <= set(shipped_names())
+    assert {"gut-he-cells-v1", "gut-he-cells-v2", "gut-he-glands-v1", "gut-he-layout-v1", "gut-he-layout-v2"} <= set(
+        shipped_names()
+    )
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -34,6 +36,8 @@ def test_it_is_whole_small_and_described(name):
 TAUGHT = [
     ("gut-he-cells-v1", 1.0),
     ("gut-he-cells-v1", 0.5),
+    ("gut-he-cells-v2", 2.0),
+    ("gut-he-cells-v2", 0.5),
     ("gut-he-layout-v1", 4.0),
     ("gut-he-layout-v2", 16.0),
     ("gut-he-glands-v1", 8.0),
