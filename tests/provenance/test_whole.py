@@ -156,6 +156,17 @@ def test_a_mark_that_rots_is_said_and_proves_nothing(run):
     assert "b.tsv" in line and "unproven" in line and (run / "b.tsv").exists()
 
 
+def test_a_phantom_goes_with_its_mark(run):
+    """Two were swapped and one mark was cut off: used unproven, it was taken for the other, and the run was stuck."""
+    phantom = run / "phantoms/a.tif"
+    phantom.parent.mkdir()
+    phantom.write_text("another's")
+    whole.vouch(run, "make_phantom", {"slide": "a"}, [str(phantom)])
+    mark_path(run, phantom).write_text("{")
+    (line,) = whole.heal(run)
+    assert "a.tif" in line and "made again" in line and not phantom.exists()
+
+
 def test_a_deep_check_goes_on_where_it_was(run, monkeypatch):
     asked = []
     look = whole.what_is_wrong

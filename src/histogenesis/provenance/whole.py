@@ -158,11 +158,20 @@ def damage_in(
 
 
 def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
-    """Marks that are damaged themselves prove nothing: they are taken away. A line for each."""
-    broken = [file for file, mark in marked if mark is None]
-    for file in broken:
+    """Marks that are damaged themselves prove nothing: they are taken away. A line for each.
+
+    A phantom goes with its mark. It may be deleted at any time, and a wrong one would be learnt from as another slide.
+    """
+    lines = []
+    for file in [file for file, mark in marked if mark is None]:
         mark_path(run, file).unlink(missing_ok=True)
-    return [f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again" for file in broken]
+        if inside(run, file).startswith("phantoms/"):
+            file.unlink(missing_ok=True)
+            what = "is removed, and made again when a step reads it"
+        else:
+            what = "is used unproven until it is made again"
+        lines.append(f"{mark_path(run, file)}: damaged; {file} {what}")
+    return lines
 
 
 def heal(run: Path) -> list[str]:
