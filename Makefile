@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3.11
-CORES ?= $(shell nproc)
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 VENV := .venv
 SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
