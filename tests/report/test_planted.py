@@ -69,7 +69,7 @@ FAULTS = {  # of pictures (n, h, w, 3) uint8
     "mosaic": mosaic,
     "copies": lambda pictures, rng: pictures,  # and the patches are those that were trained on
     "one colour": lambda pictures, rng: np.full_like(pictures, pictures.mean(axis=(0, 1, 2)).astype(np.uint8)),
-    "another colour": lambda pictures, rng: pictures[..., [1, 2, 0]],
+    "another colour": lambda pictures, rng: pictures[..., [2, 0, 1]],  # green
     "empty": lambda pictures, rng: np.full_like(pictures, 243),
 }
 
