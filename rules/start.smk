@@ -35,12 +35,14 @@ def still_made(wildcards):
     return all(value in known.get(name, [value]) for name, value in wildcards.items())
 
 
-def owed_outputs(wildcards):
+def lacking():
     """What a run that did not end has still to make, and what is made again because it was damaged."""
-    if not workflow.is_main_process:
-        return []
-    lacking = owed(Path(RUN)) | whole.to_be_healed(Path(RUN)) | DAMAGED
-    return [name for name, wildcards in lacking.items() if still_made(wildcards)]
+    found = owed(Path(RUN)) | whole.to_be_healed(Path(RUN)) | DAMAGED
+    return [name for name, wildcards in found.items() if still_made(wildcards)]
+
+
+def owed_outputs(wildcards):
+    return lacking() if workflow.is_main_process else []
 
 
 def outputs_of(rule, **wildcards):

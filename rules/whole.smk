@@ -17,7 +17,10 @@ DAMAGED = {}  # of a look at the run that changes nothing: output that a run wou
 
 
 def mend_first(flow, *args, prepare=snakemake.workflow.Workflow._prepare_dag, **options):
-    """Before jobs are planned: a run sets aside what is damaged; a dry run, and each other look, says it and plans as if it had."""
+    """Before jobs are planned: a run sets aside what is damaged; a dry run, and each other look, says it and plans as if it had.
+
+    Snakemake leaves a file that is missing alone where what was made of it is there. Of what is owed that is no longer true.
+    """
     if flow.executor_plugin is not None and not flow.dryrun:
         for line in whole.heal(Path(RUN)):
             logger.warning(line)
@@ -27,7 +30,8 @@ def mend_first(flow, *args, prepare=snakemake.workflow.Workflow._prepare_dag, **
                 f"{file}: damaged: {wrong}; a run moves it away and makes it again, with what follows from it"
             )
             DAMAGED[f"{RUN}/{mark['output']}"] = mark["wildcards"]
-    return prepare(flow, *args, **options)
+    prepare(flow, *args, **options)
+    flow.dag.forcefiles.update(lacking())
 
 
 async def is_there(file, exists=snakemake.io._IOFile.exists_local):

@@ -39,6 +39,7 @@ def test_what_a_failed_rerun_has_deleted_is_planned_by_the_next(name, lab):
     assert files and run(lab).returncode == 1
     assert sorted(lab.results.glob(output)) != files, "Snakemake deletes what a failed job was to make"
     assert lab.planned().keys() >= {rule, "write_report"} | followers, "the same command again"
+    assert lab.planned("--", "report").keys() >= {rule, "write_report"} | followers, "of that target, too"
     code.write_text(before)
     assert lab.planned().keys() >= {rule, "write_report"} | followers, "with the old code again"
     if not followers:
