@@ -148,6 +148,17 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
         assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
 
 
+@pytest.mark.parametrize("constraint,bilinear", [("lowres", True), ("null-space", False), ("none", False)])
+def test_what_is_shown_the_level_above_starts_from_it_without_squares(above, constraint, bilinear):
+    """Bilinear by PyTorch, to a grey step (it is rounded); else each pixel repeated."""
+    section = Level.model_validate(level(start={"sigma": 1}).model_dump() | {"constraint": {"kind": constraint}})
+    found = drawing(section, above).beginning(slice(10, 42), slice(7, 39)).astype(float)
+    small = torch.from_numpy(above.image[:]).permute(2, 0, 1)[None].float()
+    mode = {"mode": "bilinear", "align_corners": False} if bilinear else {"mode": "nearest"}
+    wanted = torch.nn.functional.interpolate(small, scale_factor=2, **mode)[0, :, 10:42, 7:39].permute(1, 2, 0).numpy()
+    assert np.abs(found - wanted).max() <= (0.5 + 1e-3 if bilinear else 0)
+
+
 def test_a_level_that_starts_from_the_one_above_follows_it_without_a_constraint(tmp_path, above):
     """A perfect denoiser of white data, sigma_data 0.5: what is kept of a start at s is 1 / (1 + s^2 / 0.25)^(1/2)."""
     section = level(steps=60, null_space=False, start={"sigma": 1})

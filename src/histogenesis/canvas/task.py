@@ -93,6 +93,14 @@ class Task:
         key: tuple[int | str, ...] = (self.seed, self.slide, network.model, self.k, *more)
         return NoiseField(*key, channels=3 if purpose == "lowres" else self.codec.channels, device=self.device)
 
+    def beginning(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of the level above that a level starts from, enlarged: uint8 (h, w, 3).
+
+        As the model is shown it (bilinear), or A+ y: little noise would leave the edges of its squares to be seen.
+        """
+        smooth = "lowres" in self.section.constraint.conditions
+        return self.sight.enlarged(rows, columns) if smooth else self.sight.shown(rows, columns)
+
     # ------------------------------------------------------------------ of one batch
 
     def answer(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Stage], Tensor]:

@@ -161,7 +161,7 @@ class TileFiles:
 
         x = noise("fresh", 0, 0) * d.takes[n][0].stage.sigma
         if d.section.start:
-            x = x + tensor([d.sight.shown(*tile.window) for tile in tiles], normalisation).to(device)
+            x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
         hold = holding(known, whole, noise) if any_known else None
         return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, noise, hold
 
