@@ -49,6 +49,6 @@ def test_winners_and_autoencoders_cost_too(published, root):
 def test_what_a_model_that_ships_draws_is_counted(root):
     """A tile of 32 px, by the network that its model.json describes."""
     recipe = load_recipe(root / "config/gut.yaml")
-    section = json.loads((root / "pretrained/gut-he-cells-v1/model.json").read_text())["section"]
+    section = json.loads((root / "pretrained/gut-he-cells-v2/model.json").read_text())["section"]
     for level in recipe.synthetic.levels[4:]:
         assert flop_of(recipe, level, 32) == cost(section, 32).flop > 1e8
