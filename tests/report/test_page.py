@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from browsing import until
 from histogenesis.report.build import build_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -112,15 +112,6 @@ def test_axe_finds_nothing(browser, report, size):
 def column(page, table, k):
     cells = f"[...document.querySelectorAll('.sortable')][{table}].tBodies[0].rows"
     return page.evaluate(f"[...{cells}].map((row) => row.cells[{k}].textContent.trim())")
-
-
-def until(page, expression: str) -> None:
-    """page.wait_for_function evaluates in a way that the page's own policy forbids, if it is not true at once."""
-    for _ in range(300):
-        if page.evaluate(expression):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"never became true: {expression}")
 
 
 def test_tables_sort_by_number_by_click_and_by_key(browser, report):

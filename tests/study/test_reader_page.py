@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from planted_slides import planted
 
+from browsing import until
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe.reading import Pairs, Survey, WholeSlides
 from histogenesis.study import compose
@@ -308,14 +308,6 @@ def test_a_slide_is_zoomed_to_its_last_pixel_by_key_with_a_true_scale(browser, s
     assert reader.answered() == 1
     assert not reader.wrong
     reader.context.close()
-
-
-def until(page, expression: str) -> None:
-    for _ in range(900):
-        if page.evaluate(expression):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"never became true: {expression}")
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import threading
-import time
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browsing import until
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
 from histogenesis.slides.table import SlideRow, register
@@ -208,15 +208,6 @@ def page(folder):
         page.on("requestfailed", lambda request: page.wrong.append(request.url))
         yield page
         browser.close()
-
-
-def until(page, expression: str) -> None:
-    """page.wait_for_function evaluates in a way that the page's own policy forbids."""
-    for _ in range(300):
-        if page.evaluate(expression):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"never became true: {expression}")
 
 
 def open_at(page, folder, place=""):

@@ -9,13 +9,13 @@ from PIL import Image
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_text, written
-from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Status, Table, Verdict, number_text
+from histogenesis.report.blocks import Cell, Figure, Figures, Section, Statement, Table, Verdict, number_text
 from histogenesis.report.compare import Arm, compare_runs, differences, upper_bound, write_csv, write_json
 from histogenesis.report.page.render import render
 from histogenesis.report.pictures import data_url
 from histogenesis.report.scale_grid import scale_grid
+from histogenesis.report.verdict.rules import COPYING
 
-VERDICTS: dict[str, Status] = {"copies": "bad", "suspect": "look", "clear": "good"}
 SHOWN = ("fid", "kid")  # at each resolution; the others can be unfolded
 WORST = {"seam_score": "seams", "cross_scale_error": "scales"}
 COST = {
@@ -76,7 +76,7 @@ def _verdict(arms: list[Arm], why: str, out: Path) -> Section:
         verdict, sentence = arm.memorisation.get("verdict"), arm.memorisation.get("sentence", "")
         if verdict:
             text = f"{arm.name}, copies of training tissue: {verdict}. {sentence}"
-            found.append(Statement(VERDICTS.get(verdict, "open"), text, file))
+            found.append(Statement(COPYING.get(verdict, "open"), text, file))
         else:
             found.append(Statement("open", f"{arm.name}: copies of training tissue were not looked for."))
     found += [Statement("bad", f"{arm.name}: {problem}.") for arm in arms for problem in arm.run.problems]

@@ -12,18 +12,17 @@ from histogenesis.report.blocks import (
     Prose,
     Section,
     Statement,
-    Status,
     Table,
     count_text,
     number_text,
 )
 from histogenesis.report.found import Run
 from histogenesis.report.pictures import file_url
+from histogenesis.report.verdict.rules import COPYING
 
 SHOWN = 12  # sets of samples whose pictures stand in the page
 ALL = "all"
 FIRST = ("fid", "kid", "ssim", "likelihood")  # and accuracies: the numbers that stand in the table of combinations
-STATUS: dict[str, Status] = {"copies": "bad", "suspect": "look", "clear": "good"}
 ORDER = ("copies", "suspect", "clear", "not measured")
 
 
@@ -34,7 +33,7 @@ def sample_statements(run: Run) -> Iterator[Statement]:
     audited = [one for one in run.samples if one.memorisation.get("verdict") in ORDER]
     if audited:
         worst = min(audited, key=lambda one: ORDER.index(one.memorisation["verdict"]))
-        status = STATUS.get(worst.memorisation["verdict"], "open")
+        status = COPYING.get(worst.memorisation["verdict"], "open")
         which = f"of {count_text(len(audited), 'set')} of samples, the closest to its training patches ({worst.name})"
         yield Statement(status, f"Memorisation: {which}: {worst.memorisation.get('sentence')}", worst.memorisation_file)
     for name, rows in run.groups.items():

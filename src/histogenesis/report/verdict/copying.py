@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from histogenesis.report.blocks import Statement, Status
+from histogenesis.report.blocks import Statement
 from histogenesis.report.found import Run
 from histogenesis.report.verdict import rules
-
-STATUS: dict[str, Status] = {"copies": "bad", "suspect": "look", "clear": "good"}
 
 
 def copies(run: Run) -> Iterator[Statement]:
@@ -17,7 +15,7 @@ def copies(run: Run) -> Iterator[Statement]:
     audit = run.memorisation
     if not audit:
         return
-    status = STATUS.get(audit.get("verdict"), "open")
+    status = rules.COPYING.get(audit.get("verdict"), "open")
     sentence, note = audit.get("sentence", "no sentence"), f" ({audit['note']})" if audit.get("note") else ""
     if status == "good" and (why := untested(audit)):
         text = f"Memorisation: not measured: {why}. {sentence}{note}"
@@ -52,7 +50,7 @@ def untested(audit: dict[str, Any]) -> str:
 def _membership(run: Run, found: dict[str, Any] | None) -> Iterator[Statement]:
     if not found:
         return
-    status = STATUS.get(found.get("verdict"), "open")
+    status = rules.COPYING.get(found.get("verdict"), "open")
     clause = "its losses tell what it learnt from" if status in ("look", "bad") else ""
     text = f"Membership: {found.get('sentence', 'no sentence')}"
     yield Statement(status, text, run.memorisation_file, "membership", clause)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from histogenesis.report.blocks import Status
+
+COPYING: dict[str, Status] = {
+    "copies": "bad",
+    "suspect": "look",
+    "clear": "good",
+}  # verdict of the audit -> how it is shown
+
 FAR = 0.5  # of the way from real tissue to tissue without structure: more is not like tissue
 NEAR = 0.25  # less is not seen, where no interval says more
 MOST = 0.5  # of the numbers of one resolution: what more of them say goes into the verdict
