@@ -90,3 +90,41 @@ def test_a_class_that_nobody_is_told_is_refused():
     never["models"]["m"]["label_dropout"] = 0
     with pytest.raises(RecipeError, match="also learnt without label: set `label_dropout`"):
         parse_recipe(never)
+
+
+def test_a_level_is_led_away_from_a_weaker_model(root, model, tmp_path):
+    weaker, facts = model.parent / "weaker", json.loads((model / "model.json").read_text())
+    torch.manual_seed(1)
+    section = Model.model_validate(MODEL)
+    made = build_model(section, 16, Normalisation([120.0, 128.0, 128.0], 40.0, 0.5), facts["classes"])
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    weights, units = made.network.state_dict(), made.normalisation
+    save_model(weaker, weights, section, units, patch_px=16, mpps=[8.0], classes=facts["classes"])
+    alone, led = (
+        draw(root, model, tmp_path / "alone.h5"),
+        draw(root, model, tmp_path / "led.h5", guidance=1, weaker="weaker"),
+    )
+    more = draw(root, model, tmp_path / "more.h5", guidance=2, weaker="weaker")
+    assert led.shape == alone.shape == (32, 32, 3)
+    apart, further = (np.abs(one.astype(float) - alone).mean() for one in (led, more))
+    assert 0 < apart < further
+
+
+def test_a_weaker_model_is_one_of_the_recipe_with_guidance_away_from_it():
+    two = recipe(guidance=1, weaker="small")
+    with pytest.raises(RecipeError, match="small"):
+        parse_recipe(two)
+    two["models"]["small"] = json.loads(json.dumps(MODEL))
+    level = parse_recipe(two).synthetic.levels[0]
+    assert level.models == ["m", "small"]
+    assert parse_recipe(two).synthetic.drawn_mpps == {"m": [(0, 8.0)], "small": [(0, 8.0)]}
+    two["models"]["small"]["label_dropout"] = 0  # nobody is asked without its class
+    two["models"]["m"]["label_dropout"] = 0
+    parse_recipe(two)
+    for wrong, why in (
+        ({"weaker": "small", "guidance": 0}, "no `guidance` away from it"),
+        ({"weaker": "m", "guidance": 1}, "the model itself"),
+    ):
+        with pytest.raises(RecipeError, match=why):
+            parse_recipe({**two, "synthetic": {"levels": [LEVEL | wrong]}})

@@ -58,6 +58,32 @@ def test_guidance_of_0_is_the_conditional_model_and_others_follow_the_equation(n
     assert torch.allclose((x - guided(model, "b", w)(x, sigma, mpp)) / s, eps, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "units", [Normalisation.unit(), Normalisation([180.0, 140.0, 190.0], 48.0, 0.5)], ids=["same", "other"]
+)
+def test_a_weaker_model_is_led_away_from_in_pixels_whatever_its_own_units(units):
+    model = model_of(conditions=())
+    weaker = model_of(conditions=())
+    weaker.normalisation = units
+    for parameter in weaker.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, sigma, mpp, w = torch.randn(2, 3, 16, 16), torch.tensor([0.4, 2.0]), torch.ones(2), 1.5
+    pixels = x * 127.5 + 127.5
+    spread = units.std / units.sigma_data  # grey levels of one unit of the weaker model
+    mean = torch.tensor(units.mean)[:, None, None]
+    its = weaker((pixels - mean) / spread, sigma * 127.5 / spread, mpp) * spread + mean
+    own = model(x, sigma, mpp) * 127.5 + 127.5
+    led = guided(model, None, w, weaker)(x, sigma, mpp) * 127.5 + 127.5
+    assert torch.allclose(led, (1 + w) * own - w * its, atol=0.05)
+    assert not torch.allclose(led, own, atol=1.0)
+
+
+def test_a_weaker_model_that_is_asked_something_else_is_refused():
+    told = model_of(conditions=("mpp",))
+    with pytest.raises(BadInput, match="weaker model has not the same conditions"):
+        guided(told, None, 1.0, model_of(conditions=()))
+
+
 def test_a_class_that_was_not_learnt_is_named():
     with pytest.raises(BadInput, match="has not learnt class 'c'; its classes are a, b"):
         guided(model_of(), "c")

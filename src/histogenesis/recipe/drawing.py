@@ -47,8 +47,8 @@ class Synthetic(Section):
         """Of each model that draws: the levels' numbers, and the mpp at which it draws their tiles."""
         found: dict[str, list[tuple[int, float]]] = {}
         for k, level in [(k, one) for k, one in enumerate(self.levels) if isinstance(one, Level)]:
-            for network in level.networks:
-                found.setdefault(network.model, []).append((k, level.mpp * level.tile_px / network.tile_px))
+            for n, name in level.asked:
+                found.setdefault(name, []).append((k, level.mpp * level.tile_px / level.networks[n].tile_px))
         return found
 
     @property

@@ -49,7 +49,14 @@ class Level(Section):
     sampler: Sampler = Sampler()
     start: Start | None = Field(None, description="default: from noise alone, at the sampler's first noise level")
     label: str | None = Field(None, description="the class that models with the condition `label` are told")
-    guidance: NonNegativeFloat = Field(0.0, description="w of classifier-free guidance; 0 is the conditional model")
+    guidance: NonNegativeFloat = Field(
+        0.0, description="w of classifier-free guidance, or away from the `weaker` model; 0 is the conditional model"
+    )
+    weaker: Name | None = Field(
+        None,
+        description="a model that knows the same less well (smaller, or trained for less long), of which `guidance` leads away:"
+        " (1 + w) D - w D of the weaker one (Karras et al. 2024)",
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the network's arithmetic: `bf16` is faster on a GPU; part of the recipe, as it rounds"
     )
@@ -74,6 +81,12 @@ class Level(Section):
     @model_validator(mode="after")
     def guidance_is_somewhere(self):
         check_guided(self.sampler, self.guidance)
+        if self.weaker and not self.guidance:
+            raise ValueError("weaker: there is no `guidance` away from it; set its w, as 1, or leave `weaker` out")
+        if self.weaker and self.cascade:
+            raise ValueError("weaker: a cascade's networks are of several kinds; leave `cascade` or `weaker` out")
+        if self.weaker == self.model:
+            raise ValueError("weaker: it is the model itself, and guides nowhere; name one that knows less")
         return self
 
     @model_validator(mode="after")
@@ -90,8 +103,14 @@ class Level(Section):
         return [*self.cascade, Smaller(model=self.model, tile_px=self.tile_px, sampler=self.sampler)]
 
     @property
+    def asked(self) -> list[tuple[int, str]]:
+        """Each model that it asks, with the place among `networks` that it has or, as the weaker one, guides."""
+        own = [network.model for network in self.networks]
+        return [*enumerate(own), *([(len(own) - 1, self.weaker)] if self.weaker else [])]
+
+    @property
     def models(self) -> list[str]:
-        return [network.model for network in self.networks]
+        return [name for _, name in self.asked]
 
     @property
     def doubles(self) -> str:

@@ -141,22 +141,23 @@ class Recipe(Section):
         if not isinstance(level, Level):
             return
         told = [m for m in map(self.trained_models.get, level.models) if m is None or "label" in m.conditions]
-        if (level.label or level.guidance) and not told:
+        freely = 0.0 if level.weaker else level.guidance  # by the model itself, without its class
+        if (level.label or freely) and not told:
             raise ValueError(f"{where}: no model of it is told the class; add `label` to its `conditions`")
         ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
         level = level.model_copy(update={"size_px": self.synthetic.size_px(k)})
-        for n, network in enumerate(level.networks):
-            model = self.trained_models.get(network.model)
+        for n, name in level.asked:
+            model = self.trained_models.get(name)
             if model is None:  # taken from elsewhere: the step that takes it looks
                 continue
             if "label" in model.conditions:
-                self._check_label(where, True, level.guidance, model)
+                self._check_label(where, True, freely, model)
             patches = self.patches[model.patches]
             try:
                 check_network(level, n, model, patches.mpps, getattr(patches, "context_ratio", None), ratio)
             except ValueError as error:
                 hint = f"; change patches.{model.patches}.mpps" if "never sees" in str(error) else ""
-                raise ValueError(f"{where}: model {network.model!r} {error}{hint}") from None
+                raise ValueError(f"{where}: model {name!r} {error}{hint}") from None
 
     @staticmethod
     def _check_label(where: str, told: bool, guidance: float, model: Model) -> None:

@@ -42,7 +42,7 @@ def check_fits(folder: Path, facts: dict, level: AnyLevel, name: str | None = No
         return
     if "label" in section.conditions and level.label not in (None, *facts.get("classes", ())):
         raise BadInput(f"{folder}: it has not learnt class {level.label!r}; it knows {facts.get('classes') or 'none'}")
-    for n in (n for n, one in enumerate(level.models) if one == (name or level.model)):
+    for n in (n for n, one in level.asked if one == (name or level.model)):
         try:
             check_network(level, n, section, facts["mpps"], facts.get("context_ratio"), ratio)
         except ValueError as error:

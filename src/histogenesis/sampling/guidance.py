@@ -1,10 +1,12 @@
-"""What is made of a model's estimates before a sampler takes them: classifier-free guidance, and epsilon scaling.
+"""What is made of a model's estimates before a sampler takes them: guidance, classifier-free or by a weaker model, and epsilon
+scaling.
 
-Both are affine in eps = (x - D) / sigma, so they are written for the estimate D of the clean image: any objective will do.
+All are affine in eps = (x - D) / sigma, so they are written for the estimate D of the clean image: any objective will do.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,41 +14,99 @@ import torch
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
+from histogenesis.models.conditions import pictures_of
 from histogenesis.models.denoiser import Denoiser
+from histogenesis.models.latent import PREFIX
 from histogenesis.models.options import Options
+
+Estimate = Callable[..., Tensor]  # D(x_bchw, sigma_b, mpp_b, **told)
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """The estimate of a model that is told one class."""
+
+    model: Denoiser
+    index: int
+
+    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+        of_class = torch.full((len(x_bchw),), self.index, device=x_bchw.device)
+        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
 
 
 @dataclass(frozen=True)
 class Guided:
-    """D(x, sigma, mpp) of one class: (1 + w) D(x; c) - w D(x) (Ho and Salimans 2022, eq. 6, whose eps it is for D).
+    """(1 + w) D - w D0: an estimate D, led away from a poorer one of the same x.
 
-    `conditional` is the model that is told the class, and nothing more: one evaluation in place of two.
+    D0 is that of the same model without its class (Ho and Salimans 2022, eq. 6, whose eps it is for D), or that of a weaker
+    model (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself", eq. 3, whose w is this one plus 1).
+    `conditional` is D alone: one evaluation in place of two.
     """
 
-    model: Denoiser
-    index: int
+    conditional: Estimate
+    poorer: Estimate
     w: float
-
-    def conditional(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
-        of_class = torch.full((len(x_bchw),), self.index, device=x_bchw.device)
-        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
 
     def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
         conditional = self.conditional(x_bchw, sigma_b, mpp_b, **told)
         if self.w == 0:
             return conditional
-        return conditional + self.w * (conditional - self.model(x_bchw, sigma_b, mpp_b, **told))
+        return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **told))
 
 
-def guided(model: Denoiser, label: str | None = None, w: float = 0.0) -> Denoiser | Guided:
-    """The model, guided to a class by w; label None: the model without a class. Raises BadInput for a class that it has not
-    learnt."""
+def guided(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
+    """The model, told a class (None: none), and guided by w: away from itself without the class, or from a weaker model.
+
+    Raises BadInput for a class that a model has not learnt, and for a weaker one that is shown other pictures.
+    """
+    if weaker is not None:
+        poorer = of_class(weaker, label if weaker.classes else None)
+        return Guided(of_class(model, label), in_units_of(model, weaker, poorer), w)
+    return model if label is None else Guided(of_class(model, label), model, w)
+
+
+def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate:
+    """The weaker model's estimate of the same x, in the units of the model that it guides.
+
+    Both units are affine in the pixels' values, and noise is white in either, so that this is exact. Raises BadInput where the
+    two do not answer the same question.
+    """
+    seen = pictures_of(model.conditions)
+    own, other = model.normalisation, weaker.normalisation
+    alike = (own.mean, own.std, own.sigma_data) == (other.mean, other.std, other.sigma_data)
+    for what, mine, its in (
+        ("conditions", {*model.conditions} - {"label"}, {*weaker.conditions} - {"label"}),
+        ("autoencoder", first_stage(model), first_stage(weaker)),
+        ("mean or spread of the pixels", True, alike or not (seen or model.kept())),
+    ):
+        if mine != its:
+            raise BadInput(
+                f"the weaker model has not the same {what} as the model that it guides: let one start from the other"
+                " (training.start), or train both on the same patches"
+            )
+    if alike:
+        return poorer
+    scale = own.std / own.sigma_data * other.sigma_data / other.std
+
+    def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+        return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **told)))
+
+    return converted
+
+
+def first_stage(model: Denoiser) -> str:
+    """What tells the latent spaces of two models apart: a digest of the autoencoder's weights; "none": pixels."""
+    weights = [w.cpu() for name, w in sorted(model.kept().items()) if name.startswith(PREFIX)]
+    return hashlib.sha256(b"".join(w.float().numpy().tobytes() for w in weights)).hexdigest() if weights else "none"
+
+
+def of_class(model: Denoiser, label: str | None) -> Denoiser | OfClass:
     if label is None:
         return model
     if label not in model.classes:
         there = ", ".join(model.classes) or "none: it was trained without the condition `label`"
         raise BadInput(f"the model has not learnt class {label!r}; its classes are {there}")
-    return Guided(model, model.classes.index(label), w)
+    return OfClass(model, model.classes.index(label))
 
 
 def at_sigma(denoise: Callable[..., Tensor], sigmas: tuple[float, float] | None, sigma: float) -> Callable[..., Tensor]:

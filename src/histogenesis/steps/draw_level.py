@@ -120,10 +120,11 @@ def draw_level(
 def bundles_of(models: Path, options: Level, device: str) -> list[Bundle]:
     """The models that a level names, as its engine takes them. Raises BadInput for a class or precision that is not there."""
     check_precision(device, options.precision)
-    found: list[Any] = [load_model(models / name, device, options.precision) for name in options.models]
+    found: list[Any] = [load_model(models / network.model, device, options.precision) for network in options.networks]
+    weaker: Any = options.weaker and load_model(models / options.weaker, device, options.precision)
     return [
         Bundle(
-            guided(model, options.label if model.classes else None, options.guidance),
+            guided(model, options.label if model.classes else None, options.guidance, weaker),
             model.normalisation,
             model.conditions,
             model.objective.sigmas,

@@ -280,7 +280,7 @@ def _flop_of_taken(source: str, px: int) -> float:
 
 
 def guided_share(level) -> float:
-    """Share of a level's steps that ask its model a second time, without the class."""
+    """Share of a level's steps that ask a second time: its model without the class, or a weaker one, taken to cost as much."""
     if not getattr(level, "guidance", 0):
         return 0.0
     sampler, start = level.sampler, level.start and level.start.sigma
