@@ -13,7 +13,7 @@ from histogenesis.slides.read import open_slide
 
 
 def test_some_ship():
-    assert {"gut-he-cells-v1", "gut-he-cells-v2", "gut-he-glands-v1", "gut-he-layout-v1", "gut-he-layout-v2"} <= set(
+    assert {"gut-he-cells-v1", "gut-he-cells-v2", "gut-he-glands-v1", "gut-he-layout-v1", "gut-he-layout-v3"} <= set(
         shipped_names()
     )
 
@@ -39,7 +39,7 @@ TAUGHT = [
     ("gut-he-cells-v2", 2.0),
     ("gut-he-cells-v2", 0.5),
     ("gut-he-layout-v1", 4.0),
-    ("gut-he-layout-v2", 16.0),
+    ("gut-he-layout-v3", 16.0),
     ("gut-he-glands-v1", 8.0),
     ("gut-he-glands-v1", 4.0),
 ]
