@@ -54,7 +54,7 @@ class Level(Section):
     )
     weaker: Name | None = Field(
         None,
-        description="a model that knows the same less well (smaller, or trained for less long), of which `guidance` leads away:"
+        description="a model that knows the same slides less well (smaller, or trained for less long), of which `guidance` leads away:"
         " (1 + w) D - w D of the weaker one (Karras et al. 2024)",
     )
     precision: Literal["fp32", "bf16"] = Field(
