@@ -54,8 +54,8 @@ class Level(Section):
     )
     weaker: Name | None = Field(
         None,
-        description="a model that knows the same slides less well (smaller, or trained for less long), of which `guidance` leads away:"
-        " (1 + w) D - w D of the weaker one (Karras et al. 2024)",
+        description="a model that knows the same slides less well (smaller, or trained for less long), of which `guidance`"
+        " leads away: (1 + w) D - w D of the weaker one (Karras et al. 2024)",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the network's arithmetic: `bf16` is faster on a GPU; part of the recipe, as it rounds"
