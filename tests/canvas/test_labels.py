@@ -122,6 +122,10 @@ def test_a_weaker_model_is_one_of_the_recipe_with_guidance_away_from_it():
     two["models"]["small"]["label_dropout"] = 0  # nobody is asked without its class
     two["models"]["m"]["label_dropout"] = 0
     parse_recipe(two)
+    two["models"]["small"]["conditions"] = ["mpp", "context"]
+    two["patches"]["p"]["context_ratio"] = 2
+    with pytest.raises(RecipeError, match="give both the same `conditions`"):
+        parse_recipe(two)
     for wrong, why in (
         ({"weaker": "small", "guidance": 0}, "no `guidance` away from it"),
         ({"weaker": "m", "guidance": 1}, "the model itself"),

@@ -78,6 +78,18 @@ def test_a_weaker_model_is_led_away_from_in_pixels_whatever_its_own_units(units)
     assert not torch.allclose(led, own, atol=1.0)
 
 
+def test_a_weaker_model_is_told_the_class_too_if_it_knows_classes():
+    model, weaker, untold = model_of(), model_of(), model_of(conditions=())
+    for parameter in weaker.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.4, 2.0]), torch.ones(2)
+    of_b = {"label_b": torch.tensor([1, 1])}
+    own = model(x, sigma, mpp, **of_b)
+    led = guided(model, "b", 1.0, weaker)(x, sigma, mpp)
+    assert torch.allclose(led, 2 * own - weaker(x, sigma, mpp, **of_b), atol=1e-5)
+    assert torch.allclose(guided(model, "b", 1.0, untold)(x, sigma, mpp), 2 * own - untold(x, sigma, mpp), atol=1e-5)
+
+
 def test_a_weaker_model_that_is_asked_something_else_is_refused():
     told = model_of(conditions=("mpp",))
     with pytest.raises(BadInput, match="weaker model has not the same conditions"):

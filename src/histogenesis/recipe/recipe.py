@@ -144,6 +144,7 @@ class Recipe(Section):
         freely = 0.0 if level.weaker else level.guidance  # by the model itself, without its class
         if (level.label or freely) and not told:
             raise ValueError(f"{where}: no model of it is told the class; add `label` to its `conditions`")
+        self._check_weaker(where, level)
         ratio = self.synthetic.levels[k - 1].mpp / level.mpp if k else None
         level = level.model_copy(update={"size_px": self.synthetic.size_px(k)})
         for n, name in level.asked:
@@ -158,6 +159,12 @@ class Recipe(Section):
             except ValueError as error:
                 hint = f"; change patches.{model.patches}.mpps" if "never sees" in str(error) else ""
                 raise ValueError(f"{where}: model {name!r} {error}{hint}") from None
+
+    def _check_weaker(self, where: str, level: Level) -> None:
+        model, weaker = self.trained_models.get(level.model), self.trained_models.get(level.weaker or "")
+        if model and weaker and {*model.conditions} - {"label"} != {*weaker.conditions} - {"label"}:
+            both = f"{level.weaker!r} and {level.model!r}"
+            raise ValueError(f"{where}.weaker: {both} are asked the same; give both the same `conditions`")
 
     @staticmethod
     def _check_label(where: str, told: bool, guidance: float, model: Model) -> None:
