@@ -133,7 +133,8 @@ def test_the_bottom_line_in_the_words_of_its_parts(made_up_run):
         (95.0, 90.0, 99.0, "Does not look like tissue", "bad"),
         (30.0, 25.0, 35.0, "Can be told from tissue", "look"),
         (15.0, None, None, "Nothing found that tells it from tissue, but how surely is not known", "look"),
-        (None, None, None, "Whether it looks like tissue was not measured", "look"),
+        (35.0, None, None, "Whether it looks like tissue is not sure", "look"),
+        (None, None, None, "Whether it looks like tissue is not sure", "look"),
     ],
 )
 def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, start, status):
@@ -143,6 +144,12 @@ def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, star
     assert line.text.startswith(start)
     likeness = next(one for one in found if one.topic == "likeness")
     assert likeness.status == {"bad": "bad", "Can": "look"}.get(status, "look" if low else "open")
+
+
+def test_numbers_that_are_not_sure_are_not_called_missing(made_up_run):
+    near, wide = row(11.0, 9.0, 13.0, mpp=2.0), row(35.0, None, None, mpp=1.0)
+    line, _ = write(made_up_run, [near, wide, row(None, mpp=0.5)])
+    assert "not sure at 1 mpp; not measured at 0.5 mpp" in line.text
 
 
 def test_a_classifier_alone_does_not_say_that_it_is_no_tissue(made_up_run):

@@ -48,16 +48,31 @@ def likeness(run: Run) -> Iterator[Statement]:
         headline, status = "near", "open"
         seen = [*where.get("near", []), *where.get("within", [])]
         text, clause = f"Likeness: nothing was found that tells it from tissue {at(seen)}, but that is not sure", ""
-        if where.get("unknown"):
-            clause = f"not measured {at(where['unknown'])}"
+        clause = _unknown(by_mpp, where.get("unknown", []))
     else:
-        headline, status, clause = "unknown", "open", ""
-        text = "Likeness: not measured" + (f" {at(words)}" if words else "")
+        clause, status = _unknown(by_mpp, words), "open"
+        headline = "unsure" if "not sure" in clause else "unknown"
+        text, clause = f"Likeness: {clause or 'not measured'}", ""
     shown = next((mpp for word in ("far", "worse", "near", "unknown", "within") for mpp in where.get(word, [])), None)
     if shown is not None:
         text += f" ({_reasons(by_mpp[shown], shown)})"
     yield Statement(status, text + ".", run.metrics_file, "likeness", clause, headline)
     yield from _told_apart(run, [entry for rows in by_mpp.values() for entry in rows])
+
+
+def _unknown(by_mpp: dict[float, Rows], mpps: Iterable[float]) -> str:
+    """What is said where nothing is known: whether there are numbers, though none that is sure, or no number at all."""
+    measured = {mpp: any(_speaks(row) for row, _ in by_mpp[mpp]) for mpp in mpps}
+    words = {"not sure": True, "not measured": False}
+    return "; ".join(
+        f"{word} {at(found)}"
+        for word, has in words.items()
+        if (found := [mpp for mpp in measured if measured[mpp] == has])
+    )
+
+
+def _speaks(row: dict) -> bool:
+    return row.get("value") is not None and row.get("speaks") is not False
 
 
 def _of_resolution(rows: Rows) -> str:

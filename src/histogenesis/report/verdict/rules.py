@@ -104,6 +104,7 @@ HEADLINES = {
     "worse": "Can be told from tissue",
     "near": "Nothing found that tells it from tissue, but how surely is not known",
     "within": "As close to real tissue as real tissue is to itself, by all that was measured",
+    "unsure": "Whether it looks like tissue is not sure",
     "unknown": "Whether it looks like tissue was not measured",
 }
 # Order of the clauses that follow: what is bad first, then as here.
