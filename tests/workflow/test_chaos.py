@@ -128,3 +128,31 @@ def test_a_phantom_that_was_deleted_to_make_room_is_made_again_for_a_step_that_r
     mask.write_bytes(b"")
     copied.run("config/test/harb.yaml", "--", str(mask.relative_to(copied.folder)))
     assert (mask.read_bytes(), phantom.read_bytes()) == before
+
+
+@pytest.mark.parametrize("name", ["phantom_a.tif", "phantom_a.mask.png"])
+def test_a_phantom_whose_mark_rotted_is_made_again_at_once_and_nothing_that_was_made_of_it(name, copied):
+    """No step reads a phantom's mask, so that nothing would ask for it."""
+    results = copied.folder / "results/test-harb"
+    phantom = results / "phantoms" / name
+    before, written = phantom.read_bytes(), (results / "report.html").stat().st_mtime_ns
+    mark = mark_path(results, phantom)
+    mark.write_text(mark.read_text().replace("1", "2"))
+    done = copied.run("config/test/harb.yaml")
+    said = done.stdout + done.stderr
+    assert phantom.read_bytes() == before and mark.exists() and f"{mark.name} is damaged" in said
+    assert copied.count(said)["make_phantom"] == 1 and copied.planned("config/test/harb.yaml") == {}
+    assert (results / "report.html").stat().st_mtime_ns == written, "nothing was made of it again"
+
+
+def test_a_damaged_recipe_file_is_healed_too(root, copied):
+    """It is what `check --heal` starts from."""
+    results = copied.folder / "results/test-harb"
+    before = (results / "recipe.yaml").read_bytes()
+    (results / "recipe.yaml").write_bytes(before[:50])
+    words = [sys.executable, "-m", "histogenesis", "check", str(results), "--deep", "--heal", "--", "--cores", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=copied.folder, check=False)
+    assert done.returncode == 0 and "1 of 1 are what they were, byte for byte" in done.stdout, done.stdout + done.stderr
+    assert (results / "recipe.yaml").read_bytes() == before
+    assert copied.planned("config/test/harb.yaml") == {}

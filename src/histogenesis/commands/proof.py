@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,22 @@ def check_run(run_dir: Path, heal: bool = False, anew: bool = False, more: Seque
         )
 
 
+def recipe_of(run_dir: Path) -> Path:
+    """The run's recipe file; where that was damaged and is gone, one written from the run's state. Raises BadInput."""
+    from histogenesis.core.files import write_json
+
+    if (recipe := run_dir / "recipe.yaml").is_file():
+        return recipe
+    try:
+        told = json.loads((run_dir / "state/recipe.json").read_text())["recipe"]
+    except (OSError, ValueError, KeyError):
+        raise BadInput(
+            f"{recipe}: damaged, and set aside: start the run by the recipe file that it was made from, and all is made again"
+        ) from None
+    write_json(again := run_dir / "state/healing.json", told)
+    return again
+
+
 def make_again(run_dir: Path, project: Path, found: list[tuple], more: Sequence[str]) -> None:
     """Set damaged files aside and have Snakemake make them. Says which came out as they were."""
     from histogenesis.commands.run import command
@@ -65,7 +82,7 @@ def make_again(run_dir: Path, project: Path, found: list[tuple], more: Sequence[
     for file, wrong, mark in found:
         print(set_aside(run_dir, file, wrong, mark))
     wanted = sorted({os.path.relpath(run_dir / mark["output"], project) for _, _, mark in found})
-    words = command(run_dir.resolve() / "recipe.yaml", "all", None, ["--directory", str(project), *more])
+    words = command(recipe_of(run_dir.resolve()), "all", None, ["--directory", str(project), *more])
     ended = subprocess.run([*words[:-1], *wanted], check=False).returncode
     now = {file: read_mark(run_dir, file) for file, _, _ in found}
     other = [str(file) for file, _, mark in found if not now[file] or now[file]["sha256"] != mark["sha256"]]

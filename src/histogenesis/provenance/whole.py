@@ -160,18 +160,27 @@ def damage_in(
 def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
     """Marks that are damaged themselves prove nothing: they are taken away. A line for each.
 
-    A phantom goes with its mark. It may be deleted at any time, and a wrong one would be learnt from as another slide.
+    A phantom goes with its mark, and is made again: a wrong one would be learnt from as another slide.
     """
     lines = []
     for file in [file for file, mark in marked if mark is None]:
         mark_path(run, file).unlink(missing_ok=True)
-        if inside(run, file).startswith("phantoms/"):
-            file.unlink(missing_ok=True)
-            what = "is removed, and made again when a step reads it"
+        if inside(run, file).startswith("phantoms/") and file.exists():
+            wrong = f"nothing proves it, since {mark_path(run, file)} is damaged"
+            lines.append(set_aside(run, file, wrong, as_found(run, file)))
         else:
-            what = "is used unproven until it is made again"
-        lines.append(f"{mark_path(run, file)}: damaged; {file} {what}")
+            lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
     return lines
+
+
+def as_found(run: Path, phantom: Path) -> Mark:
+    """In place of a lost mark: what a phantom's file is now. If it comes out so again, what was made of it stays."""
+    slide = phantom.name.removesuffix(".tif").removesuffix(".mask.png")
+    mark = {"size": phantom.stat().st_size, "mtime_ns": phantom.stat().st_mtime_ns, "sha256": sha256_of(phantom)}
+    mark |= {"output": inside(run, phantom), "rule": "make_phantom", "wildcards": {"slide": slide}}
+    mark |= {"written": "at a time that its mark said"}
+    write_mark(mark_path(run, phantom), mark)
+    return mark
 
 
 def heal(run: Path) -> list[str]:
