@@ -7,10 +7,11 @@ import torch
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
+from histogenesis.models.conditions import noised
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.recipe import Model, Sampler, Samples
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.guidance import guided, scaled
+from histogenesis.sampling.guidance import guided, in_units_of, scaled
 from histogenesis.sampling.patches import draw_batch, draw_patches
 from histogenesis.sampling.solvers import solve, stages, takes
 
@@ -76,6 +77,28 @@ def test_a_weaker_model_is_led_away_from_in_pixels_whatever_its_own_units(units)
     led = guided(model, None, w, weaker)(x, sigma, mpp) * 127.5 + 127.5
     assert torch.allclose(led, (1 + w) * own - w * its, atol=0.05)
     assert not torch.allclose(led, own, atol=1.0)
+
+
+def test_the_pictures_that_both_are_shown_are_in_the_weaker_models_own_units():
+    """A lower resolution with the noise that it is told of, and a wider view without."""
+    own, other = Normalisation([170.0, 140.0, 180.0], 50.0, 0.5), Normalisation([180.0, 150.0, 175.0], 40.0, 1.0)
+    model, weaker = (model_of(conditions=("mpp", "lowres", "context"), lowres_factor=2) for _ in "ab")
+    model.normalisation, weaker.normalisation = own, other
+    small, wide, noise, noise_of_it = (torch.randn(2, 3, 16, 16) for _ in range(4))
+    small, wide, level = small * 40 + 160, wide * 40 + 160, torch.tensor([0.02, 0.3])
+    asked = {}
+
+    def estimate(x, sigma, mpp, **told):
+        asked.update(told)
+        return x
+
+    as_shown = torch.cat([noised(own.encode(small), level, noise), own.encode(wide)], dim=1)
+    told = {"seen_bchw": as_shown, "seen_noise_b": level}
+    in_units_of(model, weaker, estimate)(noise_of_it, torch.ones(2), torch.ones(2), **told)
+    found, wider = asked["seen_bchw"].chunk(2, dim=1)
+    assert torch.allclose(wider, other.encode(wide), atol=1e-4)
+    assert torch.allclose(found, noised(other.encode(small), asked["seen_noise_b"], noise), atol=1e-4)
+    assert (asked["seen_noise_b"][1] > level[1]) and not torch.allclose(found, as_shown[:, :3], atol=0.1)
 
 
 def test_a_weaker_model_is_told_the_class_too_if_it_knows_classes():

@@ -138,6 +138,7 @@ def test_a_phantom_whose_mark_rotted_is_made_again_at_once_and_nothing_that_was_
     before, written = phantom.read_bytes(), (results / "report.html").stat().st_mtime_ns
     mark = mark_path(results, phantom)
     mark.write_text(mark.read_text().replace("1", "2"))
+    assert copied.planned("config/test/harb.yaml")["make_phantom"] == 1
     done = copied.run("config/test/harb.yaml")
     said = done.stdout + done.stderr
     assert phantom.read_bytes() == before and mark.exists() and f"{mark.name} is damaged" in said

@@ -83,6 +83,8 @@ def set_aside(run: Path, path: str | Path, wrong: str, mark: Mark) -> str:
     """Move a damaged file away, so that its rule runs again; returns the line that says all this."""
     name = inside(run, path)
     kept = run / DAMAGED / name
+    if not read_mark(run, path):  # it rotted itself
+        write_mark(mark_path(run, path), mark)
     remember(run, path)
     if os.path.lexists(path):
         shutil.move(path, kept)

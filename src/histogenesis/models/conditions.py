@@ -37,8 +37,18 @@ def noised(image_bchw: Tensor, level_b: Tensor, noise_bchw: Tensor) -> Tensor:
     The level is the time of the continuous linear schedule, alpha_bar = exp(-1e-4 - 10 t^2) (Chen et al. 2021, WaveGrad's
     schedule as Imagen's code has it); 0.2 leaves two thirds of the variance to the picture.
     """
-    kept = torch.exp(-1e-4 - 10 * level_b**2)[:, None, None, None]
+    kept = alpha_bar(level_b)[:, None, None, None]
     return kept.sqrt() * image_bchw + (1 - kept).sqrt() * noise_bchw
+
+
+def alpha_bar(level_b: Tensor) -> Tensor:
+    """The share of the variance that noise of this level leaves to a picture."""
+    return torch.exp(-1e-4 - 10 * level_b**2)
+
+
+def level_of(alpha_bar_b: Tensor) -> Tensor:
+    """The level that leaves this share; 0 for more than any does."""
+    return ((-torch.log(alpha_bar_b) - 1e-4) / 10).clamp(min=0).sqrt()
 
 
 def log_snr_of_level(level_b: Tensor) -> Tensor:

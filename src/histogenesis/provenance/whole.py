@@ -139,6 +139,9 @@ def damage_in(
 
     def look(item: tuple[Path, Mark | None]) -> tuple | None:
         file, mark = item
+        if mark is None and is_phantom(run, file):
+            # Used unproven, a phantom that was swapped for another would be learnt from as that slide.
+            return file, f"nothing proves it, since {mark_path(run, file)} is damaged", as_found(run, file)
         if mark is None:
             return None
         wrong = what_is_wrong(file, mark, every_byte=False)
@@ -158,29 +161,30 @@ def damage_in(
 
 
 def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
-    """Marks that are damaged themselves prove nothing: they are taken away. A line for each.
-
-    A phantom goes with its mark, and is made again: a wrong one would be learnt from as another slide.
-    """
+    """Marks that are damaged themselves prove nothing: they are taken away. A line for each. Phantoms go with theirs."""
     lines = []
-    for file in [file for file, mark in marked if mark is None]:
+    for file in [file for file, mark in marked if mark is None and not is_phantom(run, file)]:
         mark_path(run, file).unlink(missing_ok=True)
-        if inside(run, file).startswith("phantoms/") and file.exists():
-            wrong = f"nothing proves it, since {mark_path(run, file)} is damaged"
-            lines.append(set_aside(run, file, wrong, as_found(run, file)))
-        else:
-            lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
+        lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
     return lines
+
+
+def is_phantom(run: Path, file: Path) -> bool:
+    return inside(run, file).startswith("phantoms/") and file.is_file()
 
 
 def as_found(run: Path, phantom: Path) -> Mark:
     """In place of a lost mark: what a phantom's file is now. If it comes out so again, what was made of it stays."""
-    slide = phantom.name.removesuffix(".tif").removesuffix(".mask.png")
-    mark = {"size": phantom.stat().st_size, "mtime_ns": phantom.stat().st_mtime_ns, "sha256": sha256_of(phantom)}
-    mark |= {"output": inside(run, phantom), "rule": "make_phantom", "wildcards": {"slide": slide}}
-    mark |= {"written": "at a time that its mark said"}
-    write_mark(mark_path(run, phantom), mark)
-    return mark
+    slide, stat = phantom.name.removesuffix(".tif").removesuffix(".mask.png"), phantom.stat()
+    return {
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "sha256": sha256_of(phantom),
+        "output": inside(run, phantom),
+        "rule": "make_phantom",
+        "wildcards": {"slide": slide},
+        "written": "at a time that its mark said",
+    }
 
 
 def heal(run: Path) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.conditions import pictures_of
+from histogenesis.models.conditions import alpha_bar, level_of, pictures_of
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX
 from histogenesis.models.options import Options
@@ -68,16 +68,15 @@ def guided(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: De
 def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate:
     """The weaker model's estimate of the same x, in the units of the model that it guides.
 
-    Both units are affine in the pixels' values, and noise is white in either, so that this is exact. Raises BadInput where the
-    two do not answer the same question.
+    Both units are affine in the pixels' values, and noise is white in either, so that this is exact; also of the pictures that
+    both are shown. Raises BadInput where the two do not answer the same question.
     """
-    seen = pictures_of(model.conditions)
     own, other = model.normalisation, weaker.normalisation
     alike = (own.mean, own.std, own.sigma_data) == (other.mean, other.std, other.sigma_data)
     for what, mine, its in (
         ("conditions", {*model.conditions} - {"label"}, {*weaker.conditions} - {"label"}),
         ("autoencoder", first_stage(model), first_stage(weaker)),
-        ("mean or spread of the pixels", True, alike or not (seen or model.kept())),
+        ("mean or spread of the pixels", True, alike or not model.kept()),
     ):
         if mine != its:
             raise BadInput(
@@ -89,9 +88,38 @@ def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate
     scale = own.std / own.sigma_data * other.sigma_data / other.std
 
     def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+        if "seen_bchw" in told:
+            shift = other.encode(own.decode(torch.zeros_like(x_bchw[:, :, :1, :1])))
+            told = told | _seen(pictures_of(model.conditions), scale, shift, **told)
         return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **told)))
 
     return converted
+
+
+def _seen(
+    names: list[str],
+    scale: float,
+    shift_bc11: Tensor,
+    seen_bchw: Tensor,
+    seen_noise_b: Tensor | None = None,
+    **_: Tensor,
+) -> dict[str, Tensor]:
+    """The pictures that a model is shown, in units in which a pixel p is `scale` p + `shift`.
+
+    A low-resolution picture is sqrt(a) p + sqrt(1 - a) noise, and becomes sqrt(a) (scale p + shift) + scale sqrt(1 - a) noise.
+    Over q it is one of another level again, of a' = a / q^2, where q^2 = a + scale^2 (1 - a).
+    """
+    found, level = [], {}
+    for name, picture in zip(names, seen_bchw.chunk(len(names), dim=1)):
+        if name == "lowres" and seen_noise_b is not None:
+            kept = alpha_bar(seen_noise_b)
+            q = (kept + scale**2 * (1 - kept)).sqrt()
+            by, of_shift = ((one / q)[:, None, None, None] for one in (scale * torch.ones_like(q), kept.sqrt()))
+            found.append(by * picture + of_shift * shift_bc11)
+            level = {"seen_noise_b": level_of(kept / q**2)}
+        else:
+            found.append(scale * picture + shift_bc11)
+    return {"seen_bchw": torch.cat(found, dim=1), **level}
 
 
 def first_stage(model: Denoiser) -> str:
