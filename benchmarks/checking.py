@@ -62,7 +62,7 @@ def training(folder: Path, px: int = 64, batch: int = 16) -> None:
     write_store(path, cut, RNG.integers(0, 256, (n, px, px, 3), np.uint8))
     reader, out = PixelReader([path], px), np.empty((px, px, 3), np.uint8)
     first, later = (seconds(lambda: [reader.read("imgs", 0, k, out) for k in range(n)], 1) / n * batch for _ in "12")
-    denoiser = load_model(folder_of("gut-he-cells-v1")).train().requires_grad_(True)
+    denoiser = load_model(folder_of("gut-he-layout-v1")).train().requires_grad_(True)
     image = torch.randn(batch, 3, 32, 32)
     given = Batch(
         image, torch.randn_like(image), torch.full((batch,), 0.5), torch.full((batch,), 0.5), torch.arange(batch)

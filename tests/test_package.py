@@ -28,9 +28,9 @@ runpy.run_module("histogenesis", run_name="__main__")
 FEW = """
 run: few
 models:
-  cells: {pretrained: gut-he-cells-v1}
+  layout: {pretrained: gut-he-layout-v1}
 samples:
-  few: {model: cells, images: 2, mpp: 1, size_px: 32, batch: 2, sampler: {kind: dpmpp-2m, steps: 2}}
+  few: {model: layout, images: 2, mpp: 16, size_px: 32, batch: 2, sampler: {kind: dpmpp-2m, steps: 2}}
 evaluation: {judge: false}
 """
 
@@ -133,7 +133,7 @@ def test_a_run_is_shared_outside_of_the_clone(python, tmp_path):
     assert {
         "code/Snakefile",
         "code/workflow/scripts/take_model.py",
-        "results/few/models/cells/model.safetensors",
+        "results/few/models/layout/model.safetensors",
     } <= set(names)
     (code,) = (tmp_path / ".histogenesis/code").iterdir()
     parts = {path.relative_to(code).as_posix() for path in code.glob("src/histogenesis/**/*.py")}
