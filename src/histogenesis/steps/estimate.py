@@ -262,12 +262,15 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
     name = next((network.model for network in networks if network.tile_px == side), level.model)
     if name is None:
         return 0.0
+    poorer = getattr(level, "weaker", None) or name
+    return _flop(recipe, name, side) + guided_share(level) * _flop(recipe, poorer, side)
+
+
+def _flop(recipe: Recipe, name: str, side: int) -> float:
     model, taken = recipe.trained_models.get(name), recipe.models[name]
     if model:
-        return (1 + guided_share(level)) * _cost(model, side).flop
-    if isinstance(taken, TakenModel):
-        return (1 + guided_share(level)) * _flop_of_taken(taken.source, side)
-    return 0.0
+        return _cost(model, side).flop
+    return _flop_of_taken(taken.source, side) if isinstance(taken, TakenModel) else 0.0
 
 
 @cache
@@ -280,7 +283,7 @@ def _flop_of_taken(source: str, px: int) -> float:
 
 
 def guided_share(level) -> float:
-    """Share of a level's steps that ask a second time: its model without the class, or a weaker one, taken to cost as much."""
+    """Share of a level's steps that ask a second time: its model without the class, or a weaker one."""
     if not getattr(level, "guidance", 0):
         return 0.0
     sampler, start = level.sampler, level.start and level.start.sigma
