@@ -11,7 +11,7 @@ from histogenesis.models.conditions import noised
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.recipe import Model, Sampler, Samples
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.guidance import guided, in_units_of, scaled
+from histogenesis.sampling.guidance import at_sigma, guided, in_units_of, scaled
 from histogenesis.sampling.patches import draw_batch, draw_patches
 from histogenesis.sampling.solvers import solve, stages, takes
 
@@ -174,6 +174,12 @@ def test_guidance_in_an_interval_flows_as_the_closed_form_does():
     assert of_none == pytest.approx(inside, rel=1e-6) and len(inside) < len(stage_list), (
         "elsewhere one evaluation, not two"
     )
+
+
+@pytest.mark.parametrize("sigma, guides", [(0.5, False), (0.51, True), (2.0, True), (2.01, False)])
+def test_the_upper_end_of_an_interval_belongs_to_it_and_the_lower_does_not(sigma, guides):
+    led = guided(model_of(), "a", 1.0)
+    assert at_sigma(led, (0.5, 2.0), sigma) is (led if guides else led.conditional)
 
 
 def test_an_interval_without_guidance_or_the_wrong_way_round_is_refused():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 
+HEALING = "state/healing.json"  # a recipe in place of a damaged one, while it is made again
 SHOWN = 8  # dependants that are named
 
 
@@ -70,7 +71,7 @@ def recipe_of(run_dir: Path) -> Path:
         raise BadInput(
             f"{recipe}: damaged, and set aside: start the run by the recipe file that it was made from, and all is made again"
         ) from None
-    write_json(again := run_dir / "state/healing.json", told)
+    write_json(again := run_dir / HEALING, told)
     return again
 
 
@@ -84,6 +85,7 @@ def make_again(run_dir: Path, project: Path, found: list[tuple], more: Sequence[
     wanted = sorted({os.path.relpath(run_dir / mark["output"], project) for _, _, mark in found})
     words = command(recipe_of(run_dir.resolve()), "all", None, ["--directory", str(project), *more])
     ended = subprocess.run([*words[:-1], *wanted], check=False).returncode
+    (run_dir / HEALING).unlink(missing_ok=True)
     now = {file: read_mark(run_dir, file) for file, _, _ in found}
     other = [str(file) for file, _, mark in found if not now[file] or now[file]["sha256"] != mark["sha256"]]
     print(f"{len(found) - len(other)} of {len(found)} are what they were, byte for byte: what was made of them stays")

@@ -113,10 +113,10 @@ def _seen(
     for name, picture in zip(names, seen_bchw.chunk(len(names), dim=1)):
         if name == "lowres" and seen_noise_b is not None:
             kept = alpha_bar(seen_noise_b)
-            q = (kept + scale**2 * (1 - kept)).sqrt()
-            by, of_shift = ((one / q)[:, None, None, None] for one in (scale * torch.ones_like(q), kept.sqrt()))
-            found.append(by * picture + of_shift * shift_bc11)
-            level = {"seen_noise_b": level_of(kept / q**2)}
+            q2 = kept + scale**2 * (1 - kept)
+            shifted = scale * picture + kept.sqrt()[:, None, None, None] * shift_bc11
+            found.append(shifted / q2.sqrt()[:, None, None, None])
+            level = {"seen_noise_b": level_of(kept / q2)}
         else:
             found.append(scale * picture + shift_bc11)
     return {"seen_bchw": torch.cat(found, dim=1), **level}
