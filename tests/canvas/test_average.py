@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_draw import Shuffled
+from test_draw import After, Shuffled
 
 from histogenesis.canvas.averaging import downsample
 from histogenesis.canvas.canvas import Level as LevelFile
@@ -86,14 +86,6 @@ def test_order_and_interruption_change_nothing(tmp_path):
     shuffled = drawing(level(sampler="dpmpp-2m"))
     shuffled.schedule = Shuffled(shuffled.schedule)
     assert np.array_equal(first, pixels(shuffled, tmp_path / "b"))
-
-    class After:
-        def __init__(self, n):
-            self.left = n
-
-        def __bool__(self):
-            self.left -= 1
-            return self.left < 0
 
     for _ in range(100):
         try:

@@ -60,6 +60,17 @@ def drawing(section, above=None, **kwargs):
     return Drawing(section, (64, 96), bundles=[bundle], above=above, **values)
 
 
+class After:
+    """A stop request that comes true at the n-th time it is asked."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __bool__(self):
+        self.left -= 1
+        return self.left < 0
+
+
 class Shuffled:
     """A plan whose tiles come in another order, the same one whenever a round is asked for."""
 
@@ -171,14 +182,6 @@ def test_a_level_that_starts_from_the_one_above_follows_it_without_a_constraint(
 @pytest.mark.parametrize("kind", ["heun", "dpmpp-2m"])
 def test_a_stopped_drawing_goes_on_within_the_level_to_the_same_pixels(tmp_path, above, kind):
     whole = pixels(drawing(level(kind=kind), above), tmp_path / "whole")
-
-    class After:  # a stop request that comes true at the n-th time it is asked
-        def __init__(self, n):
-            self.left = n
-
-        def __bool__(self):
-            self.left -= 1
-            return self.left < 0
 
     for _ in range(200):
         try:

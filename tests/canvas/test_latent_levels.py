@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_draw import Shuffled
+from test_draw import After, Shuffled
 from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level as LevelFile
@@ -101,18 +101,11 @@ def test_a_level_is_drawn_in_latents_whatever_order_or_interruption(tmp_path, jo
     first = np.concatenate([rows for _, rows in whole.bands(planes)])
     assert first.shape == (80, 104, 3) and first.std() > 1
 
-    class After:  # a stop request that comes true at the n-th time it is asked
-        left = 3
-
-        def __bool__(self):
-            self.left -= 1
-            return self.left < 0
-
     shuffled, pieces = drawing(model, level(joining, kind=kind)), 0
     shuffled.schedule = Shuffled(shuffled.schedule)
     while True:
         try:
-            again = shuffled.run(tmp_path / "pieces", "digest", After())
+            again = shuffled.run(tmp_path / "pieces", "digest", After(3))
             break
         except Stopped:
             pieces += 1

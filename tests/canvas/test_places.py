@@ -5,11 +5,12 @@ import os
 import shutil
 import threading
 from collections import namedtuple
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from test_draw import NORMALISATION, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
+from test_draw import NORMALISATION, After, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,17 +27,6 @@ PLACES = ["host", "device", "files"]
 
 def result(d, folder, **options):
     return d.run(folder, "digest", **options).before("x").float().numpy().copy()
-
-
-class After:
-    """A stop request that comes true at the n-th time it is asked."""
-
-    def __init__(self, n):
-        self.left = n
-
-    def __bool__(self):
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.mark.parametrize("kind", ["heun", "dpmpp-2m", "ddpm"])
@@ -255,11 +245,11 @@ def test_a_state_that_cannot_be_gone_on_with_is_named(tmp_path, above):  # noqa:
         drawing(level(), above).run(tmp_path, "digest", place="files")
 
 
-@pytest.mark.parametrize("place", ["host", "files"])
-@pytest.mark.parametrize("how", ["cut", "flip", "journal", "older", "all"])
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [*product(["host", "files"], ["cut", "journal", "older", "all"]), ("host", "flip")],  # in files: the next test
+)
 def test_a_damaged_state_falls_back_and_that_is_said(place, how, tmp_path, above, capsys):  # noqa: F811
-    if place == "files" and how == "flip":
-        pytest.skip("planes in files are written all the time: their size is looked at, and no checksum")
     right = drawing(level(), above).run(tmp_path / "right", "digest", place=place).before("x").clone()
     folder = tmp_path / "state"
     for n in (3, 4):  # two checkpoints
@@ -278,4 +268,55 @@ def test_a_damaged_state_falls_back_and_that_is_said(place, how, tmp_path, above
     said = capsys.readouterr().out
     wrong = {"cut": "missing or cut off", "flip": "differs from its checksum", "older": "older version"}
     assert wrong.get(how, "damaged journal") in said
-    assert ("drawn from the start" in said) == (how == "all" or place == "files")
+    assert ("drawn from the start" in said) == (how == "all" or (place, how) == ("files", "cut"))
+
+
+def stopped_in_files(d, folder, passes):
+    """Stopped in the middle of the pass after so many; the journal, and the proofs of what that pass has drawn."""
+    batches = [len([t for t in one.tiles.values() if d.drawn.any(t.core)]) for one in d.schedule]
+    batches = [-(-count // d.section.batch) for count in batches]
+    assert batches[passes] > 2
+    with pytest.raises(Stopped):
+        d.run(folder, "digest", After(sum(batches[:passes]) + 1), place="files")
+    journal = json.loads((folder / "journal.json").read_text())
+    assert (journal["round"], journal["batch"]) == (passes, 2)
+    file, (size, _) = next(iter(journal["now"].items()))
+    return journal, np.frombuffer((folder / file).read_bytes()[:size], "<i8").reshape(-1, 6)
+
+
+def flip(path, shape, itemsize, y, x):
+    """A bit of the last channel's pixel."""
+    octets = bytearray(path.read_bytes())
+    octets[(((shape[0] - 1) * shape[1] + y) * shape[2] + x) * itemsize] ^= 8
+    path.write_bytes(octets)
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+@pytest.mark.parametrize("where", ["read", "written", "not yet written", "proofs", "proofs of before", "nowhere"])
+def test_a_bit_of_a_plane_in_files_is_found(joining, where, tmp_path, above, capsys):  # noqa: F811
+    """In what the pass reads: from the start. In what it has written: that pass again. In what it will write: nothing."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    values = level(kind="dpmpp-2m", steps=4).model_dump() | {"joining": joined}
+    section = level().model_validate(values)
+    right, folder = result(drawing(section, above), tmp_path / "right"), tmp_path / "state"
+    d = drawing(section, above)
+    journal, rows = stopped_in_files(d, folder, 2)
+    plane = "x" if joining == "grid-shift" else "estimate.0"
+    y, x = (int(rows[rows[:, 0] == (0 if plane == "x" else 2)][0][column]) for column in (1, 3))
+    shape = (d.codec.channels, d.layout.height, d.layout.width)
+    if where == "read":
+        flip(folder / "x.0", shape, 4, y, x)
+    if where == "written":
+        flip(folder / f"{plane}.{1 if plane == 'x' else 0}", shape, 4, y, x)
+    if where == "not yet written":
+        flip(folder / "x.1", shape, 4, shape[1] - 1, shape[2] - 1)
+    if where.startswith("proofs"):
+        path = folder / next(iter(journal["now" if where == "proofs" else "proven"]))
+        path.write_bytes(path.read_bytes()[:-1])
+    capsys.readouterr()
+    assert np.array_equal(result(drawing(section, above), folder, place="files"), right)
+    said = capsys.readouterr().out
+    assert ("differs from its checksum" in said) == (where not in ("not yet written", "nowhere"))
+    assert ("drawn from the start" in said) == (where in ("read", "proofs of before"))
+    assert ("pass 3 is drawn again" in said) == (where in ("written", "proofs"))
+    assert ("going on from pass 2 of 4, batch 2" in said) == (where in ("not yet written", "nowhere"))

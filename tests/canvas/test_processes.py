@@ -1,12 +1,13 @@
 """Several processes draw one canvas, a band each: the pixels are those of one."""
 
+import json
 import multiprocessing
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from test_draw import above, drawing, level  # noqa: F401, a fixture
+from test_draw import After, above, drawing, level  # noqa: F401, a fixture
 
 from histogenesis.canvas.share import Share
 from histogenesis.core.interrupt import Stopped
@@ -41,20 +42,24 @@ def one_of_three(joining, rank, folder, stopped):
     dist.destroy_process_group()
 
 
+def draw_by_three(joining, folder, stopped):
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=one_of_three, args=(joining, rank, folder, stopped)) for rank in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("joining", ["grid-shift", "average"])
 def test_three_processes_draw_the_pixels_of_one_and_stop_together(tmp_path, above, joining):  # noqa: F811
     """One is asked to stop: all do, after the pass, and go on from there. Each tile is drawn by one of them."""
     d = drawing(section(joining), above)
     wanted = d.run(tmp_path / "one", "digest").before("x").numpy()
     above.file.close()
-    fork = multiprocessing.get_context("fork")
     for stopped in (True, False):
-        processes = [fork.Process(target=one_of_three, args=(joining, rank, tmp_path, stopped)) for rank in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [0, 0, 0]
+        draw_by_three(joining, tmp_path, stopped)
         assert all((tmp_path / f"stopped{rank}").exists() for rank in range(3))
     assert np.array_equal(np.load(tmp_path / "drawn.npy"), wanted)
     first, later = (
@@ -66,3 +71,28 @@ def test_three_processes_draw_the_pixels_of_one_and_stop_together(tmp_path, abov
     assert sorted(together) == sorted((one.number, *place) for one in d.schedule for place in one.tiles)
     rows = [[y for number, y, x in share if number == 1] for share in later]
     assert max(rows[0]) <= min(rows[1]) and max(rows[1]) <= min(rows[2]), "bands"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+def test_three_go_on_where_one_stopped_within_a_pass(tmp_path, above, joining, damaged, capfd):  # noqa: F811
+    """They begin that pass anew, since each has a band of it; and where the planes that it reads are damaged, at the start."""
+    d = drawing(section(joining), above)
+    wanted = d.run(tmp_path / "one", "digest").before("x").numpy()
+    count = -(-len(d.schedule[0].tiles) // d.section.batch)
+    with pytest.raises(Stopped):
+        d.run(tmp_path / "state", "digest", After(count + 1), place="files")
+    journal = json.loads((tmp_path / "state/journal.json").read_text())
+    assert (journal["round"], journal["batch"]) == (1, 2)
+    if damaged:
+        plane = tmp_path / "state/x.1"
+        octets = plane.read_bytes()
+        plane.write_bytes(octets[:999] + bytes([octets[999] ^ 1]) + octets[1000:])
+    above.file.close()
+    draw_by_three(joining, tmp_path, False)
+    assert np.array_equal(np.load(tmp_path / "drawn.npy"), wanted)
+    said = capfd.readouterr().out
+    assert ("differs from its checksum" in said and "drawn from the start" in said) == damaged
+    assert ("going on from pass 1 of 4, batch 0" in said) == (not damaged)
+    seen = {number for rank in range(3) for number, *_ in np.load(tmp_path / f"seenFalse-{rank}.npy")}
+    assert seen == ({0, 1, 2, 3} if damaged else {1, 2, 3})

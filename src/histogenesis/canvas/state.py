@@ -5,7 +5,7 @@ Several processes that draw one canvas have it in files, which they all map.
 On the device and in memory each plane is there once: a tile's core is written where it was read. Tiles at the canvas's border
 see px that others decide; these windows are set aside when a round begins, so that the order of tiles changes nothing.
 Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
-reads one and writes the other, so that what was cut off can simply be drawn again.
+reads one and writes the other, so that what was cut off can simply be drawn again; their checksums lie beside them (proofs.py).
 
 `journal.json` says how far the drawing is; it is written after the pixels that it speaks of.
 """
@@ -26,20 +26,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.canvas.proofs import Proofs, Stated, Unusable
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import move, write_json
 
-FORMAT = 3  # of the journal
+FORMAT = 4  # of the journal
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 Window = tuple[slice, slice]
-
-
-class Unusable(Exception):
-    """A state that is damaged, or of another drawing: why."""
 
 
 def proof_of(journal: dict) -> str:
@@ -67,6 +64,7 @@ class State:
         self.share = share or Share()
         self.round, self.batch, self.set, self.crossed = 0, 0, 0, 0
         self.aside: dict[tuple[int, int], Tensor] = {}
+        self.proofs, self.proven = Proofs(folder, self.names, self.share.rank), Stated()
         self.thread: threading.Thread | None = None
         self.staging = Staging(self.device if place != "device" else torch.device("cpu"))
         self.saved, self.took = time.monotonic(), 0.0
@@ -93,6 +91,8 @@ class State:
                     self._make_planes(planes, begun=True)
                     if self.place != "files":
                         self._load(journal)
+                    elif not self.share.rank:  # for all of them
+                        self._compare(journal)
                     return True
             except Unusable as why:
                 print(f"{path}: {why}", flush=True)
@@ -139,7 +139,11 @@ class State:
     def end(self) -> None:
         """The current round is drawn. In files this is noted before the next one overwrites what this one has read."""
         self.staging.settle()
+        if self.place == "files":
+            self.proofs.note(self.pairs[(self.round + 1) % 2], self.round)
         self.share.wait()
+        if self.place == "files" and not self.share.rank:
+            self.proven = self.proofs.stated(self.round, range(self.share.count))
         self.round, self.batch, self.aside = self.round + 1, 0, {}
         if self.place == "files":
             self.save()
@@ -163,6 +167,8 @@ class State:
 
     def write(self, name: str, windows: Sequence[Window], values: Sequence[Tensor]) -> None:
         """Windows of a plane after the current round; values (C, h, w) on the device."""
+        if self.place == "files":
+            self.proofs.wrote(name, windows)
         for window, value in zip(windows, values):
             if self.place != "device":
                 self.crossed += value.numel() * self.dtype.itemsize
@@ -193,8 +199,12 @@ class State:
         if self.place == "files":
             for plane in (plane for of in self.maps for plane in of.values()):
                 plane.flush()
+            now = Stated()
+            if self.batch:
+                self.proofs.note(self.pairs[(self.round + 1) % 2], self.round)
+                now = self.proofs.stated(self.round, [self.share.rank])
             if not self.share.rank:
-                self._write_journal({})
+                self._write_journal({"proven": self.proven, "now": now})
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
@@ -237,7 +247,7 @@ class State:
 
     def _write_journal(self, more: dict, at: dict | None = None) -> None:
         journal = (at or self._at()) | more
-        if self.place != "files" and self.journal.exists():  # it speaks of the other set of files
+        if self.journal.exists():  # it speaks of the other set of files, or of less of them
             move(self.journal, self.journal_before)
         write_json(self.journal, journal | {"proof": proof_of(journal)}, indent=None)
 
@@ -261,7 +271,8 @@ class State:
             raise Unusable("damaged journal")
         if journal["digest"] != self.digest:
             raise Unusable("the state of another drawing")
-        self.round, self.batch = journal["round"], journal["batch"]
+        self.round = journal["round"]
+        self.batch = journal["batch"] if self.share.count == 1 else 0  # they have each a band of the round's tiles
         if (journal["place"] == "files") != (self.place == "files"):
             raise BadInput(
                 f"{path}: this drawing was begun with its state in {'files' if journal['place'] == 'files' else 'memory'};"
@@ -281,6 +292,20 @@ class State:
             side = round(kept.shape[2] ** 0.5)
             kept = kept.reshape(*kept.shape[:2], side, side).to(self.pairs[0]["x"].device)
             self.aside = {tuple(key): one for key, one in zip(journal["aside"], kept)}
+
+    def _compare(self, journal: dict) -> None:
+        """The planes that the current round reads, and what it has written; where only that is damaged, it begins anew."""
+        lasting = set(self.names) - self.single
+        self.proofs.compare(journal["proven"], {name: self.before(name) for name in lasting})
+        self.proven = journal["proven"]
+        if not self.batch:
+            return
+        try:
+            self.proofs.compare(journal["now"], self.pairs[(self.round + 1) % 2])
+            self.proofs.go_on(self.round, journal["now"])
+        except Unusable as why:
+            print(f"{self.folder}: {why}; pass {self.round + 1} is drawn again", flush=True)
+            self.batch = 0
 
     def _from_file(self, name: str, size: int | None, stated: int) -> Tensor:
         path = self.folder / f"{name}.{self.set}"
