@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histogenesis.core.errors import BadInput
@@ -122,7 +123,7 @@ def weights_file() -> Path:
 def load_network() -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(weights_file(), map_location="cpu", weights_only=True))
-    return fused(network.eval()).to(memory_format=torch.channels_last)
+    return convert_conv2d_weight_memory_format(fused(network.eval()), torch.channels_last)
 
 
 def fused(network: EfficientNetLite0) -> EfficientNetLite0:
