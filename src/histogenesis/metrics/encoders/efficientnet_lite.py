@@ -129,7 +129,7 @@ def load_network() -> EfficientNetLite0:
 def fused(network: EfficientNetLite0) -> EfficientNetLite0:
     """The same function, of which the convolutions do what their normalisations did."""
     pairs = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
-    parts = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    parts: list[tuple[nn.Module, str, str]] = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
     parts += [(block, *pair) for block in network._blocks for pair in pairs if hasattr(block, pair[0])]
     for part, conv, norm in parts:
         setattr(part, conv, fuse_conv_bn_eval(getattr(part, conv), getattr(part, norm)))
