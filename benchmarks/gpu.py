@@ -217,7 +217,7 @@ def training(clock: Clock, name: str, px: int, batch: int, micro: int, tops: dic
     options, patches = ModelOptions.of(wanted), Held(px, 64)
     torch.manual_seed(0)
     model = build_model(options, px, UNIT)
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, True)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, True)
     with tempfile.TemporaryDirectory() as state:
         trainer = Trainer(model, options, batches, Path(state), "", clock.device)
         batches.hold(clock.device)

@@ -103,8 +103,8 @@ def main() -> None:
     options = ModelOptions.of(section | {"conditions": ["mpp"], "training": training})
 
     slides, mpps = zip(*map(read_slide, args.slides))
-    draw_sigma = make_objective(options.objective).draw_sigma
-    batches = SlideBatches(slides, mpps, args.halvings, args.px, draw_sigma, args.seed, device)
+    sample_sigma = make_objective(options.objective).sample_sigma
+    batches = SlideBatches(slides, mpps, args.halvings, args.px, sample_sigma, args.seed, device)
     del slides
     torch.manual_seed(args.seed)
     model = build_model(options, args.px, batches.normalisation)

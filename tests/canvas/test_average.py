@@ -18,13 +18,13 @@ from histogenesis.recipe import Level
 NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
 
 
-def wiener(x, sigma, mpp, **seen):
+def wiener(x, sigma, mpp, **cond):
     return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
 
 
-def windowed(x, sigma, mpp, **seen):
+def windowed(x, sigma, mpp, **cond):
     """A denoiser that depends on the whole window, as a network does."""
-    extra = 0.3 * seen["seen_bchw"][:, :3] if "seen_bchw" in seen else 0
+    extra = 0.3 * cond["cond_image_bchw"][:, :3] if "cond_image_bchw" in cond else 0
     return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True)) + extra
 
 
@@ -116,7 +116,7 @@ def test_pictures_of_the_level_above_go_with_every_joining(tmp_path, above, join
 def test_overlaps_hide_the_tile_lines_that_independent_tiles_show(tmp_path):
     """A denoiser whose estimate jumps at its window's border."""
 
-    def tilted(x, sigma, mpp, **seen):
+    def tilted(x, sigma, mpp, **cond):
         return wiener(x, sigma, mpp) + torch.linspace(-0.5, 0.5, x.shape[-1])
 
     def jump(joining, lines):

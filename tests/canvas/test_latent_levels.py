@@ -123,7 +123,7 @@ def test_what_is_not_drawn_is_background_and_latents_about_its_border_are_drawn(
     model, evaluated = latent_model(), []
     d = drawing(model, level(), above=above, plan=plan)
     denoise = d.bundles[0].denoise
-    d.bundles[0].denoise = lambda x, *more, **seen: evaluated.append(len(x)) or denoise(x, *more, **seen)
+    d.bundles[0].denoise = lambda x, *more, **cond: evaluated.append(len(x)) or denoise(x, *more, **cond)
     image = picture(d, tmp_path / "state")
     drawn = Drawn(plan, 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.all(image[~drawn] == BACKGROUND) and image[drawn].std() > 1
@@ -220,8 +220,8 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
     section = level(constraint="lowres").model_copy(update={"lowres_noise": 0.0})
     d = drawing(model, section, above=above)
     tiles = list(d.schedule[0].tiles.values())[-2:]
-    seen = d.cond(section.networks[0], d.bundles[0], tiles, None)["seen_bchw"]
-    assert seen.shape == (2, 4, 8, 8)
+    cond = d.cond(section.networks[0], d.bundles[0], tiles, None)["cond_image_bchw"]
+    assert cond.shape == (2, 4, 8, 8)
 
     class Patches:
         mpp, patch_px, label = np.full(4, 4.0), 32, np.full(4, "")
@@ -234,18 +234,19 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
 
         read_context = read
 
-    told = {"conditions": model.conditions, "lowres_factor": 2}
-    batch = Batches(Patches(), UNIT, model.objective.draw_sigma, 1, False, **told).read(0, range(2))
+    options = {"conditions": model.conditions, "lowres_factor": 2}
+    batch = Batches(Patches(), UNIT, model.objective.sample_sigma, 1, False, **options).read(0, range(2))
     given = []
     model.network.register_forward_hook(lambda network, asked, out: given.append(asked[0]))
     loss = model.sample_loss(batch, dropout=False)
-    assert loss.shape == (2,) and batch.seen.shape == (2, 6, 32, 32)
+    assert loss.shape == (2,) and batch.cond_image.shape == (2, 6, 32, 32)
     assert torch.equal(
-        given[0][:, 2:], torch.cat([model.to_latent(batch.seen[:, :3]), model.to_latent(batch.seen[:, 3:])], 1)
+        given[0][:, 2:],
+        torch.cat([model.to_latent(batch.cond_image[:, :3]), model.to_latent(batch.cond_image[:, 3:])], 1),
     )
     wide = d.sight.wider(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
     wide = UNIT.encode(torch.from_numpy(wide.transpose(2, 0, 1)[None].copy()))
-    assert torch.allclose(seen[:1, 2:], model.to_latent(wide), atol=1e-5)
+    assert torch.allclose(cond[:1, 2:], model.to_latent(wide), atol=1e-5)
 
 
 @pytest.mark.parametrize("constraint", ["lowres", "context"])
@@ -345,7 +346,7 @@ def test_its_evaluations_are_counted_as_they_are_drawn(tmp_path, root):
     first = recipe.synthetic.levels[0]
     d, asked = drawing(latent_model(), first.model_copy(update={"batch": 1}), recipe.synthetic.size_px(0)), []
     d = replace(d, k=0, seed=recipe.seed, slide="synthetic_001")
-    d.bundles[0].denoise = lambda x, *told: asked.append(x.shape[-1]) or 0 * x
+    d.bundles[0].denoise = lambda x, *options: asked.append(x.shape[-1]) or 0 * x
     d.run(tmp_path)
     found = list(cost.tiles_of(recipe, 0, "synthetic_001", np.ones((8, 8), bool)))
     assert found == [(first.tile_px, 1)] * len(asked)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level, write_level
-from histogenesis.canvas.sight import Sight, seen_pictures
+from histogenesis.canvas.sight import Sight, build_cond
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.field import NoiseField
 from histogenesis.models.model import Normalisation
@@ -82,18 +82,18 @@ def test_pictures_come_in_the_order_of_their_channels_at_the_networks_size(tmp_p
     pixels = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
     sight = Sight(level(tmp_path, pixels), (2.0, 2.0), (0, 0, 0))
     tiles = [tile(16, 32, 16), tile(40, 8, 16)]
-    told = seen_pictures(["lowres", "context"], tiles, 16, sight, normalisation, noise, 0.0)
-    assert told["seen_bchw"].shape == (2, 6, 16, 16) and told["seen_noise_b"].tolist() == [0, 0]
+    cond = build_cond(["lowres", "context"], tiles, 16, sight, normalisation, noise, 0.0)
+    assert cond["cond_image_bchw"].shape == (2, 6, 16, 16) and cond["lowres_noise_b"].tolist() == [0, 0]
     small = normalisation.encode(torch.from_numpy(sight.same(tiles[0]).transpose(2, 0, 1)[None].copy()))
     lowres = interpolate(small, size=16, mode="bilinear")[0]
-    assert torch.allclose(told["seen_bchw"][0, :3], lowres, atol=0.06), "level 0: almost no noise"
+    assert torch.allclose(cond["cond_image_bchw"][0, :3], lowres, atol=0.06), "level 0: almost no noise"
     wide = normalisation.encode(torch.from_numpy(sight.wider(tiles[1]).transpose(2, 0, 1).copy()))
-    assert torch.equal(told["seen_bchw"][1, 3:], wide)
-    quarter = seen_pictures(["context"], tiles, 4, sight, normalisation, noise, 0.2)["seen_bchw"]
+    assert torch.equal(cond["cond_image_bchw"][1, 3:], wide)
+    quarter = build_cond(["context"], tiles, 4, sight, normalisation, noise, 0.2)["cond_image_bchw"]
     assert quarter.shape == (2, 3, 4, 4)
     assert torch.allclose(quarter[1], wide.reshape(3, 4, 4, 4, 4).mean(dim=(2, 4)), atol=1e-5)
-    noisy = seen_pictures(["lowres"], tiles, 16, sight, normalisation, noise, 0.5)["seen_bchw"]
-    again = seen_pictures(["lowres"], tiles[::-1], 16, sight, normalisation, noise, 0.5)["seen_bchw"]
+    noisy = build_cond(["lowres"], tiles, 16, sight, normalisation, noise, 0.5)["cond_image_bchw"]
+    again = build_cond(["lowres"], tiles[::-1], 16, sight, normalisation, noise, 0.5)["cond_image_bchw"]
     assert torch.equal(noisy, again.flip(0)), "its noise goes with the place, not with the batch"
-    assert not torch.allclose(noisy[0], told["seen_bchw"][0, :3], atol=0.3)
-    assert seen_pictures([], tiles, 16, None, normalisation, noise, 0.2) == {}
+    assert not torch.allclose(noisy[0], cond["cond_image_bchw"][0, :3], atol=0.3)
+    assert build_cond([], tiles, 16, None, normalisation, noise, 0.2) == {}

@@ -28,14 +28,14 @@ NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
 LEARNED = schedule_sigmas("cosine", 50)
 
 
-def wiener(x, sigma, mpp, **seen):
+def wiener(x, sigma, mpp, **cond):
     """The perfect denoiser of white Gaussian data with standard deviation 0.5."""
     return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
 
 
-def windowed(x, sigma, mpp, **seen):
+def windowed(x, sigma, mpp, **cond):
     """A denoiser that depends on all that a network is given: what tiles see matters."""
-    extra = sum(0.2 * value.float().mean(dim=tuple(range(1, value.ndim)), keepdim=True) for value in seen.values())
+    extra = sum(0.2 * value.float().mean(dim=tuple(range(1, value.ndim)), keepdim=True) for value in cond.values())
     extra = extra.reshape(-1, 1, 1, 1) if isinstance(extra, torch.Tensor) else extra
     return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True)) + extra
 
@@ -227,10 +227,10 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
     asked = {}
 
     def spy(name):
-        def denoise(x, sigma, mpp, **seen):
-            first = asked.setdefault(name, {"mpp": float(mpp[0]), "px": x.shape[-1], "seen": seen, "x": []})
+        def denoise(x, sigma, mpp, **cond):
+            first = asked.setdefault(name, {"mpp": float(mpp[0]), "px": x.shape[-1], "cond": cond, "x": []})
             first["x"].append((float(sigma[0]), x.clone()))
-            return windowed(x, sigma, mpp, **seen)
+            return windowed(x, sigma, mpp, **cond)
 
         return denoise
 
@@ -255,11 +255,11 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
     tile = d.schedule[0].tiles[0, 0]
     wide = d.sight.wider(tile)
     for name, normalisation in (("s", NORMALISATION), ("n", Normalisation.unit()), ("m", NORMALISATION)):
-        seen = asked[name]["seen"]["seen_bchw"][0]
+        cond_image = asked[name]["cond"]["cond_image_bchw"][0]
         px = asked[name]["px"]
-        assert seen.shape[0] == (3 if name == "s" else 6)
+        assert cond_image.shape[0] == (3 if name == "s" else 6)
         pooled = wide.reshape(px, 16 // px, px, 16 // px, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
-        assert np.allclose(normalisation.decode(seen[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
+        assert np.allclose(normalisation.decode(cond_image[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
     asked.clear()
     (tmp_path / "a/000000-000012.npy").unlink()
     draw_places(d, tmp_path / "a", [(0, 1)])  # it shares 4 px with the first tile: 1 px and 2 px of the smaller
@@ -277,9 +277,9 @@ def test_white_tiles_are_the_level_above_enlarged_and_cost_nothing(tmp_path):
     above = LevelFile(tmp_path / "above.h5")
     asked = []
 
-    def counting(x, sigma, mpp, **seen):
+    def counting(x, sigma, mpp, **cond):
         asked.append(len(x))
-        return windowed(x, sigma, mpp, **seen)
+        return windowed(x, sigma, mpp, **cond)
 
     d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, painters=[painter(counting)])
     found = pixels(d, tmp_path / "a")
@@ -309,9 +309,9 @@ def test_background_is_held_and_only_tissue_is_drawn(tmp_path):
     plan[2:7, 2:7] = True
     asked = []
 
-    def counting(x, sigma, mpp, **seen):
+    def counting(x, sigma, mpp, **cond):
         asked.append(x.clone())
-        return windowed(x, sigma, mpp, **seen)
+        return windowed(x, sigma, mpp, **cond)
 
     d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), painters=[painter(counting)])
     found = pixels(d, tmp_path)
@@ -337,7 +337,7 @@ def test_the_null_space_holds_within_inpainted_tiles(tmp_path, above, order):
 def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, above):
     asked = []
 
-    def spy(x, sigma, mpp, **seen):
+    def spy(x, sigma, mpp, **cond):
         asked.append((float(sigma[0]), x.clone()))
         return wiener(x, sigma, mpp)
 

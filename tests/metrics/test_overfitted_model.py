@@ -58,7 +58,7 @@ def drawn_by_a_model_of(images, folder, steps):
     normalisation = normalisation_of(Few(images), 0.5)
     torch.manual_seed(0)
     denoiser = Denoiser(section, SIZE, normalisation)
-    batches = Batches(Few(images), normalisation, denoiser.objective.draw_sigma, 1, augment=False)
+    batches = Batches(Few(images), normalisation, denoiser.objective.sample_sigma, 1, augment=False)
     trainer = Trainer(denoiser, section, batches, folder, "d", "cpu")
     trainer.resume()
     trainer.run(None, None)

@@ -44,7 +44,7 @@ def trainer(folder, **options):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build_model(section(**options), 16, UNIT)
-    batches = Batches(Patches(), UNIT, model.objective.draw_sigma, 1, True)
+    batches = Batches(Patches(), UNIT, model.objective.sample_sigma, 1, True)
     result = Trainer(model, section(**options), batches, folder, "digest", "cpu")
     result.resume()
     return result

@@ -49,7 +49,7 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
     torch.manual_seed(0)
     denoiser = Denoiser(section, 16, normalisation, CLASSES)
     batches = Batches(
-        patches, normalisation, denoiser.objective.draw_sigma, 1, False, section.conditions, classes=CLASSES
+        patches, normalisation, denoiser.objective.sample_sigma, 1, False, section.conditions, classes=CLASSES
     )
     trainer = Trainer(denoiser, section, batches, tmp_path, "d", "cpu")
     trainer.run(lambda: 0.0, lambda step: None)

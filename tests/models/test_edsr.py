@@ -50,7 +50,7 @@ def trainer(folder, **training):
     normalisation = normalisation_of(patches, 0.5)
     torch.manual_seed(0)
     model = build_model(options, 16, normalisation)
-    batches = Batches(patches, normalisation, model.objective.draw_sigma, options.training.seed, True)
+    batches = Batches(patches, normalisation, model.objective.sample_sigma, options.training.seed, True)
     result = Trainer(model, options, batches, folder, "digest", "cpu")
     result.resume()
     return result
@@ -62,7 +62,7 @@ def weights(t):
 
 def test_after_a_few_steps_it_is_better_than_bicubic(tmp_path):
     t = trainer(tmp_path, steps=250)
-    held_out = Batches(Checks(20), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Checks(20), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     t.run(lambda: validation_loss(t, held_out, 20), None)
     truth = held_out.read(0, range(20)).image
     small = avg_pool2d(truth, 2)

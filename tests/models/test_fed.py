@@ -111,14 +111,14 @@ def test_what_is_shown_is_a_patch_turned():
     shown = Normalisation.unit().to_uint8(batch.image).permute(0, 2, 3, 1).numpy()
     views = {np.rot90(v, k).tobytes() for p in patches.images for v in (p, p[:, ::-1]) for k in range(4)}
     assert all(one.tobytes() in views for one in shown) and len({one.tobytes() for one in shown}) > 40
-    seen = Normalisation.unit().to_uint8(batch.seen).permute(0, 2, 3, 1).numpy()
+    cond = Normalisation.unit().to_uint8(batch.cond_image).permute(0, 2, 3, 1).numpy()
     both = {
         (np.rot90(a, k).tobytes(), np.rot90(b, k).tobytes())
         for p, c in zip(patches.images, patches.contexts)
         for a, b in ((p, c), (p[:, ::-1], c[:, ::-1]))
         for k in range(4)
     }
-    assert all((a.tobytes(), b.tobytes()) in both for a, b in zip(shown, seen)), "the wider view is turned with it"
+    assert all((a.tobytes(), b.tobytes()) in both for a, b in zip(shown, cond)), "the wider view is turned with it"
 
 
 # ---------------------------------------------------------------------- reading

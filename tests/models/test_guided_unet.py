@@ -60,27 +60,27 @@ def model(**changes):
 
 def test_it_hears_all_that_it_is_told():
     m = model()
-    x, seen, one = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24), torch.ones(2)
-    told = {
+    x, cond_image, one = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24), torch.ones(2)
+    cond = {
         "sigma_b": one,
         "mpp_b": one,
-        "seen_bchw": seen,
-        "seen_noise_b": 0.2 * one,
+        "cond_image_bchw": cond_image,
+        "lowres_noise_b": 0.2 * one,
         "label_b": torch.tensor([0, 1]),
     }
     with torch.inference_mode():
-        plain = m(x, **told)
-        assert torch.equal(m(x, **told | {"label_b": torch.tensor([-1, -1])}), m(x, **told | {"label_b": None}))
+        plain = m(x, **cond)
+        assert torch.equal(m(x, **cond | {"label_b": torch.tensor([-1, -1])}), m(x, **cond | {"label_b": None}))
         for other in (
             {"sigma_b": 2 * one},
             {"mpp_b": 3 * one},
-            {"seen_bchw": -seen},
-            {"seen_noise_b": 0.5 * one},
+            {"cond_image_bchw": -cond_image},
+            {"lowres_noise_b": 0.5 * one},
             {"label_b": torch.tensor([1, 0])},
             {"label_b": torch.tensor([-1, -1])},
         ):
-            assert not torch.allclose(m(x, **told | other), plain, atol=1e-3), other
-        alone = m(x[:1], **{name: value[:1] for name, value in told.items()})
+            assert not torch.allclose(m(x, **cond | other), plain, atol=1e-3), other
+        alone = m(x[:1], **{name: value[:1] for name, value in cond.items()})
         assert torch.allclose(alone, plain[:1], atol=1e-4), "a picture is the same in any batch"
 
 

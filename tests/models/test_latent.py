@@ -72,7 +72,7 @@ def trained(tmp_path_factory):
     folder, section, patches = tmp_path_factory.mktemp("vq"), Model.model_validate(AUTOENCODER), Patches()
     torch.manual_seed(0)
     model = build_model(section, 16, UNIT)
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, False)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, False)
     trainer = Trainer(model, section, batches, folder / "state", "digest", "cpu")
     losses = [loss for step in range(150) for loss in trainer.train_step([batches.read(step, range(8))])]
     assert np.mean(losses[-10:]) < 0.3 * losses[0]
@@ -98,7 +98,7 @@ def test_a_denoiser_of_latents_learns_draws_and_is_read_back_with_its_autoencode
     section, patches = Model.model_validate(LATENT), Patches()
     torch.manual_seed(1)
     model = build_model(section, 16, UNIT, (), (autoencoder, spread))
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, False)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, False)
     x = batches.read(0, range(8)).image
     latent = model.to_latent(x)
     assert latent.shape == (8, 3, 4, 4) and 0.5 < latent.std() < 2

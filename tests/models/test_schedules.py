@@ -108,7 +108,7 @@ def test_the_network_is_told_the_step(schedule):
 
 def test_training_steps_are_uniform():
     objective = Prediction("eps", "linear", 20, None)
-    drawn = objective.draw_sigma(torch.randn(40_000, generator=torch.Generator().manual_seed(0)))
+    drawn = objective.sample_sigma(torch.randn(40_000, generator=torch.Generator().manual_seed(0)))
     counts = torch.bincount(objective.timestep(drawn).round().long(), minlength=21)[1:]
     assert counts.min() > 1800 and counts.max() < 2200
 

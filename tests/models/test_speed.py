@@ -42,9 +42,9 @@ def model(network="ddpmpp", objective="edm", conditions=("mpp", "label", "lowres
 
 def question(seed, batch=2):
     g = torch.Generator().manual_seed(seed)
-    x, seen = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
+    x, cond_image = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
     sigma, mpp = torch.rand(batch, generator=g) + 0.1, torch.full((batch,), 1.0 + seed)
-    return x, sigma, mpp, None, seen, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
+    return x, sigma, mpp, None, cond_image, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
 
 
 PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm")]

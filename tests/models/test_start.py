@@ -31,7 +31,7 @@ def trainer(folder, options, patches, start=None):
     denoiser = Denoiser(options, 16, normalisation)
     if start:
         start.fill(denoiser, options.model_dump(mode="json"), [])
-    batches = Batches(patches, normalisation, denoiser.objective.draw_sigma, 1, True)
+    batches = Batches(patches, normalisation, denoiser.objective.sample_sigma, 1, True)
     t = Trainer(denoiser, options, batches, folder, "d", "cpu")
     t.resume()
     return t
@@ -48,7 +48,7 @@ def trained(tmp_path_factory):
 
 
 def loss(t):
-    held_out = Batches(Darker(), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Darker(), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     return validation_loss(t, held_out, 32)
 
 
@@ -93,8 +93,8 @@ def test_what_is_shown_a_picture_more_begins_as_if_it_were_not(network, tmp_path
     new = build_model(after, 16, Normalisation.unit())
     Start(str(tmp_path / "m")).fill(new, after.model_dump(mode="json"), [])
     x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
-    seen = torch.randn(2, 3, 16, 16, requires_grad=True)
-    drawn = new.eval()(x, sigma, mpp, seen_bchw=seen, seen_noise_b=torch.tensor([0.1, 0.9]))
+    cond_image = torch.randn(2, 3, 16, 16, requires_grad=True)
+    drawn = new.eval()(x, sigma, mpp, cond_image_bchw=cond_image, lowres_noise_b=torch.tensor([0.1, 0.9]))
     assert torch.allclose(old.eval()(x, sigma, mpp), drawn, atol=1e-6) and drawn.std() > 0.1
     drawn.square().sum().backward()
     assert new.network.state_dict(keep_vars=True)["first.weight"].grad[:, 3:].abs().sum() > 0, (

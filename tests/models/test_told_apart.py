@@ -48,8 +48,8 @@ def test_samples_of_each_class_are_told_apart_far_above_chance(tmp_path):
     section, patches = Model.model_validate(SECTION), Patches(200, 1)
     torch.manual_seed(0)
     model = build_model(section, 8, Normalisation.unit(), CLASSES)
-    told = {"classes": CLASSES, "label_dropout": section.label_dropout}
-    batches = Batches(patches, model.normalisation, model.objective.draw_sigma, 1, True, **told)
+    options = {"classes": CLASSES, "label_dropout": section.label_dropout}
+    batches = Batches(patches, model.normalisation, model.objective.sample_sigma, 1, True, **options)
     trainer = Trainer(model, section, batches, tmp_path / "state", "digest", "cpu")
     for step in range(section.training.steps):
         trainer.train_step([batches.read(step, range(section.training.batch))])

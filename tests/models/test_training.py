@@ -54,7 +54,7 @@ def trainer(folder, digest="d", **training):
     normalisation = normalisation_of(patches, 0.5)
     torch.manual_seed(0)
     denoiser = Denoiser(options, 16, normalisation)
-    batches = Batches(patches, normalisation, denoiser.objective.draw_sigma, options.training.seed, True)
+    batches = Batches(patches, normalisation, denoiser.objective.sample_sigma, options.training.seed, True)
     result = Trainer(denoiser, options, batches, folder, digest, "cpu")
     result.resume()
     return result
@@ -66,7 +66,7 @@ def weights(t):
 
 def test_the_loss_falls_and_the_average_follows(tmp_path):
     t = trainer(tmp_path, steps=150)
-    held_out = Batches(Stripes(), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Stripes(), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     before = validation_loss(t, held_out, 16)
     t.run(lambda: validation_loss(t, held_out, 16), None)
     log = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]

@@ -7,7 +7,7 @@ import torch
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
-from histogenesis.models.conditions import noised
+from histogenesis.models.conditions import add_noise
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.recipe import Model, Sampler, Samples
 from histogenesis.sampling.estimate import estimator
@@ -92,13 +92,13 @@ def test_the_pictures_that_both_are_shown_are_in_the_weaker_models_own_units():
         asked.update(told)
         return x
 
-    as_shown = torch.cat([noised(own.encode(small), level, noise), own.encode(wide)], dim=1)
-    told = {"seen_bchw": as_shown, "seen_noise_b": level}
+    as_shown = torch.cat([add_noise(own.encode(small), level, noise), own.encode(wide)], dim=1)
+    told = {"cond_image_bchw": as_shown, "lowres_noise_b": level}
     in_units_of(model, weaker, estimate)(noise_of_it, torch.ones(2), torch.ones(2), **told)
-    found, wider = asked["seen_bchw"].chunk(2, dim=1)
+    found, wider = asked["cond_image_bchw"].chunk(2, dim=1)
     assert torch.allclose(wider, other.encode(wide), atol=1e-4)
-    assert torch.allclose(found, noised(other.encode(small), asked["seen_noise_b"], noise), atol=1e-4)
-    assert (asked["seen_noise_b"][1] > level[1]) and not torch.allclose(found, as_shown[:, :3], atol=0.1)
+    assert torch.allclose(found, add_noise(other.encode(small), asked["lowres_noise_b"], noise), atol=1e-4)
+    assert (asked["lowres_noise_b"][1] > level[1]) and not torch.allclose(found, as_shown[:, :3], atol=0.1)
 
 
 def test_a_weaker_model_is_told_the_class_too_if_it_knows_classes():

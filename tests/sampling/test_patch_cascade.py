@@ -45,9 +45,9 @@ class Enlarges(torch.nn.Module):
         super().__init__()
         self.own = own
 
-    def forward(self, x, sigma, mpp, key=None, seen_bchw=None, seen_noise_b=None, label_b=None):
-        self.given, self.level, self.mpp = seen_bchw, seen_noise_b, mpp
-        return seen_bchw
+    def forward(self, x, sigma, mpp, key=None, cond_image_bchw=None, lowres_noise_b=None, label_b=None):
+        self.given, self.level, self.mpp = cond_image_bchw, lowres_noise_b, mpp
+        return cond_image_bchw
 
     def __getattr__(self, name):
         return super().__getattr__(name) if name in ("own", "_modules") else getattr(self.own, name)

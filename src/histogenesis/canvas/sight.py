@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.field import NoiseField
-from histogenesis.models.conditions import enlarge, noised
+from histogenesis.models.conditions import add_noise, enlarge
 
 if TYPE_CHECKING:
     from histogenesis.models.model import Normalisation
@@ -51,13 +51,13 @@ class Sight:
             corner.append(first)
             side.append(min(int(at[-1]) + 2, limit) - first)
             axes.append(at - first)
-        seen = self.above.window(*corner, *side).astype(np.float32)
+        view = self.above.window(*corner, *side).astype(np.float32)
         for axis, at in enumerate(axes):
-            low = np.minimum(at.astype(int), seen.shape[axis] - 1)
-            high = np.minimum(low + 1, seen.shape[axis] - 1)
+            low = np.minimum(at.astype(int), view.shape[axis] - 1)
+            high = np.minimum(low + 1, view.shape[axis] - 1)
             share = (at - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-            seen = seen.take(low, axis) * (1 - share) + seen.take(high, axis) * share
-        return np.floor(seen + 0.5).astype(np.uint8)
+            view = view.take(low, axis) * (1 - share) + view.take(high, axis) * share
+        return np.floor(view + 0.5).astype(np.uint8)
 
     def shown(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of this level's canvas as the level above shows it: uint8 (h, w, 3).
@@ -68,9 +68,9 @@ class Sight:
             return self.enlarged(rows, columns)
         f_y, f_x = map(int, self.ratio)
         y, x = rows.start // f_y, columns.start // f_x
-        seen = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
-        seen = seen.repeat(f_y, axis=0).repeat(f_x, axis=1)[rows.start - f_y * y :, columns.start - f_x * x :]
-        return seen[: rows.stop - rows.start, : columns.stop - columns.start]
+        view = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
+        view = view.repeat(f_y, axis=0).repeat(f_x, axis=1)[rows.start - f_y * y :, columns.start - f_x * x :]
+        return view[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def under(self, tile: Tile) -> np.ndarray:
         """All whole or partial px of the level above that lie under a tile: uint8 (h, w, 3), not empty."""
@@ -101,7 +101,7 @@ def tensor(pictures: list[np.ndarray], normalisation: Normalisation) -> Tensor:
     return normalisation.encode(torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy()))
 
 
-def seen_pictures(
+def build_cond(
     sees: list[str],
     tiles: list[Tile],
     px: int,
@@ -116,7 +116,7 @@ def seen_pictures(
     smaller: the tiles as the network before has drawn them, in this model's units; without it `lowres` is the level above.
     Returns the denoiser's keywords.
     """
-    told: dict[str, Tensor] = {}
+    cond: dict[str, Tensor] = {}
     pictures = []
     for name in sees:
         if name == "context":
@@ -125,10 +125,10 @@ def seen_pictures(
         else:
             small = tensor([sight.same(tile) for tile in tiles], normalisation) if smaller is None else smaller
             scale = tiles[0].size // px
-            grain = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
-            level = torch.full((len(tiles),), lowres_noise, device=grain.device)
-            pictures.append(noised(enlarge(small.to(grain.device), px), level, grain))
-            told["seen_noise_b"] = level
+            noise_bchw = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
+            level = torch.full((len(tiles),), lowres_noise, device=noise_bchw.device)
+            pictures.append(add_noise(enlarge(small.to(noise_bchw.device), px), level, noise_bchw))
+            cond["lowres_noise_b"] = level
     if pictures:
-        told["seen_bchw"] = torch.cat(pictures, dim=1)
-    return told
+        cond["cond_image_bchw"] = torch.cat(pictures, dim=1)
+    return cond

@@ -135,8 +135,8 @@ class Canvas:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
         torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].stage.sigma, out=out)
         if self.d.section.start is not None:
-            seen = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
-            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(seen).to(out.device))
+            view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
+            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
         self.put_ground(one, windows, out)
 
     def put_ground(self, one: Round, windows: list[Window], x: Tensor) -> None:

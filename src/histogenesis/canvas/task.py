@@ -14,7 +14,7 @@ from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.codec import Latents, Pixels, enlarged
 from histogenesis.canvas.plan import plan_of
 from histogenesis.canvas.sections import DrawnLevel, Network
-from histogenesis.canvas.sight import Sight, seen_pictures, tensor
+from histogenesis.canvas.sight import Sight, build_cond, tensor
 from histogenesis.canvas.tiling import Drawn, Tile
 from histogenesis.core.errors import BadInput
 from histogenesis.core.field import NoiseField
@@ -134,7 +134,7 @@ class Task:
     def cond(self, network: Network, bundle: Bundle, tiles: list[Tile], smaller: Tensor | None) -> dict[str, Tensor]:
         """The pictures that a network is given beside tiles."""
         f = self.codec.factor
-        found = seen_pictures(
+        found = build_cond(
             pictures_of(bundle.conditions),
             [Tile(f * t.y, f * t.x, f * t.size, enlarged(t.core, f)) for t in tiles],
             network.tile_px,
@@ -144,6 +144,6 @@ class Task:
             self.section.lowres_noise,
             None if smaller is None else bundle.normalisation.encode(smaller),
         )
-        if "seen_bchw" in found:
-            found["seen_bchw"] = self.codec.encode(found["seen_bchw"])
+        if "cond_image_bchw" in found:
+            found["cond_image_bchw"] = self.codec.encode(found["cond_image_bchw"])
         return found

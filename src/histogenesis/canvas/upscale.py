@@ -41,8 +41,8 @@ class Upscaling:
         margin, (height, width) = self.upscaler.reach_px, self.above.shape
         y0, x0 = max(0, rows.start // FACTOR - margin), max(0, columns.start // FACTOR - margin)
         y1, x1 = min(height, rows.stop // FACTOR + margin), min(width, columns.stop // FACTOR + margin)
-        seen = self.above.window(y0, x0, y1 - y0, x1 - x0).transpose(2, 0, 1)[None]
-        made = self.upscaler(torch.from_numpy(np.ascontiguousarray(seen)).to(self.device).float() / 255)[0]
+        view = self.above.window(y0, x0, y1 - y0, x1 - x0).transpose(2, 0, 1)[None]
+        made = self.upscaler(torch.from_numpy(np.ascontiguousarray(view)).to(self.device).float() / 255)[0]
         picture = (made * 255).round().to(torch.uint8).cpu().numpy().transpose(1, 2, 0)
         top, left = rows.start - FACTOR * y0, columns.start - FACTOR * x0
         return picture[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]

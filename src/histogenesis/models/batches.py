@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from histogenesis.core.geometry import by_mpp
 from histogenesis.core.noise import generator
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditions import low_resolution, noised, pictures_of
+from histogenesis.models.conditions import add_noise, low_resolution, pictures_of
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
 
@@ -60,7 +60,7 @@ class Picked(NamedTuple):
     normal: Tensor
     key: Tensor
     mpp: Tensor
-    level: Tensor
+    lowres_noise: Tensor
     label: Tensor | None
 
     def to(self, device: str) -> Picked:
@@ -94,7 +94,7 @@ class Batches:
         self,
         patches: Patches,
         normalisation: Normalisation,
-        draw_sigma,
+        sample_sigma,
         seed: int,
         augment: bool,
         conditions: Sequence[str] = (),
@@ -104,7 +104,7 @@ class Batches:
         label_dropout: float = 0.0,
         crop_context: bool = True,
     ):
-        self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
+        self.patches, self.normalisation, self.sample_sigma = patches, normalisation, sample_sigma
         self.seed, self.augment, self.crop_px, self.crop_context = seed, augment, crop_px, crop_context
         self.pictures, self.lowres_factor = pictures_of(conditions), lowres_factor
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
@@ -129,7 +129,7 @@ class Batches:
         corners = [tuple(s.integers(last, size=2).tolist()) if self.crop_px else (0, 0) for s in streams]
         normal = torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32)
         key = torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams])
-        level = torch.tensor([s.random() for s in streams], dtype=torch.float32)
+        lowres_noise = torch.tensor([s.random() for s in streams], dtype=torch.float32)
         label = None
         if self.labels is not None:  # last, so that what a model is told changes nothing else that it sees
             kept = np.array([s.random() >= self.label_dropout for s in streams])
@@ -142,7 +142,7 @@ class Batches:
             normal=normal,
             key=key,
             mpp=torch.from_numpy(self.patches.mpp[chosen]).float(),
-            level=level,
+            lowres_noise=lowres_noise,
             label=label,
         )
 
@@ -184,28 +184,30 @@ class Batches:
             pictures = [self._cropped(p, picked.corners) for p in pictures]
         image, *context = [self.normalisation.encode(turned(p, picked.turn).permute(0, 3, 1, 2)) for p in pictures]
         make = {"lowres": lambda: low_resolution(image, self.lowres_factor), "context": lambda: context[0]}
-        seen = [make[name]() for name in self.pictures]
+        cond_images = [make[name]() for name in self.pictures]
         if self.crop_px and not self.early:
             whole = [name == "context" and not self.crop_context for name in self.pictures]
-            image, *seen = [
+            image, *cond_images = [
                 interpolate(p, self.crop_px, mode="area")
                 if all_of_it
                 else self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1)
-                for p, all_of_it in zip((image, *seen), (False, *whole))
+                for p, all_of_it in zip((image, *cond_images), (False, *whole))
             ]
         image = image.contiguous()
-        level = None
+        lowres_noise = None
         if "lowres" in self.pictures:
-            level = picked.level
-            seen[0] = noised(seen[0], level, normals(picked.key, seen[0].shape[1:], LOWRES))
+            lowres_noise = picked.lowres_noise
+            cond_images[0] = add_noise(
+                cond_images[0], lowres_noise, normals(picked.key, cond_images[0].shape[1:], LOWRES)
+            )
         return Batch(
             image=image,
             noise=normals(picked.key, image.shape[1:], NOISE),
-            sigma=self.draw_sigma(picked.normal),
+            sigma=self.sample_sigma(picked.normal),
             mpp=picked.mpp,
             dropout_key=picked.key.to(torch.int32),
-            seen=torch.cat(seen, dim=1) if seen else None,
-            seen_noise=level,
+            cond_image=torch.cat(cond_images, dim=1) if cond_images else None,
+            lowres_noise=lowres_noise,
             label=picked.label,
         )
 

@@ -74,7 +74,7 @@ class NoNoise:
 
     sigmas = None
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 
@@ -114,8 +114,8 @@ class LatentDenoiser(Denoiser):
         """As for pictures; the noise is the first rows and columns of what the pictures would get."""
         z = self.to_latent(batch.image)
         noise = batch.noise[:, : z.shape[1], : z.shape[2], : z.shape[3]]
-        seen = None if batch.seen is None else self.to_latent(batch.seen)
-        return super().sample_loss(batch._replace(image=z, noise=noise, seen=seen), dropout)
+        cond_image = None if batch.cond_image is None else self.to_latent(batch.cond_image)
+        return super().sample_loss(batch._replace(image=z, noise=noise, cond_image=cond_image), dropout)
 
     def kept(self) -> dict[str, Tensor]:
         """Weights that are saved with those that were learnt."""

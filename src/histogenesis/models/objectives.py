@@ -54,7 +54,7 @@ class EDM:
         """lambda(sigma), eq. 27."""
         return 1 / sigma**2 + 1 / self.sigma_data**2
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2), clamped to the trained range.
 
         What lies beyond it gathers at its ends: at the upper one every drawing begins.
@@ -99,9 +99,9 @@ class Prediction(nn.Module):
             "v": (1 / total, -sigma / total.sqrt()),
             "x0": (torch.zeros_like(sigma), one),
         }[self.kind]
-        return Scalings(skip, out, 1 / total.sqrt(), self.noise_told(sigma))
+        return Scalings(skip, out, 1 / total.sqrt(), self.c_noise(sigma))
 
-    def noise_told(self, sigma: Tensor) -> Tensor:
+    def c_noise(self, sigma: Tensor) -> Tensor:
         if self.told == "log-snr":
             return -2 * sigma.log()
         return 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype)
@@ -124,7 +124,7 @@ class Prediction(nn.Module):
             return snr.clamp(max=self.min_snr)
         return {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[self.kind]
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         """Standard normal numbers -> training noise levels: t is uniform among 1 to T."""
         uniform = 0.5 * (1 + torch.erf(normal.double() / math.sqrt(2)))
         t = (uniform * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
@@ -136,7 +136,7 @@ class SuperResolution:
 
     factor = 2
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 

@@ -36,13 +36,13 @@ class SlideBatches:
         mpps: Sequence[float],
         halvings: Sequence[int],
         px: int,
-        draw_sigma: Callable[[Tensor], Tensor],
+        sample_sigma: Callable[[Tensor], Tensor],
         seed: int,
         device: str = "cpu",
         min_tissue: float = 0.1,
         normalisation: Normalisation | None = None,
     ):
-        self.px, self.draw_sigma, self.seed, self.device = px, draw_sigma, seed, device
+        self.px, self.sample_sigma, self.seed, self.device = px, sample_sigma, seed, device
         runs, first = [], 0
         places: dict[int, list[tuple[float, ...]]] = {n: [] for n in halvings}
         for slide, mpp in zip(slides, mpps):
@@ -89,7 +89,7 @@ class SlideBatches:
             normal=torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32),
             key=torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams]),
             mpp=torch.tensor(mpp, dtype=torch.float32),
-            level=torch.zeros(len(rows)),
+            lowres_noise=torch.zeros(len(rows)),
             label=None,
         )
 
@@ -102,7 +102,7 @@ class SlideBatches:
         return Batch(
             image=image,
             noise=normals(picked.key, image.shape[1:], NOISE),
-            sigma=self.draw_sigma(picked.normal),
+            sigma=self.sample_sigma(picked.normal),
             mpp=picked.mpp,
             dropout_key=picked.key.to(torch.int32),
         )

@@ -46,7 +46,7 @@ class Start:
             comparable(self.description["section"], self.description.get("classes")),
             comparable(section, classes),
         )
-        if told_more(there["conditions"], here["conditions"]):
+        if adds_cond_images(there["conditions"], here["conditions"]):
             there["conditions"] = here["conditions"]
         wrong = [
             f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
@@ -84,7 +84,7 @@ def blind(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tenso
     return found
 
 
-def told_more(there: list[str], here: list[str]) -> bool:
+def adds_cond_images(there: list[str], here: list[str]) -> bool:
     """Whether a model is told what another is, and is shown pictures beside, whose channels come after those of the other."""
     shown, also = pictures_of(there), pictures_of(here)
     return set(there) - set(shown) == set(here) - set(also) and also[: len(shown)] == shown

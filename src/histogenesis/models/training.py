@@ -139,9 +139,9 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         """Moving average with a half-life in images, shorter at the start (Karras et al. 2022, ema_rampup)."""
-        seen = (self.step + 1) * self.t.batch
+        images = (self.step + 1) * self.t.batch
         half_life = (
-            min(self.t.ema_half_life_images, seen * self.t.ema_rampup)
+            min(self.t.ema_half_life_images, images * self.t.ema_rampup)
             if self.t.ema_rampup
             else (self.t.ema_half_life_images)
         )

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.conditions import alpha_bar, level_of, pictures_of
+from histogenesis.models.conditions import alpha_bar, noise_level_of, pictures_of
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX
 from histogenesis.models.options import Options
 
-Estimate = Callable[..., Tensor]  # D(x_bchw, sigma_b, mpp_b, **told)
+Estimate = Callable[..., Tensor]  # D(x_bchw, sigma_b, mpp_b, **cond)
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class OfClass:
     model: Denoiser
     index: int
 
-    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
         of_class = torch.full((len(x_bchw),), self.index, device=x_bchw.device)
-        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
+        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **cond)
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Guided:
     poorer: Estimate
     w: float
 
-    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
-        conditional = self.conditional(x_bchw, sigma_b, mpp_b, **told)
+    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
+        conditional = self.conditional(x_bchw, sigma_b, mpp_b, **cond)
         if self.w == 0:
             return conditional
-        return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **told))
+        return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **cond))
 
 
 def guided(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
@@ -87,21 +87,21 @@ def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate
         return poorer
     scale = own.std / own.sigma_data * other.sigma_data / other.std
 
-    def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
-        if "seen_bchw" in told:
+    def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
+        if "cond_image_bchw" in cond:
             shift = other.encode(own.decode(torch.zeros_like(x_bchw[:, :, :1, :1])))
-            told = told | _seen(pictures_of(model.conditions), scale, shift, **told)
-        return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **told)))
+            cond = cond | _convert_cond(pictures_of(model.conditions), scale, shift, **cond)
+        return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **cond)))
 
     return converted
 
 
-def _seen(
+def _convert_cond(
     names: list[str],
     scale: float,
     shift_bc11: Tensor,
-    seen_bchw: Tensor,
-    seen_noise_b: Tensor | None = None,
+    cond_image_bchw: Tensor,
+    lowres_noise_b: Tensor | None = None,
     **_: Tensor,
 ) -> dict[str, Tensor]:
     """The pictures that a model is shown, in units in which a pixel p is `scale` p + `shift`.
@@ -110,16 +110,16 @@ def _seen(
     Over q it is one of another level again, of a' = a / q^2, where q^2 = a + scale^2 (1 - a).
     """
     found, level = [], {}
-    for name, picture in zip(names, seen_bchw.chunk(len(names), dim=1)):
-        if name == "lowres" and seen_noise_b is not None:
-            kept = alpha_bar(seen_noise_b)
-            q2 = kept + scale**2 * (1 - kept)
-            shifted = scale * picture + kept.sqrt()[:, None, None, None] * shift_bc11
+    for name, picture in zip(names, cond_image_bchw.chunk(len(names), dim=1)):
+        if name == "lowres" and lowres_noise_b is not None:
+            signal = alpha_bar(lowres_noise_b)
+            q2 = signal + scale**2 * (1 - signal)
+            shifted = scale * picture + signal.sqrt()[:, None, None, None] * shift_bc11
             found.append(shifted / q2.sqrt()[:, None, None, None])
-            level = {"seen_noise_b": level_of(kept / q2)}
+            level = {"lowres_noise_b": noise_level_of(signal / q2)}
         else:
             found.append(scale * picture + shift_bc11)
-    return {"seen_bchw": torch.cat(found, dim=1), **level}
+    return {"cond_image_bchw": torch.cat(found, dim=1), **level}
 
 
 def first_stage(model: Denoiser) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
-from histogenesis.models.conditions import enlarge, noised
+from histogenesis.models.conditions import add_noise, enlarge
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.options import Options
 from histogenesis.sampling.estimate import estimator
@@ -53,7 +53,7 @@ def draw_batch(
         if smaller is not None:
             level = torch.full((len(keys),), section.lowres_noise, device=device)
             small = enlarge(model.normalisation.encode(smaller), px)
-            cond = {"seen_bchw": noised(small, level, noise("lowres", 0, 0)), "seen_noise_b": level}
+            cond = {"cond_image_bchw": add_noise(small, level, noise("lowres", 0, 0)), "lowres_noise_b": level}
         stage_list = stages(**sampler.solver, learned=model.objective.sigmas)
         denoise = guided(model, label, section.guidance)
         estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)

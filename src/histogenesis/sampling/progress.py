@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
-from histogenesis.models.conditions import noised
+from histogenesis.models.conditions import add_noise
 from histogenesis.models.model import Denoiser, Upscaler
 from histogenesis.models.options import ModelOptions, Options
 from histogenesis.sampling.guidance import guided
@@ -37,13 +37,13 @@ def from_noise(denoiser: Denoiser, section: Any, checks: Batches, mpps: list[flo
     px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
-        told = {name: value.to(device) for name, value in told_of(checks, mpp, n, px, options.seed).items()}
-        if "seen_bchw" in told:
-            told["seen_bchw"] = denoiser.to_latent(told["seen_bchw"])
+        cond = {name: value.to(device) for name, value in cond_of(checks, mpp, n, px, options.seed).items()}
+        if "cond_image_bchw" in cond:
+            cond["cond_image_bchw"] = denoiser.to_latent(cond["cond_image_bchw"])
         denoise = guided(denoiser, label)
 
-        def estimate(x, sigma, mpp=mpp, told=told, denoise=denoise):
-            return thresholded(denoise(x, full * sigma, full * mpp, **told), threshold, denoiser.normalisation)
+        def estimate(x, sigma, mpp=mpp, cond=cond, denoise=denoise):
+            return thresholded(denoise(x, full * sigma, full * mpp, **cond), threshold, denoiser.normalisation)
 
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
         if limit:
@@ -61,16 +61,16 @@ def above(denoiser: Denoiser, checks: Batches, mpp: float, n: int, px: int) -> T
     return denoiser.to_latent(interpolate(avg_pool2d(patches, 2), scale_factor=2.0))
 
 
-def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
+def cond_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
     """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
     if not checks.pictures:
         return {}
-    seen, told = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
+    cond_images, cond = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
     if "lowres" in checks.pictures:
-        told["seen_noise_b"] = torch.full((n,), LOWRES_NOISE)
-        noise = torch.from_numpy(normal(tuple(seen[0].shape), "lowres", seed))
-        seen[0] = noised(seen[0], told["seen_noise_b"], noise)
-    return told | {"seen_bchw": torch.cat(seen, dim=1)}
+        cond["lowres_noise_b"] = torch.full((n,), LOWRES_NOISE)
+        noise = torch.from_numpy(normal(tuple(cond_images[0].shape), "lowres", seed))
+        cond_images[0] = add_noise(cond_images[0], cond["lowres_noise_b"], noise)
+    return cond | {"cond_image_bchw": torch.cat(cond_images, dim=1)}
 
 
 def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:

@@ -330,15 +330,16 @@ def measured_tflops(model: Model, px: int, device: str, clock: Callable[[], floa
     torch.manual_seed(0)
     network = build_model(model, px, Normalisation.unit(), ["one", "two"]).to(device).eval()
     network.precision = model.training.precision
-    batch, seen = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
+    batch, n_images = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
     x, one = torch.randn(batch, 3, px, px, device=device), torch.ones(batch, device=device)
-    beside = {"seen_bchw": torch.randn(batch, 3 * seen, px, px, device=device), "seen_noise_b": one} if seen else {}
+    images = torch.randn(batch, 3 * n_images, px, px, device=device)
+    cond = {"cond_image_bchw": images, "lowres_noise_b": one} if n_images else {}
     runs, begin = ceil(64 / batch), None
     with torch.inference_mode():
         for n in range(runs + 1):
             if n == 1:
                 begin = clock()
-            network(x, one, one, **beside)
+            network(x, one, one, **cond)
         if device != "cpu":
             torch.cuda.synchronize()
     seconds = clock() - begin

@@ -156,7 +156,7 @@ def prepare(
     """The trainer, with the batches that it learns from and those that it is checked on."""
     training, seed = section.training, section.training.seed
     held_out = PatchCollection(*files, "validation", section.classes)
-    classes = told_classes(section, learnt)
+    classes = cond_classes(section, learnt)
     sigma_data = None if first_stage.card else section.objective.sigma_data
     normalisation = start.normalisation if start else normalisation_of(learnt, sigma_data)
     torch.manual_seed(seed)
@@ -164,20 +164,20 @@ def prepare(
     model: Any = build_model(section, patch_px, normalisation, classes, first_stage.with_spread)
     if start:
         start.fill(model, section.model_dump(mode="json"), classes)
-    seen: dict[str, Any] = {
+    cond_options: dict[str, Any] = {
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
         "crop_px": training.crop_px,
         "crop_context": training.crop_context,
         "classes": classes,
     }
-    common = (normalisation, model.objective.draw_sigma, seed)
-    batches = Batches(learnt, *common, training.augment, **seen, label_dropout=section.label_dropout)
-    checks = Batches(held_out, *common, augment=False, **seen)
+    common = (normalisation, model.objective.sample_sigma, seed)
+    batches = Batches(learnt, *common, training.augment, **cond_options, label_dropout=section.label_dropout)
+    checks = Batches(held_out, *common, augment=False, **cond_options)
     return Trainer(model, section, batches, state, digest, device), batches, checks
 
 
-def told_classes(section: Model, learnt: PatchCollection) -> list[str]:
+def cond_classes(section: Model, learnt: PatchCollection) -> list[str]:
     """The classes that a model is told, if it is told any."""
     return learnt.classes if "label" in section.conditions else []
 
@@ -210,7 +210,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """What model.json says of a training, beside its section."""
     facts: dict[str, Any] = {
-        "classes": told_classes(section, learnt) or learnt.classes,
+        "classes": cond_classes(section, learnt) or learnt.classes,
         "patch_px": section.training.crop_px or learnt.patch_px,
         "context_ratio": learnt.context_ratio if "context" in section.conditions else None,
         "steps": trainer.step,

@@ -6,7 +6,7 @@ Each transformer attends to the feature map itself, then to what the network is 
 import torch
 from torch import Tensor, nn
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told
+from histogenesis.models.conditioning import Conditioned, Conditioning, Surroundings
 from histogenesis.models.networks.ddpmpp import norm
 from histogenesis.models.networks.keys import CrossAttentionUNet as Keys
 
@@ -24,7 +24,7 @@ class CrossAttentionUNet(Conditioned):
 
         attends = [level in keys.attention_levels for level in range(len(keys.multipliers))]
         self.unet = UNet2DConditionModel(
-            in_channels=to.image_channels + to.seen_channels,
+            in_channels=to.image_channels + to.cond_channels,
             out_channels=to.image_channels,
             block_out_channels=keys.widths,
             layers_per_block=keys.blocks,
@@ -36,8 +36,8 @@ class CrossAttentionUNet(Conditioned):
         )
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
-        self.tell(keys.context_channels, keys.context_channels, to, noise=False)
+        self.build_embeddings(keys.context_channels, keys.context_channels, to, noise=False)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        tokens = torch.stack(self.embeddings(told) or [self.told(told)], dim=1).to(x_bchw.dtype)
-        return self.unet(x_bchw, told.c_noise_b, encoder_hidden_states=tokens).sample
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        tokens = torch.stack(self.embeddings(cond) or [self.embed(cond)], dim=1).to(x_bchw.dtype)
+        return self.unet(x_bchw, cond.c_noise_b, encoder_hidden_states=tokens).sample

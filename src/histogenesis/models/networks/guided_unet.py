@@ -6,7 +6,7 @@ embedding, self-attention at several feature-map sizes with so many channels a h
 
 from torch import Tensor, nn
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told
+from histogenesis.models.conditioning import Conditioned, Conditioning, Surroundings
 from histogenesis.models.networks.ddpmpp import norm
 from histogenesis.models.networks.keys import GuidedUNet as Keys
 
@@ -28,7 +28,7 @@ class GuidedUNet(Conditioned):
         attends = [level in keys.attention(to.image_px) for level in range(len(keys.multipliers))]
         groups = norm(keys.channels).num_groups  # 32 for 128 channels and more
         self.unet = UNet2DModel(
-            in_channels=to.image_channels + to.seen_channels,
+            in_channels=to.image_channels + to.cond_channels,
             out_channels=to.image_channels,
             block_out_channels=keys.widths,
             layers_per_block=keys.blocks,
@@ -50,10 +50,10 @@ class GuidedUNet(Conditioned):
                 assert isinstance(out, nn.Linear)
                 zero(out)
         zero(self.unet.conv_out)
-        self.tell(keys.channels, 4 * keys.channels, to, noise=False)
+        self.build_embeddings(keys.channels, 4 * keys.channels, to, noise=False)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        return self.unet(x_bchw, told.c_noise_b, class_labels=self.told(told)).sample
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        return self.unet(x_bchw, cond.c_noise_b, class_labels=self.embed(cond)).sample
 
 
 def zero(layer: nn.Conv2d | nn.Linear) -> None:
