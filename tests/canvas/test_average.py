@@ -67,16 +67,16 @@ def test_it_is_the_average_of_the_estimates_at_every_step(tmp_path, sampler):
     d = drawing(level(sampler=sampler))
     found = pixels(d, tmp_path)
     noise = NoiseField(1, "s", "m", 1)
-    x, memory = noise.window(0, 0, 40, 52)[None] * d.stages[0][0].sigma, None
-    for n, stage in enumerate(d.stages[0]):
+    x, history = noise.window(0, 0, 40, 52)[None] * d.evaluations[0][0].sigma, None
+    for n, evaluation in enumerate(d.evaluations[0]):
         total, count = torch.zeros_like(x), torch.zeros_like(x)
         for tile in d.schedule[n].tiles.values():
             window = (..., *tile.window)
-            total[window] += windowed(x[window], torch.tensor([stage.sigma]), None)
+            total[window] += windowed(x[window], torch.tensor([evaluation.sigma]), None)
             count[window] += 1
-        x, memory = stage.update(x, total / count, memory)
-        if stage.fresh:
-            x = x + stage.fresh * noise.window(0, 0, 40, 52, step=n + 1)
+        x, history = evaluation.update(x, total / count, history)
+        if evaluation.sigma_up:
+            x = x + evaluation.sigma_up * noise.window(0, 0, 40, 52, step=n + 1)
     assert float(count.max()) == 4 and float(count.min()) == 1
     assert np.abs(found - x[0].numpy()).max() < 1e-4
 

@@ -218,10 +218,10 @@ def test_a_perfect_denoiser_leaves_no_seam(tmp_path):
     """With a denoiser that knows the answer at every pixel, tiles must not show at all."""
     d = drawing(level(null_space=False), None, denoise=wiener)
     x = pixels(d, tmp_path / "a")
-    alone = NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)[None] * d.stages[0][0].sigma
-    memory = None
-    for stage in d.stages[0]:
-        alone, memory = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), memory)
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)[None] * d.evaluations[0][0].sigma
+    history = None
+    for evaluation in d.evaluations[0]:
+        alone, history = evaluation.update(alone, wiener(alone, torch.tensor([evaluation.sigma]), None), history)
     assert np.abs(x - alone[0].numpy()).max() < 1e-5
 
 
@@ -258,7 +258,7 @@ def test_background_is_filled_and_only_tissue_is_drawn(tmp_path, above):
     drawn = np.repeat(np.repeat(plan, 2, 0), 2, 1)
     assert np.all(image[~drawn] == (240, 238, 241))
     assert image[drawn].std() > 5
-    everywhere = len(d.stages[0]) * 4 * 6
+    everywhere = len(d.evaluations[0]) * 4 * 6
     assert sum(asked) < 0.6 * everywhere, "tiles without tissue are not evaluated"
 
 

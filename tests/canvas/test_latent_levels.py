@@ -127,7 +127,7 @@ def test_what_is_not_drawn_is_background_and_latents_about_its_border_are_drawn(
     image = picture(d, tmp_path / "state")
     drawn = Drawn(plan, 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.all(image[~drawn] == BACKGROUND) and image[drawn].std() > 1
-    assert sum(evaluated) < 0.8 * len(d.stages[0]) * 3 * 4, "tiles without tissue are not evaluated"
+    assert sum(evaluated) < 0.8 * len(d.evaluations[0]) * 3 * 4, "tiles without tissue are not evaluated"
     blocks = drawn.reshape(20, 4, 26, 4).any(axis=(1, 3))
     assert np.array_equal(d.drawn[slice(0, 20), slice(0, 26)], blocks)
     odd = Drawn(np.eye(7, dtype=bool), 80, 104, 4)
@@ -153,7 +153,7 @@ def test_the_background_in_the_state_is_that_colour_encoded(tmp_path, plan):
     corner = slice(18, 20), slice(24, 26)
     x = torch.empty(1, 2, 2, 2)
     easel.first_x(d.schedule[0], [corner], x)
-    clean = x - d.stages[0][0].sigma * easel.noise([corner])("fresh", 0, 0)
+    clean = x - d.evaluations[0][0].sigma * easel.noise([corner])("fresh", 0, 0)
     assert torch.allclose(clean[0], easel.background.expand(2, 2, 2), atol=1e-3)
 
 

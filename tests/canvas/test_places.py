@@ -199,7 +199,7 @@ def resident_mb():
 def test_a_canvas_takes_the_memory_of_what_is_drawn_of_it(tmp_path):
     """Two planes of 4,096 px: 403 MB, if they were whole."""
     before = resident_mb()
-    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "memory"])
+    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "history"])
     state.write("x", [(slice(0, 512), slice(0, 512))], [torch.ones(3, 512, 512)])
     assert resident_mb() - before < 60
     assert float(state.before("x")[:, :600, :600].sum()) == 3 * 512 * 512

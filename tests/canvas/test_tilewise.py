@@ -79,9 +79,9 @@ def test_a_perfect_denoiser_leaves_no_seam(tmp_path, order):
     found = pixels(d, tmp_path / "a")
     from histogenesis.core.field import NoiseField
 
-    alone = NoiseField(1, "s", "m", 1).window(0, 0, 40, 40)[None] * d.stages[0][0].sigma
-    for stage in d.stages[0]:
-        alone, _ = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), None)
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 40, 40)[None] * d.evaluations[0][0].sigma
+    for evaluation in d.evaluations[0]:
+        alone, _ = evaluation.update(alone, wiener(alone, torch.tensor([evaluation.sigma]), None), None)
     whole = NORMALISATION.to_uint8(alone)[0].numpy().transpose(1, 2, 0)
     assert np.abs(found.astype(int) - whole).max() <= 1
 

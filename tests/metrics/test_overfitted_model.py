@@ -11,7 +11,7 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
 from histogenesis.models.training import Trainer, averaged
 from histogenesis.recipe import Evaluation, Model
-from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.solvers import sample, solver_evaluations
 from histogenesis.slides.read import open_slide
 
 SIZE, MPP, DRAWN, STEPS = 16, 2.0, 64, 1000
@@ -65,7 +65,9 @@ def drawn_by_a_model_of(images, folder, steps):
     noise = torch.from_numpy(np.random.default_rng(3).standard_normal((DRAWN, 3, SIZE, SIZE), dtype=np.float32))
     mpp, one = torch.full((DRAWN,), MPP), torch.ones(DRAWN)
     with averaged(trainer), torch.no_grad():
-        x = sample(lambda x, sigma: denoiser(x, one * sigma, mpp), noise, stages("dpmpp-2m", 20, 0.002, 80, 7))
+        x = sample(
+            lambda x, sigma: denoiser(x, one * sigma, mpp), noise, solver_evaluations("dpmpp-2m", 20, 0.002, 80, 7)
+        )
     return normalisation.to_uint8(x).permute(0, 2, 3, 1).numpy()
 
 

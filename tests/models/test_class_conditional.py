@@ -8,8 +8,8 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
 from histogenesis.models.training import Trainer, averaged
 from histogenesis.recipe import Model
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import sample, solver_evaluations
 
 CLASSES = ["coarse", "fine"]
 
@@ -57,9 +57,13 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
     with averaged(trainer), torch.no_grad():
         for n, label in enumerate(CLASSES):
             noise = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(n))
-            told = guided(denoiser, label)
+            told = guide(denoiser, label)
             denoise = lambda x, sigma: told(x, torch.full((40,), sigma), torch.full((40,), 4.0))  # noqa: B023, E731
-            made.append(denoiser.to_uint8(sample(denoise, noise, stages("dpmpp-2m", 12))).permute(0, 2, 3, 1).numpy())
+            made.append(
+                denoiser.to_uint8(sample(denoise, noise, solver_evaluations("dpmpp-2m", 12)))
+                .permute(0, 2, 3, 1)
+                .numpy()
+            )
     generated = Labelled(np.concatenate(made), np.repeat(CLASSES, 40), np.full(80, "made"))
     settings = {"network": "small", "seeds": 2, "steps": 60, "batch": 16, "lr": 1e-2}
     found = utility(patches.labelled("train"), generated, Stripes(60, 1).labelled("test"), **settings)

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.speed import ready
-from histogenesis.sampling.guidance import guided
+from histogenesis.sampling.guidance import guide
 
 NETWORKS = {
     "ddpmpp": {"kind": "ddpmpp", "channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "heads": 2}
@@ -83,7 +83,7 @@ class Waiting(TorchDispatchMode):
 def test_nothing_in_a_pass_waits_for_the_device(network, objective):
     denoiser = model(network, objective, conditions=("mpp", "label"), precision="bf16")
     x, sigma, mpp, *_ = question(1)
-    ask = guided(denoiser, "b", 0.5)
+    ask = guide(denoiser, "b", 0.5)
     denoiser.normalisation.encode(x)  # its mean is sent to a device once
     with torch.inference_mode(), Waiting() as waiting:
         denoiser.normalisation.decode(ask(x, sigma, mpp))

@@ -27,7 +27,7 @@ from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.canvas.tiling import Place
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
-from histogenesis.sampling.solvers import Stage, solve
+from histogenesis.sampling.solvers import Evaluation, solve
 
 
 class Drawing(Task):
@@ -43,8 +43,8 @@ class Drawing(Task):
         for n in range(len(self.bundles)):
             answer = self.answer(n, tiles, smaller)
 
-            def estimate(x: Tensor, stage: Stage, n=n, answer=answer) -> Tensor:
-                return self.constrain(n, tiles, answer(x, stage), stage)
+            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
+                return self.constrain(n, tiles, answer(x, evaluation), evaluation)
 
             x, noise, after = easel.begin(n, one, padded, tiles)
             x, _ = solve(x, self.takes[n][one.first : one.last], estimate, noise, None, after)

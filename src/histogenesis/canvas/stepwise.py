@@ -16,9 +16,9 @@ from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import Drawn, Place, Tile
-from histogenesis.sampling.solvers import Stage, solve
+from histogenesis.sampling.solvers import Evaluation, solve
 
-Estimate = Callable[[Tensor, Stage], Tensor]
+Estimate = Callable[[Tensor, Evaluation], Tensor]
 PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 
 
@@ -38,8 +38,8 @@ class Canvas:
         self.d, self.joining, self.layout = d, d.section.joining, d.layout
         self.takes, self.field = d.takes[-1], d.noise(d.section.networks[-1])
         self.estimates = [f"estimate.{n}" for n in range(self.joining.colours)]
-        remembers = any(take.stage.remembers for take in self.takes)
-        planes = ["x", *(["memory"] if remembers else [])]
+        has_history = any(take.evaluation.has_history for take in self.takes)
+        planes = ["x", *(["history"] if has_history else [])]
         shape, dtype = (d.codec.channels, self.layout.height, self.layout.width), d.section.state
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
@@ -90,17 +90,17 @@ class Canvas:
         tiles: list[Tile],
         count: int,
         answer: Estimate,
-        constrain: Callable[[Sequence[Tile], Tensor, Stage], Tensor],
+        constrain: Callable[[Sequence[Tile], Tensor, Evaluation], Tensor],
     ) -> None:
         """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
         else in parts that fit a processor's cache."""
         take, parts = self.takes[one.first], list(self.parts(tiles, count))
         x = self.begin(one, tiles, parts)
-        denoised = answer(x, take.stage)
+        denoised = answer(x, take.evaluation)
         self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
             some = tiles[part]
-            estimate = constrain(some, denoised[part], take.stage)
+            estimate = constrain(some, denoised[part], take.evaluation)
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
                 self.keep_estimates(some, estimate)
                 continue
@@ -129,11 +129,11 @@ class Canvas:
         """Noise over windows of one size."""
         corners = [(rows.start, columns.start) for rows, columns in windows]
         height, width = (part.stop - part.start for part in windows[0])
-        return lambda purpose, step, draw: self.field.windows(corners, height, width, step, draw)
+        return lambda purpose, step, resample_index: self.field.windows(corners, height, width, step, resample_index)
 
     def first_x(self, one: Round, windows: list[Window], out: Tensor) -> None:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
-        torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].stage.sigma, out=out)
+        torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
             view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
             out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
@@ -146,18 +146,19 @@ class Canvas:
         mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
         corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
-        ground = self.background + self.takes[one.first].stage.sigma * noise
+        ground = self.background + self.takes[one.first].evaluation.sigma * noise
         x.copy_(torch.where(mask[:, None], x, ground))
 
     def solve_and_keep(
         self, one: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
     ) -> None:
         """The solver's step over windows of one size, and what it makes of their cores."""
-        memory = None
-        if one.number and self.takes[one.first - 1].stage.remembers:
-            memory = self.state.read("memory", windows)
-        x, memory = solve(x, self.takes[one.first : one.last], lambda x, stage: estimate, self.noise(windows), memory)
-        for name, values in (("x", x), ("memory", memory)):
+        history = None
+        if one.number and self.takes[one.first - 1].evaluation.has_history:
+            history = self.state.read("history", windows)
+        takes = self.takes[one.first : one.last]
+        x, history = solve(x, takes, lambda x, evaluation: estimate, self.noise(windows), history)
+        for name, values in (("x", x), ("history", history)):
             if name in self.state.names and values is not None:
                 self.state.write(name, cores, [value[inside(*at)] for value, *at in zip(values, windows, cores)])
 

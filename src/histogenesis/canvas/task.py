@@ -20,7 +20,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.field import NoiseField
 from histogenesis.models.conditions import pictures_of
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.solvers import Stage, stages, step_levels, takes
+from histogenesis.sampling.solvers import Evaluation, solver_evaluations, step_sigmas, takes
 
 if TYPE_CHECKING:
     from histogenesis.models.model import Normalisation
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class Bundle:
     """A model as a level uses it: `denoise(x_bchw, sigma_b, mpp_b, **cond)`, guided, in its own units.
 
-    learned: the noise levels of its schedule (None: it has none); codec: what it draws in (None: pixels).
+    training_sigmas: the noise levels of its schedule (None: it has none); codec: what it draws in (None: pixels).
     """
 
     denoise: Callable[..., Tensor] | None
     normalisation: Normalisation
     conditions: Sequence[str] = field(default_factory=list)
-    learned: list[float] | None = None
+    training_sigmas: list[float] | None = None
     codec: Pixels | Latents | None = None
 
 
@@ -67,14 +67,14 @@ class Task:
         f = self.codec.factor
         start = s.start and s.start.sigma
         try:
-            self.stages = [
-                stages(**network.sampler.solver, learned=bundle.learned, start=start)
+            self.evaluations = [
+                solver_evaluations(**network.sampler.solver, training_sigmas=bundle.training_sigmas, start=start)
                 for network, bundle in zip(s.networks, self.bundles)
             ]
         except ValueError as error:  # of a model that another run trained
             raise BadInput(f"level {self.k}: {error}") from None
-        self.takes = [takes(stage_list, s.joining.resample) for stage_list in self.stages]
-        self.step_sigmas = [step_levels(stage_list) for stage_list in self.stages]
+        self.takes = [takes(evaluations, s.joining.resample) for evaluations in self.evaluations]
+        self.step_sigmas = [step_sigmas(evaluations) for evaluations in self.evaluations]
         self.sight: Sight | None = None
         if self.above is not None:
             down, across = (mine / other for mine, other in zip(self.size_px, self.above.shape))
@@ -103,7 +103,7 @@ class Task:
 
     # ------------------------------------------------------------------ of one batch
 
-    def answer(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Stage], Tensor]:
+    def answer(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Evaluation], Tensor]:
         """What the n-th network makes of tiles; smaller: what the one before has made of them, 0 to 255."""
         network, bundle = self.section.networks[n], self.bundles[n]
         scale = self.section.tile_px // network.tile_px
@@ -115,10 +115,10 @@ class Task:
             **self.cond(network, bundle, tiles, smaller),
         )
 
-    def constrain(self, n: int, tiles: Sequence[Tile], denoised: Tensor, stage: Stage) -> Tensor:
+    def constrain(self, n: int, tiles: Sequence[Tile], denoised: Tensor, evaluation: Evaluation) -> Tensor:
         """Estimates of the n-th network as the constraint wants them, while it does."""
         constraint = self.section.constraint
-        if not constraint.projects(self.step_sigmas[n][stage.step]):
+        if not constraint.projects(self.step_sigmas[n][evaluation.step]):
             return denoised
         return constraint.apply(denoised, self.shown_above(tiles, self.bundles[n].normalisation))
 

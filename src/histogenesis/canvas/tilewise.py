@@ -155,15 +155,15 @@ class TileFiles:
         fields = {purpose: d.noise(network, purpose) for purpose in ("fresh", "held", "back")}
         corners, any_known = [(tile.y // scale, tile.x // scale) for tile in tiles], bool(self.mask.any())
 
-        def noise(purpose: str, step: int, draw: int) -> Tensor:
+        def noise(purpose: str, step: int, resample_index: int) -> Tensor:
             where = whole[:, 0] if purpose == "held" else None
-            return fields[purpose].windows(corners, px, px, step, draw, where)
+            return fields[purpose].windows(corners, px, px, step, resample_index, where)
 
-        x = noise("fresh", 0, 0) * d.takes[n][0].stage.sigma
+        x = noise("fresh", 0, 0) * d.takes[n][0].evaluation.sigma
         if d.section.start:
             x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
         hold = holding(known, whole, noise) if any_known else None
-        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, noise, hold
+        return hold(x, None, d.takes[n][0].evaluation.sigma) if hold else x, noise, hold
 
     def end(self, n: int, tiles: list[Tile], x: Tensor, count: int) -> Tensor:
         """The finished pictures, 0 to 255; those of the last network are saved, the first `count` of them."""
@@ -204,7 +204,9 @@ def holding(known: Tensor, mask: Tensor, noise: Callable[[str, int, int], Tensor
     """
 
     def hold(x: Tensor, take: Take | None, sigma: float | None = None) -> Tensor:
-        step, draw, sigma = (take.stage.step + 1, take.draw, take.sigma) if take else (0, 0, sigma)
-        return torch.where(mask, known + sigma * noise("held", step, draw) if sigma else known, x)
+        step, resample_index, sigma = (
+            (take.evaluation.step + 1, take.resample_index, take.sigma) if take else (0, 0, sigma)
+        )
+        return torch.where(mask, known + sigma * noise("held", step, resample_index) if sigma else known, x)
 
     return hold

@@ -71,7 +71,7 @@ def save_model(
 
 def training_sigmas(options: ModelOptions) -> list[float | None]:
     """The least and the largest noise level that a model learns; null for no bound."""
-    return list(make_objective(options.objective).trained) if options.denoises else [None, None]
+    return list(make_objective(options.objective).sigma_range) if options.denoises else [None, None]
 
 
 def load_model(

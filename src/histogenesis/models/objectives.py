@@ -39,7 +39,7 @@ class EDM:
         sigma_limit: float | None = None,
     ):
         self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
-        self.trained = sigma_min, sigma_limit
+        self.sigma_range = sigma_min, sigma_limit
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = sigma**2 + self.sigma_data**2
@@ -60,7 +60,7 @@ class EDM:
         What lies beyond it gathers at its ends: at the upper one every drawing begins.
         """
         sigma = torch.exp(normal * self.p_std + self.p_mean)
-        return sigma if self.trained == (None, None) else sigma.clamp(*self.trained)
+        return sigma if self.sigma_range == (None, None) else sigma.clamp(*self.sigma_range)
 
 
 class Prediction(nn.Module):
@@ -85,7 +85,7 @@ class Prediction(nn.Module):
         super().__init__()
         self.kind, self.min_snr, self.loss, self.told = kind, min_snr, loss, told
         self.sigmas = schedule_sigmas(schedule, timesteps)
-        self.trained = self.sigmas[0], self.sigmas[-1]
+        self.sigma_range = self.sigmas[0], self.sigmas[-1]
         # On the model's device: a table that had to be sent there would be waited for in each evaluation.
         table = torch.tensor(self.sigmas, dtype=torch.float64)
         self.register_buffer("table", table, persistent=False)

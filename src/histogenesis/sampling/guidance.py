@@ -54,7 +54,7 @@ class Guided:
         return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **cond))
 
 
-def guided(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
+def guide(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
     """The model, told a class (None: none), and guided by w: away from itself without the class, or from a weaker model.
 
     Raises BadInput for a class that a model has not learnt, and for a weaker one that is shown other pictures.
@@ -144,7 +144,7 @@ def at_sigma(denoise: Callable[..., Tensor], sigmas: tuple[float, float] | None,
     return denoise.conditional
 
 
-def scaled(denoised: Tensor, x: Tensor, sampler: Options, step: int) -> Tensor:
+def scale_epsilon(denoised: Tensor, x: Tensor, sampler: Options, step: int) -> Tensor:
     """Epsilon scaling (Ning et al. 2024, ICLR, eq. 12): eps / lambda_t, lambda_t = k t + b; lambda_t = 1 changes nothing.
 
     step: of the sampler, from 0; t counts the steps that are left, from `steps` down to 1.

@@ -20,8 +20,8 @@ from histogenesis.models.conditions import add_noise, enlarge
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.options import Options
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import solve, stages, takes
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import solve, solver_evaluations, takes
 
 
 @torch.inference_mode()
@@ -44,7 +44,7 @@ def draw_batch(
     for model, (px, sampler) in zip(models, sizes, strict=True):
         shape, of = (model.channels, *(2 * [px // model.factor])), () if px == size_px else (px,)
 
-        def noise(purpose: str, step: int, draw: int, shape=shape, of=of) -> torch.Tensor:
+        def noise(purpose: str, step: int, resample_index: int, shape=shape, of=of) -> torch.Tensor:
             more = of if purpose == "fresh" else (*of, purpose)
             drawn = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
             return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
@@ -54,10 +54,10 @@ def draw_batch(
             level = torch.full((len(keys),), section.lowres_noise, device=device)
             small = enlarge(model.normalisation.encode(smaller), px)
             cond = {"cond_image_bchw": add_noise(small, level, noise("lowres", 0, 0)), "lowres_noise_b": level}
-        stage_list = stages(**sampler.solver, learned=model.objective.sigmas)
-        denoise = guided(model, label, section.guidance)
+        evaluations = solver_evaluations(**sampler.solver, training_sigmas=model.objective.sigmas)
+        denoise = guide(model, label, section.guidance)
         estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)
-        x, _ = solve(noise("fresh", 0, 0) * stage_list[0].sigma, takes(stage_list), estimate, noise)
+        x, _ = solve(noise("fresh", 0, 0) * evaluations[0].sigma, takes(evaluations), estimate, noise)
         smaller = model.to_uint8(x)
     return smaller.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 

@@ -12,9 +12,9 @@ from histogenesis.models.batches import Batches
 from histogenesis.models.conditions import add_noise
 from histogenesis.models.model import Denoiser, Upscaler
 from histogenesis.models.options import ModelOptions, Options
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import sample, stages
-from histogenesis.sampling.threshold import thresholded
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import sample, solver_evaluations
+from histogenesis.sampling.threshold import apply_threshold
 
 STEPS = 20
 LOWRES_NOISE = 0.2
@@ -29,21 +29,24 @@ def kinds(denoiser: Denoiser, mpps: list[float]) -> list[tuple[float, str | None
 def from_noise(denoiser: Denoiser, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """What a denoiser draws, beside held-out pictures where it is told some."""
     section = ModelOptions.of(section)
-    options, learned = section.training, denoiser.objective.sigmas
+    options, training_sigmas = section.training, denoiser.objective.sigmas
     # A schedule's first noise levels are so high that estimates leave what pictures can be; the threshold keeps them there.
-    threshold = Options(kind="dynamic", percentile=0.995) if learned and not section.autoencoder else None
-    limit = None if learned else denoiser.objective.trained[1]
-    solver, n = stages("dpmpp-2m", STEPS, learned=learned, start=limit), options.sample_images
+    threshold = Options(kind="dynamic", percentile=0.995) if training_sigmas and not section.autoencoder else None
+    limit = None if training_sigmas else denoiser.objective.sigma_range[1]
+    solver, n = (
+        solver_evaluations("dpmpp-2m", STEPS, training_sigmas=training_sigmas, start=limit),
+        options.sample_images,
+    )
     px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
         cond = {name: value.to(device) for name, value in cond_of(checks, mpp, n, px, options.seed).items()}
         if "cond_image_bchw" in cond:
             cond["cond_image_bchw"] = denoiser.to_latent(cond["cond_image_bchw"])
-        denoise = guided(denoiser, label)
+        denoise = guide(denoiser, label)
 
         def estimate(x, sigma, mpp=mpp, cond=cond, denoise=denoise):
-            return thresholded(denoise(x, full * sigma, full * mpp, **cond), threshold, denoiser.normalisation)
+            return apply_threshold(denoise(x, full * sigma, full * mpp, **cond), threshold, denoiser.normalisation)
 
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
         if limit:

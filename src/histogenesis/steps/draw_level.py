@@ -21,7 +21,7 @@ from histogenesis.models.training import join_processes
 from histogenesis.recipe import Level, canonical
 from histogenesis.recipe.identity import bearing
 from histogenesis.recipe.taken import check_learnt
-from histogenesis.sampling.guidance import guided
+from histogenesis.sampling.guidance import guide
 from histogenesis.steps.inputs import digest_of, read_plan
 
 NO_LADDER: Mapping[str, list[tuple[int, float]]] = {}
@@ -124,7 +124,7 @@ def bundles_of(models: Path, options: Level, device: str) -> list[Bundle]:
     weaker: Any = options.weaker and load_model(models / options.weaker, device, options.precision)
     return [
         Bundle(
-            guided(model, options.label if model.classes else None, options.guidance, weaker),
+            guide(model, options.label if model.classes else None, options.guidance, weaker),
             model.normalisation,
             model.conditions,
             model.objective.sigmas,
