@@ -9,7 +9,7 @@ from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Evaluation, Model
 from histogenesis.sampling.solvers import sample, solver_evaluations
 from histogenesis.slides.read import open_slide
@@ -64,7 +64,7 @@ def drawn_by_a_model_of(images, folder, steps):
     trainer.run(None, None)
     noise = torch.from_numpy(np.random.default_rng(3).standard_normal((DRAWN, 3, SIZE, SIZE), dtype=np.float32))
     mpp, one = torch.full((DRAWN,), MPP), torch.ones(DRAWN)
-    with averaged(trainer), torch.no_grad():
+    with ema_weights(trainer), torch.no_grad():
         x = sample(
             lambda x, sigma: denoiser(x, one * sigma, mpp), noise, solver_evaluations("dpmpp-2m", 20, 0.002, 80, 7)
         )

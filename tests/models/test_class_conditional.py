@@ -6,7 +6,7 @@ import torch
 from histogenesis.evaluation.utility import Labelled, utility
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Model
 from histogenesis.sampling.guidance import guide
 from histogenesis.sampling.solvers import sample, solver_evaluations
@@ -54,7 +54,7 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
     trainer = Trainer(denoiser, section, batches, tmp_path, "d", "cpu")
     trainer.run(lambda: 0.0, lambda step: None)
     made = []
-    with averaged(trainer), torch.no_grad():
+    with ema_weights(trainer), torch.no_grad():
         for n, label in enumerate(CLASSES):
             noise = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(n))
             told = guide(denoiser, label)

@@ -13,7 +13,7 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser, Normalisation, build_model, load_model, save_model
 from histogenesis.models.shipped import folder_of
 from histogenesis.models.start import Start
-from histogenesis.models.training import Trainer, averaged, validation_loss
+from histogenesis.models.training import Trainer, ema_weights, validation_loss
 
 
 class Darker(Stripes):
@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     t = trainer(folder / "state", section(steps=150), Stripes())
     t.run(None, None)
-    save_model(folder / "m", t.average, section(steps=150), t.batches.normalisation, patch_px=16, classes=[])
+    save_model(folder / "m", t.ema, section(steps=150), t.batches.normalisation, patch_px=16, classes=[])
     return folder / "m"
 
 
@@ -59,7 +59,7 @@ def test_it_begins_as_the_model_that_it_starts_from(trained, tmp_path):
     t.denoiser.eval()
     with torch.no_grad():
         assert torch.equal(model(x, sigma, mpp), t.denoiser(x, sigma, mpp))
-    with averaged(t), torch.no_grad():
+    with ema_weights(t), torch.no_grad():
         assert torch.equal(model(x, sigma, mpp), t.denoiser(x, sigma, mpp)), "the average begins there too"
     own = normalisation_of(Darker(), 0.5)
     assert t.batches.normalisation.mean == model.normalisation.mean != own.mean, "its units, not those of the patches"

@@ -7,7 +7,7 @@ import torch
 from histogenesis.evaluation.utility import predict, train_classifier
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Model, Samples
 from histogenesis.sampling.patches import draw_patches
 
@@ -55,7 +55,7 @@ def test_samples_of_each_class_are_told_apart_far_above_chance(tmp_path):
         trainer.train_step([batches.read(step, range(section.training.batch))])
     sampler = {"kind": "ddim", "steps": 20, "threshold": {"kind": "static"}}
     wanted = Samples.model_validate({"model": "m", "images": 24, "batch": 24, "guidance": 1.0, "sampler": sampler})
-    with averaged(trainer):
+    with ema_weights(trainer):
         drawn, labels = draw_patches([model], wanted, CLASSES, 8, float("nan"), tmp_path / "drawn", "cpu")
     real = Patches(200, 2)
     truth = np.searchsorted(CLASSES, real.label)

@@ -46,7 +46,7 @@ class Denoiser(nn.Module):
         """What it has drawn as a picture: uint8 (B, 3, H, W)."""
         return self.normalisation.to_uint8(x)
 
-    def kept(self) -> dict[str, Tensor]:
+    def frozen_weights(self) -> dict[str, Tensor]:
         """Weights that are saved with those that were learnt."""
         return {}
 

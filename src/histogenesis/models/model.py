@@ -39,7 +39,7 @@ def build_model(
     first_stage: tuple[Autoencoder, float] | None = None,
 ) -> Denoiser | Upscaler | Autoencoder:
     """An untrained model. section: of a recipe, its JSON, or ModelOptions; classes: what a model that is told the label may be
-    told; first_stage: the trained autoencoder in whose space it draws, and the spread of that."""
+    told; first_stage: the trained autoencoder in whose space it draws, and its latents' standard deviation."""
     options = ModelOptions.of(section)
     if first_stage is not None:
         return LatentDenoiser(options, patch_px, normalisation, classes, *first_stage)

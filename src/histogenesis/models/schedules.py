@@ -48,8 +48,8 @@ def alpha_bars(schedule: str | Any, timesteps: int) -> np.ndarray:
 
 def schedule_sigmas(kind: str | Any, timesteps: int) -> list[float]:
     """sigma_1 to sigma_T, rising."""
-    kept = alpha_bars(kind, timesteps)
-    return np.sqrt((1 - kept) / kept).tolist()
+    alpha_bar = alpha_bars(kind, timesteps)
+    return np.sqrt((1 - alpha_bar) / alpha_bar).tolist()
 
 
 def space_timesteps(training_sigmas: list[float], steps: int) -> list[float]:

@@ -54,7 +54,7 @@ class Start:
             if there.get(key) != here.get(key)
         ]
         # The autoencoder of a model that draws in its space.
-        kept = model.kept() if isinstance(model, Denoiser) else {}
+        frozen = model.frozen_weights() if isinstance(model, Denoiser) else {}
         own = model.network.state_dict()
         weights = load_file(self.folder / "model.safetensors", device=str(next(iter(own.values())).device))
         if not wrong:
@@ -62,7 +62,7 @@ class Start:
         other = [name for name, w in own.items() if name not in weights or weights[name].shape != w.shape]
         if not wrong and other:
             wrong = [f"{len(other)} of {len(own)} weights are missing there or of another size ({other[0]}, ...)"]
-        if not wrong and any(name not in weights or not torch.equal(weights[name], w) for name, w in kept.items()):
+        if not wrong and any(name not in weights or not torch.equal(weights[name], w) for name, w in frozen.items()):
             wrong = ["it draws in the space of another autoencoder"]
         if wrong:
             raise BadInput(f"training.start: {self.folder} is another model: {'; '.join(wrong)}. Make them alike")

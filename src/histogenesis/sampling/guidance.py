@@ -76,7 +76,7 @@ def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate
     for what, mine, its in (
         ("conditions", {*model.conditions} - {"label"}, {*weaker.conditions} - {"label"}),
         ("autoencoder", first_stage(model), first_stage(weaker)),
-        ("mean or spread of the pixels", True, alike or not model.kept()),
+        ("mean or spread of the pixels", True, alike or not model.frozen_weights()),
     ):
         if mine != its:
             raise BadInput(
@@ -124,7 +124,7 @@ def _convert_cond(
 
 def first_stage(model: Denoiser) -> str:
     """What tells the latent spaces of two models apart: a digest of the autoencoder's weights; "none": pixels."""
-    weights = [w.cpu() for name, w in sorted(model.kept().items()) if name.startswith(PREFIX)]
+    weights = [w.cpu() for name, w in sorted(model.frozen_weights().items()) if name.startswith(PREFIX)]
     return hashlib.sha256(b"".join(w.float().numpy().tobytes() for w in weights)).hexdigest() if weights else "none"
 
 

@@ -38,7 +38,7 @@ def measure_reconstruction(
     real = held_out.read(rows)
     made, codes = reconstruct(autoencoder, real)
     perceptual = perceptual_distance(autoencoder, real, made)
-    size = autoencoder.network.codes.num_embeddings
+    size = autoencoder.network.codebook.num_embeddings
     found = measure(real, made, codes, size, held_out.patient[rows], perceptual)
     write_json(out, found)
     save_grid(picture, [real[:SHOWN], made[:SHOWN]], ["held out", "reconstructed"])
