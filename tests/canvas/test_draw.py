@@ -155,7 +155,7 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
     ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, easel.background)
     canvas = ground + 2 * NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)
     first = [x for sigma, x in asked if sigma > 1.99]
-    for tile, x in zip([t for t in d.schedule[0].tiles.values() if d.drawn.any(t.core)], first, strict=True):
+    for tile, x in zip([t for t in d.schedule[0].tiles.values() if d.foreground.any(t.core)], first, strict=True):
         assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
 
 

@@ -11,10 +11,10 @@ from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.codec import Latents, codec_of
+from histogenesis.canvas.codec import LatentCodec, codec_of
 from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.task import Bundle
-from histogenesis.canvas.tiling import Drawn
+from histogenesis.canvas.tiling import ForegroundMask
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
@@ -125,13 +125,13 @@ def test_what_is_not_drawn_is_background_and_latents_about_its_border_are_drawn(
     denoise = d.bundles[0].denoise
     d.bundles[0].denoise = lambda x, *more, **cond: evaluated.append(len(x)) or denoise(x, *more, **cond)
     image = picture(d, tmp_path / "state")
-    drawn = Drawn(plan, 80, 104)[slice(0, 80), slice(0, 104)]
+    drawn = ForegroundMask(plan, 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.all(image[~drawn] == BACKGROUND) and image[drawn].std() > 1
     assert sum(evaluated) < 0.8 * len(d.evaluations[0]) * 3 * 4, "tiles without tissue are not evaluated"
     blocks = drawn.reshape(20, 4, 26, 4).any(axis=(1, 3))
-    assert np.array_equal(d.drawn[slice(0, 20), slice(0, 26)], blocks)
-    odd = Drawn(np.eye(7, dtype=bool), 80, 104, 4)
-    pixels = Drawn(np.eye(7, dtype=bool), 80, 104)[slice(0, 80), slice(0, 104)]
+    assert np.array_equal(d.foreground[slice(0, 20), slice(0, 26)], blocks)
+    odd = ForegroundMask(np.eye(7, dtype=bool), 80, 104, 4)
+    pixels = ForegroundMask(np.eye(7, dtype=bool), 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.array_equal(odd[slice(3, 20), slice(1, 9)], pixels.reshape(20, 4, 26, 4).any(axis=(1, 3))[3:, 1:9])
     assert odd.any((slice(5, 6), slice(0, 26))) and not odd.any((slice(0, 2), slice(20, 26)))
 
@@ -174,9 +174,9 @@ def tilted(z):
 
 def whole_and_tiled(model, z, side):
     height, width = z.shape[1:]
-    space = Latents(model)
+    codec = LatentCodec(model)
     bands = list(
-        space.bands(lambda w: torch.from_numpy(z)[(slice(None), *w)], lambda w: True, (height, width), side, 3)
+        codec.bands(lambda w: torch.from_numpy(z)[(slice(None), *w)], lambda w: True, (height, width), side, 3)
     )
     assert max(len(rows) for _, rows in bands) <= 4 * side and [y for y, _ in bands] == sorted({y for y, _ in bands})
     tiled = np.concatenate([rows for _, rows in bands]).astype(int)
@@ -244,7 +244,7 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
         given[0][:, 2:],
         torch.cat([model.to_latent(batch.cond_image[:, :3]), model.to_latent(batch.cond_image[:, 3:])], 1),
     )
-    wide = d.sight.wider(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
+    wide = d.crop.context(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
     wide = UNIT.encode(torch.from_numpy(wide.transpose(2, 0, 1)[None].copy()))
     assert torch.allclose(cond[:1, 2:], model.to_latent(wide), atol=1e-5)
 

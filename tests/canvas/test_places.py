@@ -273,7 +273,7 @@ def test_a_damaged_state_falls_back_and_that_is_said(place, how, tmp_path, above
 
 def stopped_in_files(d, folder, passes):
     """Stopped in the middle of the pass after so many; the journal, and the proofs of what that pass has drawn."""
-    batches = [len([t for t in one.tiles.values() if d.drawn.any(t.core)]) for one in d.schedule]
+    batches = [len([t for t in one.tiles.values() if d.foreground.any(t.core)]) for one in d.schedule]
     batches = [-(-count // d.section.batch) for count in batches]
     assert batches[passes] > 2
     with pytest.raises(Stopped):

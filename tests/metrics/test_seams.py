@@ -128,10 +128,10 @@ def test_the_same_seed_gives_the_same_score():
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_lines_of_overlapping_tiles_lie_where_another_tile_begins_to_decide(order, count):
-    from histogenesis.canvas.waves import waves
+    from histogenesis.canvas.wavefronts import wavefronts
 
     side = 16 + 12 * (count - 1)
-    cores = [tile.core[1] for wave in waves(side, side, 16, 12, order) for tile in wave.values()]
+    cores = [tile.core[1] for wavefront in wavefronts(side, side, 16, 12, order) for tile in wavefront.values()]
     borders = {edge for core in cores for edge in (core.start, core.stop)} - {0, side}
     assert tile_lines(side, 16, 12, order).tolist() == sorted(borders)
     assert tile_lines(40, 16, 12).tolist() == [12, 16, 24, 28], "every border of a window, where all decide together"

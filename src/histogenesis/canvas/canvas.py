@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import h5py
 import numpy as np
 
-from histogenesis.canvas.tiling import Drawn
+from histogenesis.canvas.tiling import ForegroundMask
 from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import CHUNKED, check_seal, fletcher32, naming_damage, writing
 
 if TYPE_CHECKING:  # slides' own environment has no PyTorch
-    from histogenesis.canvas.sections import MadeLevel
+    from histogenesis.canvas.sections import GeneratedLevel
 
 BAND_PX = 256
 
@@ -62,33 +62,33 @@ def _rows_of_chunks(
                 rows, filled = np.zeros_like(rows), 0
 
 
-class Made(Protocol):
+class Generator(Protocol):
     """What makes a level: a drawing or an upscaling. background: RGB."""
 
     @property
-    def section(self) -> MadeLevel: ...
+    def section(self) -> GeneratedLevel: ...
 
     size_px: tuple[int, int]
     k: int
     slide: str
     seed: int
     background: tuple[int, int, int]
-    drawn: Drawn
+    foreground: ForegroundMask
 
 
-def write_made(path: Path, made: Made, bands: Iterable[tuple[int, np.ndarray]], **facts) -> None:
+def write_generated(path: Path, source: Generator, bands: Iterable[tuple[int, np.ndarray]], **facts) -> None:
     """write_level, with what every level of a synthetic slide says of itself."""
     common = {
-        "mpp": made.section.mpp,
-        "level": made.k,
-        "slide": made.slide,
-        "seed": made.seed,
-        "model": made.section.model or "",
-        "background": np.array(made.background, np.uint8),
-        "drawn": made.drawn.share,
+        "mpp": source.section.mpp,
+        "level": source.k,
+        "slide": source.slide,
+        "seed": source.seed,
+        "model": source.section.model or "",
+        "background": np.array(source.background, np.uint8),
+        "drawn": source.foreground.share,
         "synthetic": True,
     }
-    write_level(path, bands, *made.size_px, common | facts)
+    write_level(path, bands, *source.size_px, common | facts)
 
 
 class Level:

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from histogenesis.canvas.joinings import Joining, Layout
 from histogenesis.canvas.sections import DrawnLevel
-from histogenesis.canvas.tiling import Place, Tile
+from histogenesis.canvas.tiling import Tile, TileIndex
 from histogenesis.core.sigmas import evaluations
 
 BYTES = {"fp32": 4, "bf16": 2}
@@ -25,7 +25,7 @@ class Round:
     """Tiles, and the evaluations [first, last) of each network that they are taken through."""
 
     number: int
-    tiles: dict[Place, Tile]
+    tiles: dict[TileIndex, Tile]
     first: int
     last: int
 
@@ -40,17 +40,17 @@ class Plan:
     whole: bool = False
 
     @cached_property
-    def waves(self) -> list[dict[Place, Tile]]:
-        return self.joining.waves(self.layout)
+    def wavefronts(self) -> list[dict[TileIndex, Tile]]:
+        return self.joining.wavefronts(self.layout)
 
     def __len__(self) -> int:
-        return len(self.waves) if self.whole else self.evaluations[-1]
+        return len(self.wavefronts) if self.whole else self.evaluations[-1]
 
     def __getitem__(self, number: int) -> Round:
         if not 0 <= number < len(self):
             raise IndexError(number)
         if self.whole:
-            return Round(number, self.waves[number], 0, max(self.evaluations))
+            return Round(number, self.wavefronts[number], 0, max(self.evaluations))
         tiles = self.joining.tiles(self.layout, number)
         return Round(number, {(tile.y, tile.x): tile for tile in tiles}, number, number + 1)
 

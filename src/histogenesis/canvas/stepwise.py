@@ -15,7 +15,7 @@ from histogenesis.canvas.plan import Round, state_bytes
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
-from histogenesis.canvas.tiling import Drawn, Place, Tile
+from histogenesis.canvas.tiling import ForegroundMask, Tile, TileIndex
 from histogenesis.sampling.solvers import Evaluation, solve
 
 Estimate = Callable[[Tensor, Evaluation], Tensor]
@@ -63,14 +63,14 @@ class Canvas:
 
     # ------------------------------------------------------------------ a round
 
-    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+    def batches(self) -> Iterator[tuple[Round, list[TileIndex]]]:
         """The tiles that are left, pass by pass and batch by batch: those whose core holds something to draw. Of several
         processes each draws a band of them, and all end a pass together, with an empty batch."""
         size = self.d.section.batch
         for number in range(self.state.round, len(self.d.schedule)):
             one = self.d.schedule[number]
-            asked = self.share.of([place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)])
-            self.state.begin([one.tiles[place] for place in asked])
+            asked = self.share.of([index for index, tile in one.tiles.items() if self.d.foreground.any(tile.core)])
+            self.state.begin([one.tiles[index] for index in asked])
             begun = self.state.batch * size
             self.left = (len(asked) - begun) + len(asked) * (len(self.d.schedule) - number - 1)
             for first in range(begun, len(asked), size):
@@ -79,9 +79,9 @@ class Canvas:
             if self.share.count > 1:
                 yield one, []
 
-    def stopping(self, asked: bool, places: list[Place]) -> bool:
+    def stopping(self, asked: bool, indices: list[TileIndex]) -> bool:
         """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
-        return asked if self.share.count == 1 else not places and self.share.any(asked)
+        return asked if self.share.count == 1 else not indices and self.share.any(asked)
 
     @torch.inference_mode()
     def take_step(
@@ -141,9 +141,9 @@ class Canvas:
 
     def put_ground(self, one: Round, windows: list[Window], x: Tensor) -> None:
         """Where nothing is drawn x is background, noised to the level that a pass begins with."""
-        if all(self.d.drawn.all(window) for window in windows):
+        if all(self.d.foreground.all(window) for window in windows):
             return
-        mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
+        mask = torch.from_numpy(np.stack([self.d.foreground[window] for window in windows])).to(x.device)
         corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
         ground = self.background + self.takes[one.first].evaluation.sigma * noise
@@ -218,19 +218,24 @@ class Canvas:
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows."""
-        d, ground = self.d, Drawn(self.d.plan, *self.d.size_px)
+        d, ground = self.d, ForegroundMask(self.d.plan, *self.d.size_px)
 
         def finished(window: Window) -> Tensor:
             x = self.state.read("x", [window])[0]
-            if d.drawn.all(window):
+            if d.foreground.all(window):
                 return x
-            return torch.where(torch.from_numpy(d.drawn[window]).to(x.device), x, self.background)
+            return torch.where(torch.from_numpy(d.foreground[window]).to(x.device), x, self.background)
 
         size = self.layout.height, self.layout.width
-        for y, made in d.codec.bands(finished, d.drawn.any, size, self.layout.tile, d.section.batch):
-            window = slice(y, y + len(made)), slice(0, d.size_px[1])
+        for y, generated in d.codec.bands(finished, d.foreground.any, size, self.layout.tile, d.section.batch):
+            window = slice(y, y + len(generated)), slice(0, d.size_px[1])
             whole = ground.all(window)
-            yield y, made if whole else np.where(ground[window][..., None], made, np.array(d.background, np.uint8))
+            yield (
+                y,
+                generated
+                if whole
+                else np.where(ground[window][..., None], generated, np.array(d.background, np.uint8)),
+            )
 
 
 def inside(window: Window, core: Window) -> tuple[slice, ...]:

@@ -40,7 +40,7 @@ def draw_batch(
     """
     keys = [*numbers, *[numbers[-1]] * (section.batch - len(numbers))]
     sizes = [*((one.tile_px, one.sampler) for one in section.cascade), (size_px, section.sampler)]
-    smaller = None
+    lowres = None
     for model, (px, sampler) in zip(models, sizes, strict=True):
         shape, of = (model.channels, *(2 * [px // model.factor])), () if px == size_px else (px,)
 
@@ -50,16 +50,16 @@ def draw_batch(
             return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
 
         cond: dict[str, torch.Tensor] = {}
-        if smaller is not None:
+        if lowres is not None:
             level = torch.full((len(keys),), section.lowres_noise, device=device)
-            small = enlarge(model.normalisation.encode(smaller), px)
+            small = enlarge(model.normalisation.encode(lowres), px)
             cond = {"cond_image_bchw": add_noise(small, level, noise("lowres", 0, 0)), "lowres_noise_b": level}
         evaluations = solver_evaluations(**sampler.solver, training_sigmas=model.objective.sigmas)
         denoise = guide(model, label, section.guidance)
         estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)
         x, _ = solve(noise("fresh", 0, 0) * evaluations[0].sigma, takes(evaluations), estimate, noise)
-        smaller = model.to_uint8(x)
-    return smaller.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
+        lowres = model.to_uint8(x)
+    return lowres.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 
 
 def draw_patches(
@@ -82,7 +82,7 @@ def draw_patches(
         for k, label in enumerate(labels)
         for first in range(0, section.images, section.batch)
     ]
-    made = []
+    generated = []
     for k, label, numbers in tqdm(jobs, desc="patches", unit="batch", mininterval=2):
         file = state / f"{k}-{numbers[0]:08d}.npy"
         pictures = finished(file)
@@ -91,8 +91,8 @@ def draw_patches(
             save_proven(file, pictures)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
-        made.append(pictures)
-    return np.concatenate(made), [label for _, label, numbers in jobs for _ in numbers]
+        generated.append(pictures)
+    return np.concatenate(generated), [label for _, label, numbers in jobs for _ in numbers]
 
 
 def finished(file: Path) -> np.ndarray | None:

@@ -92,8 +92,8 @@ def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
 
 def enlarged(upscaler: Upscaler, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """Held-out patches, made by an upscaler from their average over 2 x 2 px."""
-    made = [nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device) for mpp in mpps]
-    return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in made]
+    generated = [nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device) for mpp in mpps]
+    return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in generated]
 
 
 def reconstructed(

@@ -61,8 +61,8 @@ def draw_samples(
     if mpp == mpp and card["mpps"] and not same_mpp(mpp, card["mpps"]).any():
         raise BadInput(f"{model}: it has learned mpps {card['mpps']} and never saw {mpp:g}")
 
-    *smaller, weights = (digest_of(folder / "model.safetensors") for folder in folders)
-    parts = json.dumps([canonical(bearing(options)), weights, key, *smaller])
+    *cascade, weights = (digest_of(folder / "model.safetensors") for folder in folders)
+    parts = json.dumps([canonical(bearing(options)), weights, key, *cascade])
     digest = blake2b(parts.encode(), digest_size=16).hexdigest()
     stop = StopRequest()
     finished = state / digest[:12]

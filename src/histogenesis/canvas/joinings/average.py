@@ -10,7 +10,7 @@ import numpy as np
 
 from histogenesis.canvas.joinings.base import Joining, Layout
 from histogenesis.canvas.tiling import Tile
-from histogenesis.canvas.waves import check_stride, overlapping, starts
+from histogenesis.canvas.wavefronts import check_stride, overlapping, starts
 
 if TYPE_CHECKING:
     from torch import Tensor

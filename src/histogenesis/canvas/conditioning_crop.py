@@ -1,4 +1,4 @@
-"""What a tile is seen with of the level above: its own view at lower resolution, and a wider view about its centre."""
+"""What conditions a tile, of the level above: its own view at lower resolution, and a wider view about its centre."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Sight:
+class ConditioningCrop:
     """Windows of the finished level above. `ratio`: px of this level per px of that one; `background`: its RGB colour."""
 
     above: Level
     ratio: tuple[float, float]
     background: tuple[int, int, int]
 
-    def wider(self, tile: Tile) -> np.ndarray:
+    def context(self, tile: Tile) -> np.ndarray:
         """As many px of the level above as the tile has, with the same centre (to the nearest px): uint8 (t, t, 3).
 
         Where the view leaves the canvas it is background.
@@ -35,14 +35,14 @@ class Sight:
         y, x = (
             round((start + tile.size / 2) / ratio - tile.size / 2) for start, ratio in zip((tile.y, tile.x), self.ratio)
         )
-        return self.padded(y, x, tile.size, tile.size)
+        return self.pad(y, x, tile.size, tile.size)
 
-    def same(self, tile: Tile) -> np.ndarray:
+    def lowres(self, tile: Tile) -> np.ndarray:
         """The tile's own part of the level above, at a whole-numbered ratio: uint8 (t / ratio, t / ratio, 3)."""
         (y, x), side = (round(n / r) for n, r in zip((tile.y, tile.x), self.ratio)), round(tile.size / self.ratio[0])
-        return self.padded(y, x, side, side)
+        return self.pad(y, x, side, side)
 
-    def enlarged(self, rows: slice, columns: slice) -> np.ndarray:
+    def interpolate(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of this level's canvas as the level above shows it, bilinear at any ratio: uint8 (h, w, 3)."""
         axes, corner, side = [], [], []
         for part, ratio, limit in zip((rows, columns), self.ratio, self.above.shape):
@@ -59,13 +59,13 @@ class Sight:
             view = view.take(low, axis) * (1 - share) + view.take(high, axis) * share
         return np.floor(view + 0.5).astype(np.uint8)
 
-    def shown(self, rows: slice, columns: slice) -> np.ndarray:
+    def upsample(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of this level's canvas as the level above shows it: uint8 (h, w, 3).
 
         At a whole-numbered ratio each pixel is repeated, which is A+ y; at others it is bilinear.
         """
         if any(ratio != int(ratio) for ratio in self.ratio):
-            return self.enlarged(rows, columns)
+            return self.interpolate(rows, columns)
         f_y, f_x = map(int, self.ratio)
         y, x = rows.start // f_y, columns.start // f_x
         view = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
@@ -81,11 +81,11 @@ class Sight:
         (y, height), (x, width) = parts
         return self.above.window(y, x, height, width)
 
-    def is_white(self, tile: Tile, share: float, above: int) -> bool:
+    def is_background(self, tile: Tile, share: float, above: int) -> bool:
         """Whether more than `share` of what lies under a tile is white: all three colours brighter than `above`."""
         return float((self.under(tile).min(axis=-1) > above).mean()) > share
 
-    def padded(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+    def pad(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """A window that may leave the canvas: uint8 (height, width, 3)."""
         out = np.empty((height, width, 3), np.uint8)
         out[:] = self.background
@@ -105,25 +105,25 @@ def build_cond(
     sees: list[str],
     tiles: list[Tile],
     px: int,
-    sight: Sight | None,
+    crop: ConditioningCrop | None,
     normalisation: Normalisation,
     noise: NoiseField,
     lowres_noise: float,
-    smaller: Tensor | None = None,
+    lowres: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """What a network that sees these conditions (in the order of their channels) is given beside tiles of `px` px.
 
-    smaller: the tiles as the network before has drawn them, in this model's units; without it `lowres` is the level above.
+    lowres: the tiles as the network before has drawn them, in this model's units; default: those of the level above.
     Returns the denoiser's keywords.
     """
     cond: dict[str, Tensor] = {}
     pictures = []
     for name in sees:
         if name == "context":
-            wide = tensor([sight.wider(tile) for tile in tiles], normalisation)
+            wide = tensor([crop.context(tile) for tile in tiles], normalisation)
             pictures.append(avg_pool2d(wide.to(noise.device), wide.shape[-1] // px))
         else:
-            small = tensor([sight.same(tile) for tile in tiles], normalisation) if smaller is None else smaller
+            small = tensor([crop.lowres(tile) for tile in tiles], normalisation) if lowres is None else lowres
             scale = tiles[0].size // px
             noise_bchw = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
             level = torch.full((len(tiles),), lowres_noise, device=noise_bchw.device)
