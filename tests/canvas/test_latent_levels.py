@@ -20,7 +20,7 @@ from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.recipe import Level, Model, RecipeError, load_recipe, parse_recipe
-from histogenesis.recipe.taken import check_fits
+from histogenesis.recipe.imported import check_fits
 from histogenesis.report import cost
 
 UNIT, BACKGROUND = Normalisation.unit(), (240, 230, 241)

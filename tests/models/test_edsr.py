@@ -13,7 +13,7 @@ from histogenesis.models.model import Upscaler, build_model, load_model, save_mo
 from histogenesis.models.networks.edsr import EDSR
 from histogenesis.models.training import Trainer, ema_weights, validation_loss
 from histogenesis.recipe import Learned, Level, Model, UpscaledLevel
-from histogenesis.recipe.taken import check_fits
+from histogenesis.recipe.imported import check_fits
 
 
 class Checks:

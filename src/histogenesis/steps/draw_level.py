@@ -20,7 +20,7 @@ from histogenesis.models.model import load_model
 from histogenesis.models.training import join_processes
 from histogenesis.recipe import Level, canonical
 from histogenesis.recipe.identity import bearing
-from histogenesis.recipe.taken import check_learnt
+from histogenesis.recipe.imported import check_learnt
 from histogenesis.sampling.guidance import guide
 from histogenesis.steps.inputs import digest_of, read_plan
 

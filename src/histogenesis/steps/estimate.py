@@ -28,7 +28,7 @@ from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.shipped import folder_of
 from histogenesis.recipe import Model, Recipe
 from histogenesis.recipe.data import LabelledPatches, Phantom
-from histogenesis.recipe.models import TakenModel
+from histogenesis.recipe.models import ImportedModel
 from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
@@ -267,14 +267,14 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
 
 
 def _flop(recipe: Recipe, name: str, side: int) -> float:
-    model, taken = recipe.trained_models.get(name), recipe.models[name]
+    model, imported = recipe.trained_models.get(name), recipe.models[name]
     if model:
         return _cost(model, side).flop
-    return _flop_of_taken(taken.source, side) if isinstance(taken, TakenModel) else 0.0
+    return _flop_of_imported(imported.source, side) if isinstance(imported, ImportedModel) else 0.0
 
 
 @cache
-def _flop_of_taken(source: str, px: int) -> float:
+def _flop_of_imported(source: str, px: int) -> float:
     try:
         section = load_json(folder_of(source) / "model.json")["section"]
     except BadInput:
