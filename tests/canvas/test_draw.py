@@ -75,7 +75,7 @@ class Shuffled:
     """A plan whose tiles come in another order, the same one whenever a round is asked for."""
 
     def __init__(self, plan):
-        self.plan, self.whole = plan, plan.whole
+        self.plan, self.tile_by_tile = plan, plan.tile_by_tile
 
     def __len__(self):
         return len(self.plan)

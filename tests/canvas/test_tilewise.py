@@ -370,4 +370,4 @@ def test_the_level_is_written_as_any_other(tmp_path):
     d.finish(easel, tmp_path / "level1.h5", note="n")
     with LevelFile(tmp_path / "level1.h5") as written:
         assert np.array_equal(written.image[:], np.concatenate([rows for _, rows in d.bands(easel)]))
-        assert written.mpp == 4 and written.facts["model"] == "m" and bool(written.facts["synthetic"])
+        assert written.mpp == 4 and written.attributes["model"] == "m" and bool(written.attributes["synthetic"])

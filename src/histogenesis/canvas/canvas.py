@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # slides' own environment has no PyTorch
 BAND_PX = 256
 
 
-def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int, width: int, facts: dict) -> None:
-    """Write level{k}.h5: `image` (H, W, 3) uint8 in lossless chunks, facts as attributes.
+def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int, width: int, attributes: dict) -> None:
+    """Write level{k}.h5: `image` (H, W, 3) uint8 in lossless chunks, and its attributes.
 
     `bands` yields (y, uint8 rows), from the top. Chunks of one colour are compressed; the others are stored as they are: of
     tissue, compression saves 2.5 % (measured).
@@ -38,7 +38,7 @@ def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int
                     else:
                         stored = block.tobytes() + fletcher32(block)
                         image.id.write_direct_chunk((y, x, 0), stored, filter_mask=1)  # 1: not compressed
-            file.attrs.update(facts)
+            file.attrs.update(attributes)
     except OSError as error:
         raise OSError(error.errno, f"{path}: could not be written ({error}); is the disk full?") from error
 
@@ -76,7 +76,7 @@ class Generator(Protocol):
     foreground: ForegroundMask
 
 
-def write_generated(path: Path, source: Generator, bands: Iterable[tuple[int, np.ndarray]], **facts) -> None:
+def write_generated(path: Path, source: Generator, bands: Iterable[tuple[int, np.ndarray]], **attributes) -> None:
     """write_level, with what every level of a synthetic slide says of itself."""
     common = {
         "mpp": source.section.mpp,
@@ -88,7 +88,7 @@ def write_generated(path: Path, source: Generator, bands: Iterable[tuple[int, np
         "drawn": source.foreground.share,
         "synthetic": True,
     }
-    write_level(path, bands, *source.size_px, common | facts)
+    write_level(path, bands, *source.size_px, common | attributes)
 
 
 class Level:
@@ -100,7 +100,7 @@ class Level:
             with naming_damage(path):
                 self.file = h5py.File(path, "r", rdcc_nbytes=64 << 20)
                 check_seal(self.file)
-                self.facts = dict(self.file.attrs)
+                self.attributes = dict(self.file.attrs)
                 if "image" not in self.file:
                     raise BadInput(f"{path}: not a level of a synthetic slide (it has no `image`)")
                 self.image = self.file["image"]
@@ -109,7 +109,7 @@ class Level:
 
     @property
     def mpp(self) -> float:
-        return float(self.facts["mpp"])
+        return float(self.attributes["mpp"])
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -102,7 +102,7 @@ def tensor(pictures: list[np.ndarray], normalisation: Normalisation) -> Tensor:
 
 
 def build_cond(
-    sees: list[str],
+    conditions: list[str],
     tiles: list[Tile],
     px: int,
     crop: ConditioningCrop | None,
@@ -118,7 +118,7 @@ def build_cond(
     """
     cond: dict[str, Tensor] = {}
     pictures = []
-    for name in sees:
+    for name in conditions:
         if name == "context":
             wide = tensor([crop.context(tile) for tile in tiles], normalisation)
             pictures.append(avg_pool2d(wide.to(noise.device), wide.shape[-1] // px))

@@ -68,16 +68,18 @@ class Canvas:
         processes each draws a band of them, and all end a pass together, with an empty batch."""
         size = self.d.section.batch
         for number in range(self.state.round, len(self.d.schedule)):
-            one = self.d.schedule[number]
-            asked = self.share.of([index for index, tile in one.tiles.items() if self.d.foreground.any(tile.core)])
-            self.state.begin([one.tiles[index] for index in asked])
+            this_round = self.d.schedule[number]
+            asked = self.share.of(
+                [index for index, tile in this_round.tiles.items() if self.d.foreground.any(tile.core)]
+            )
+            self.state.begin([this_round.tiles[index] for index in asked])
             begun = self.state.batch * size
             self.left = (len(asked) - begun) + len(asked) * (len(self.d.schedule) - number - 1)
             for first in range(begun, len(asked), size):
-                yield one, asked[first : first + size]
-            self.end_round(one)
+                yield this_round, asked[first : first + size]
+            self.end_round(this_round)
             if self.share.count > 1:
-                yield one, []
+                yield this_round, []
 
     def stopping(self, asked: bool, indices: list[TileIndex]) -> bool:
         """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
@@ -86,7 +88,7 @@ class Canvas:
     @torch.inference_mode()
     def take_step(
         self,
-        one: Round,
+        this_round: Round,
         tiles: list[Tile],
         count: int,
         answer: Estimate,
@@ -94,8 +96,8 @@ class Canvas:
     ) -> None:
         """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
         else in parts that fit a processor's cache."""
-        take, parts = self.takes[one.first], list(self.parts(tiles, count))
-        x = self.begin(one, tiles, parts)
+        take, parts = self.takes[this_round.first], list(self.parts(tiles, count))
+        x = self.begin(this_round, tiles, parts)
         denoised = answer(x, take.evaluation)
         self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
@@ -104,24 +106,24 @@ class Canvas:
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
                 self.keep_estimates(some, estimate)
                 continue
-            self.solve_and_keep(one, [t.window for t in some], [t.core for t in some], x[part], estimate)
+            self.solve_and_keep(this_round, [t.window for t in some], [t.core for t in some], x[part], estimate)
 
     def parts(self, tiles: list[Tile], count: int) -> Iterator[slice]:
         """The first `count` tiles, in parts."""
         many = max(1, PART_PX // tiles[0].size ** 2) if torch.device(self.d.device).type == "cpu" else count
         return (slice(i, min(i + many, count)) for i in range(0, count, many))
 
-    def begin(self, one: Round, tiles: list[Tile], parts: list[slice]) -> Tensor:
+    def begin(self, this_round: Round, tiles: list[Tile], parts: list[slice]) -> Tensor:
         """x of tiles before a pass; on their grounds where nothing is drawn. Tiles that only fill a batch repeat the last."""
-        if one.number:
+        if this_round.number:
             x = self.state.x(tiles)
             for part in parts:
-                self.put_ground(one, [tile.window for tile in tiles[part]], x[part])
+                self.put_ground(this_round, [tile.window for tile in tiles[part]], x[part])
             return x
         d, side = self.d, tiles[0].size
         x = torch.empty(len(tiles), d.codec.channels, side, side, device=d.device)
         for part in parts:
-            self.first_x(one, [tile.window for tile in tiles[part]], x[part])
+            self.first_x(this_round, [tile.window for tile in tiles[part]], x[part])
         x[parts[-1].stop :] = x[parts[-1].stop - 1]
         return x
 
@@ -131,32 +133,32 @@ class Canvas:
         height, width = (part.stop - part.start for part in windows[0])
         return lambda purpose, step, resample_index: self.field.windows(corners, height, width, step, resample_index)
 
-    def first_x(self, one: Round, windows: list[Window], out: Tensor) -> None:
+    def first_x(self, this_round: Round, windows: list[Window], out: Tensor) -> None:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
         torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
             view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
             out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
-        self.put_ground(one, windows, out)
+        self.put_ground(this_round, windows, out)
 
-    def put_ground(self, one: Round, windows: list[Window], x: Tensor) -> None:
+    def put_ground(self, this_round: Round, windows: list[Window], x: Tensor) -> None:
         """Where nothing is drawn x is background, noised to the level that a pass begins with."""
         if all(self.d.foreground.all(window) for window in windows):
             return
         mask = torch.from_numpy(np.stack([self.d.foreground[window] for window in windows])).to(x.device)
         corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
-        ground = self.background + self.takes[one.first].evaluation.sigma * noise
+        ground = self.background + self.takes[this_round.first].evaluation.sigma * noise
         x.copy_(torch.where(mask[:, None], x, ground))
 
     def solve_and_keep(
-        self, one: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
+        self, this_round: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
     ) -> None:
         """The solver's step over windows of one size, and what it makes of their cores."""
         history = None
-        if one.number and self.takes[one.first - 1].evaluation.has_history:
+        if this_round.number and self.takes[this_round.first - 1].evaluation.has_history:
             history = self.state.read("history", windows)
-        takes = self.takes[one.first : one.last]
+        takes = self.takes[this_round.first : this_round.last]
         x, history = solve(x, takes, lambda x, evaluation: estimate, self.noise(windows), history)
         for name, values in (("x", x), ("history", history)):
             if name in self.state.names and values is not None:
@@ -171,11 +173,11 @@ class Canvas:
         if stopping:
             self.state.wait()
 
-    def end_round(self, one: Round) -> None:
+    def end_round(self, this_round: Round) -> None:
         if self.estimates:
             self.state.staging.settle()
             self.share.wait()
-            self.take_merged_step(one)
+            self.take_merged_step(this_round)
         self.state.end()
         if self.state.round == len(self.takes):
             self.state.save()
@@ -196,23 +198,23 @@ class Canvas:
             self.state.write(f"estimate.{self.joining.colour(self.layout, tile)}", [tile.window], [estimate])
 
     @torch.inference_mode()
-    def take_merged_step(self, one: Round) -> None:
+    def take_merged_step(self, this_round: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
         for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
-            if one.number:
+            if this_round.number:
                 x = self.state.read("x", [window]).clone()
-                self.put_ground(one, [window], x)
+                self.put_ground(this_round, [window], x)
             else:
                 x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
-                self.first_x(one, [window], x)
+                self.first_x(this_round, [window], x)
 
             def plane(colour: int, window: Window = window) -> Tensor:
                 return self.state.read(f"estimate.{colour}", [window])[0]
 
             estimate = self.joining.merge(self.layout, window, plane)
-            self.solve_and_keep(one, [window], [window], x, estimate[None])
+            self.solve_and_keep(this_round, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 
@@ -229,11 +231,11 @@ class Canvas:
         size = self.layout.height, self.layout.width
         for y, generated in d.codec.bands(finished, d.foreground.any, size, self.layout.tile, d.section.batch):
             window = slice(y, y + len(generated)), slice(0, d.size_px[1])
-            whole = ground.all(window)
+            all_drawn = ground.all(window)
             yield (
                 y,
                 generated
-                if whole
+                if all_drawn
                 else np.where(ground[window][..., None], generated, np.array(d.background, np.uint8)),
             )
 

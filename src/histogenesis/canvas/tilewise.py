@@ -134,15 +134,15 @@ class TileFiles:
         """The tiles that are left, batch by batch. An empty batch: all that are ready are being drawn by other processes."""
         queue = Queue(self.wavefronts, self.finished, self.folder / "queue")
         self.left = len(queue)
-        one = Round(0, queue.tiles, 0, max(self.d.schedule.evaluations))
+        this_round = Round(0, queue.tiles, 0, max(self.d.schedule.evaluations))
         while queue:
             indices = queue.claim(self.d.section.batch)
-            yield one, indices
+            yield this_round, indices
             queue.done(indices)
             if not indices and queue:
                 time.sleep(self.wait_s)
 
-    def begin(self, n: int, one: Round, indices: list[TileIndex], tiles: list[Tile]) -> Started:
+    def begin(self, n: int, this_round: Round, indices: list[TileIndex], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""
         d, network = self.d, self.d.section.networks[n]
         device, px, normalisation = d.device, network.tile_px, d.bundles[n].normalisation
@@ -151,18 +151,18 @@ class TileFiles:
         scale = d.section.tile_px // px
         known = torch.from_numpy(self.known.transpose(0, 3, 1, 2)).float().to(device)
         known = normalisation.encode(avg_pool2d(known, scale))
-        whole = avg_pool2d(torch.from_numpy(self.mask[:, None]).float().to(device), scale) == 1
+        known_mask = avg_pool2d(torch.from_numpy(self.mask[:, None]).float().to(device), scale) == 1
         fields = {purpose: d.noise(network, purpose) for purpose in ("fresh", "held", "back")}
         corners, any_known = [(tile.y // scale, tile.x // scale) for tile in tiles], bool(self.mask.any())
 
         def noise(purpose: str, step: int, resample_index: int) -> Tensor:
-            where = whole[:, 0] if purpose == "held" else None
+            where = known_mask[:, 0] if purpose == "held" else None
             return fields[purpose].windows(corners, px, px, step, resample_index, where)
 
         x = noise("fresh", 0, 0) * d.takes[n][0].evaluation.sigma
         if d.section.start:
             x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
-        impose = impose_known_region(known, whole, noise) if any_known else None
+        impose = impose_known_region(known, known_mask, noise) if any_known else None
         return impose(x, None, d.takes[n][0].evaluation.sigma) if impose else x, noise, impose
 
     def end(self, n: int, tiles: list[Tile], x: Tensor, count: int) -> Tensor:

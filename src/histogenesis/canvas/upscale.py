@@ -64,6 +64,6 @@ class Upscaling:
                     bar.update()
                 yield y, band
 
-    def run(self, out: Path, **facts) -> None:
+    def run(self, out: Path, **metadata) -> None:
         """Write level{k}.h5."""
-        write_generated(out, self, self.bands(), method=self.section.method.kind, **facts)
+        write_generated(out, self, self.bands(), method=self.section.method.kind, **metadata)

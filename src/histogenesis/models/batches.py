@@ -132,8 +132,8 @@ class Batches:
         lowres_noise = torch.tensor([s.random() for s in streams], dtype=torch.float32)
         label = None
         if self.labels is not None:  # last, so that what a model is told changes nothing else that it sees
-            kept = np.array([s.random() >= self.label_dropout for s in streams])
-            label = torch.from_numpy(np.where(kept, self.labels[chosen], -1))
+            keeps_label = np.array([s.random() >= self.label_dropout for s in streams])
+            label = torch.from_numpy(np.where(keeps_label, self.labels[chosen], -1))
         return Picked(
             pictures=[] if self.held else self._pixels(chosen, corners),
             chosen=torch.tensor(chosen),

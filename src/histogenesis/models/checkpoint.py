@@ -34,7 +34,7 @@ def fill_steps(optimizer: torch.optim.Adam, steps: int) -> None:
         m["step"].fill_(steps)
 
 
-def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], facts: dict) -> None:
+def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], metadata: dict) -> None:
     """Write tensors as `group/name`, with the step, the digest of what they depend on, and what proves them whole.
 
     The checkpoint that was there stays beside it, as {path}.before: what is damaged is not the only one.
@@ -42,7 +42,7 @@ def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[s
     tensors = {
         f"{group}/{name}": t.detach().cpu().contiguous() for group, named in groups.items() for name, t in named.items()
     }
-    about = {"step": str(step), "digest": digest, "facts": json.dumps(facts)}
+    about = {"step": str(step), "digest": digest, "facts": json.dumps(metadata)}
     about["checksums"] = json.dumps({name: checksum(tensor) for name, tensor in sorted(tensors.items())})
     with written(path) as part:
         save_file(tensors, part, metadata=about | {"proof": proof_of(about)})

@@ -47,7 +47,7 @@ def build_model(
 
 
 def save_model(
-    folder: Path, weights: dict[str, Tensor], section: Any, normalisation: Normalisation, **facts: Any
+    folder: Path, weights: dict[str, Tensor], section: Any, normalisation: Normalisation, **metadata: Any
 ) -> None:
     """Write model.safetensors and model.json; each appears whole or not at all. section: as for `build_model`."""
     options = ModelOptions.of(section)
@@ -64,7 +64,7 @@ def save_model(
         "parameters": sum(v.numel() for v in weights.values()),
         "section": options.values,
         "weights_sha256": digest,
-        **facts,
+        **metadata,
     }
     write_json(folder / "model.json", description, indent=2, sort_keys=True)
 

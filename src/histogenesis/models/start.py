@@ -86,8 +86,8 @@ def blind(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tenso
 
 def adds_cond_images(there: list[str], here: list[str]) -> bool:
     """Whether a model is told what another is, and is shown pictures beside, whose channels come after those of the other."""
-    shown, also = pictures_of(there), pictures_of(here)
-    return set(there) - set(shown) == set(here) - set(also) and also[: len(shown)] == shown
+    cond_images, also = pictures_of(there), pictures_of(here)
+    return set(there) - set(cond_images) == set(here) - set(also) and also[: len(cond_images)] == cond_images
 
 
 def comparable(section: dict, classes: list[str] | None) -> dict:

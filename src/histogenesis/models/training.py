@@ -180,20 +180,20 @@ class Trainer:
     def save(self) -> None:
         if self.rank == 0:
             log = self.state / "train.jsonl"
-            facts = {
+            metadata = {
                 "best": self.best if math.isfinite(self.best) else None,
                 "running": self.running,
                 "log": log.read_text() if log.exists() else "",
             }
-            save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), facts)
+            save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), metadata)
 
     def resume(self) -> None:
         """Go on from the last whole checkpoint, if there is one, and from the log as it was then."""
         log = ""
         found = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
         if found:
-            self.step, facts = found
-            self.best, self.running, log = facts["best"] or math.inf, facts["running"], facts["log"]
+            self.step, metadata = found
+            self.best, self.running, log = metadata["best"] or math.inf, metadata["running"], metadata["log"]
             fill_steps(self.optimizer, self.step)
             if self.discriminator:
                 self.discriminator.resume(self.step)
@@ -248,11 +248,11 @@ class Trainer:
         def pick(step: int) -> list[Picked]:
             return [self.batches.pick(step, share) for share in shares]
 
-        def made(picked: list[Picked]) -> list[Batch]:
+        def make_batches(picked: list[Picked]) -> list[Batch]:
             return [self.batches.make(one.to(self.device)) for one in picked]
 
         if not self.on_gpu:
-            yield from (made(pick(step)) for step in steps)
+            yield from (make_batches(pick(step)) for step in steps)
             return
         self.batches.hold(self.device)
         with ThreadPoolExecutor(self.t.readers) as readers:
@@ -261,7 +261,7 @@ class Trainer:
                 picked = ahead.popleft().result()
                 if step + 2 * self.t.readers in steps:
                     ahead.append(readers.submit(pick, step + 2 * self.t.readers))
-                yield made(picked)
+                yield make_batches(picked)
 
     def _stop_everywhere(self) -> bool:
         if self.world == 1:

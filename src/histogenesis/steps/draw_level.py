@@ -80,7 +80,7 @@ def draw_level(
     parts = [canonical(bearing(options)), *size_px, seed, slide, k, *weights, digest_of(above), key]
     parts += [digest_of(plan), digest_of(plan and plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    if job is None and out.exists() and Canvas(out).facts.get("drawing") == digest:
+    if job is None and out.exists() and Canvas(out).attributes.get("drawing") == digest:
         print(f"{out} was finished meanwhile by the process that held its state")
         return
 
