@@ -220,7 +220,7 @@ def training(clock: Clock, name: str, px: int, batch: int, micro: int, tops: dic
     batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, True)
     with tempfile.TemporaryDirectory() as state:
         trainer = Trainer(model, options, batches, Path(state), "", clock.device)
-        batches.hold(clock.device)
+        batches.cache_on(clock.device)
         shares = trainer.micro_batches()
 
         def step() -> None:

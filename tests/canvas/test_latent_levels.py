@@ -152,7 +152,7 @@ def test_the_background_in_the_state_is_that_colour_encoded(tmp_path, plan):
     )
     corner = slice(18, 20), slice(24, 26)
     x = torch.empty(1, 2, 2, 2)
-    easel.first_x(d.schedule[0], [corner], x)
+    easel.initial_x(d.schedule[0], [corner], x)
     clean = x - d.evaluations[0][0].sigma * easel.noise([corner])("fresh", 0, 0)
     assert torch.allclose(clean[0], easel.background.expand(2, 2, 2), atol=1e-3)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from histogenesis.metrics.coherence import seams, strips
-from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
+from histogenesis.metrics.coherence.seam_map import render_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 
 TILE = 64
@@ -171,7 +171,7 @@ def test_one_line_among_others_is_named_and_drawn(tmp_path):
     assert np.isnan(seam_map(picture, plan, rows, columns).columns[:, 2]).all()
     where.save(tmp_path / "map.npz")
     np.testing.assert_array_equal(np.load(tmp_path / "map.npz")["columns"], where.columns)
-    draw_seam_map(tmp_path / "map.png", picture, where)
+    render_seam_map(tmp_path / "map.png", picture, where)
     drawn = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
     red = (drawn[..., 0] - drawn[..., 2]) > 150
     assert red[10:60, 96].all() and red[64, 100:120].all() and not red[70:].any()

@@ -92,7 +92,7 @@ def test_a_sample_is_the_same_in_any_share_of_the_batch(options):
 )
 def test_patches_that_are_held_give_the_same_training(options):
     read, held = batches(**options), batches(**options)
-    assert held.hold("cpu") and held.pick(3, range(4)).pictures == []
+    assert held.cache_on("cpu") and held.pick(3, range(4)).pictures == []
     assert same(read.read(3, range(8)), held.read(3, range(8)))
 
 
@@ -101,7 +101,7 @@ def test_a_crop_is_cut_as_it_is_read_and_shows_what_a_later_cut_would():
     fed, late = batches(patches, crop_px=8), batches(Pictures(), crop_px=8)
     picked = fed.pick(0, range(6))
     assert patches.cropped == 6 and all(p.shape == (6, 8, 8, 3) for p in picked.pictures)
-    late.hold("cpu")
+    late.cache_on("cpu")
     assert same(fed.make(picked), late.read(0, range(6)))
 
 

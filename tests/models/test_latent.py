@@ -10,7 +10,7 @@ from histogenesis.models.model import Normalisation, build_model, load_model, sa
 from histogenesis.models.networks.vq import VQF4, latent_std
 from histogenesis.models.training import Trainer
 from histogenesis.recipe import Model, RecipeError, Samples, parse_recipe
-from histogenesis.sampling.patches import draw_batch
+from histogenesis.sampling.patches import sample_batch
 
 VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 32, "code_channels": 3}
 TRAINING = {"steps": 1, "batch": 8, "lr": 3e-3, "precision": "fp32", "ema_half_life_images": 100}
@@ -117,7 +117,7 @@ def test_a_denoiser_of_latents_learns_draws_and_is_read_back_with_its_autoencode
     }
     save_model(tmp_path, trainer.ema | model.frozen_weights(), section, UNIT, patch_px=16, autoencoder=card)
     wanted = Samples.model_validate({"model": "m", "batch": 4, "sampler": {"kind": "ddim", "steps": 5}})
-    drawn = draw_batch([load_model(tmp_path)], wanted, None, range(3), 16, float("nan"), "cpu")
+    drawn = sample_batch([load_model(tmp_path)], wanted, None, range(3), 16, float("nan"), "cpu")
     assert drawn.shape == (3, 16, 16, 3) and drawn.dtype == np.uint8 and not np.array_equal(drawn[0], drawn[1])
 
 

@@ -9,7 +9,7 @@ from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Model, Samples
-from histogenesis.sampling.patches import draw_patches
+from histogenesis.sampling.patches import sample_patches
 
 CLASSES = ["dark", "light"]
 SECTION = {
@@ -56,7 +56,7 @@ def test_samples_of_each_class_are_told_apart_far_above_chance(tmp_path):
     sampler = {"kind": "ddim", "steps": 20, "threshold": {"kind": "static"}}
     wanted = Samples.model_validate({"model": "m", "images": 24, "batch": 24, "guidance": 1.0, "sampler": sampler})
     with ema_weights(trainer):
-        drawn, labels = draw_patches([model], wanted, CLASSES, 8, float("nan"), tmp_path / "drawn", "cpu")
+        drawn, labels = sample_patches([model], wanted, CLASSES, 8, float("nan"), tmp_path / "drawn", "cpu")
     real = Patches(200, 2)
     truth = np.searchsorted(CLASSES, real.label)
     classifier = train_classifier(real.images, truth, 2, "small", 60, 16, 3e-3, seed=1)

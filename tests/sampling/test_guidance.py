@@ -12,7 +12,7 @@ from histogenesis.models.model import Normalisation, build_model, load_model, sa
 from histogenesis.recipe import Model, Sampler, Samples
 from histogenesis.sampling.estimate import estimator
 from histogenesis.sampling.guidance import at_sigma, guide, in_units_of, scale_epsilon
-from histogenesis.sampling.patches import draw_batch, draw_patches
+from histogenesis.sampling.patches import sample_batch, sample_patches
 from histogenesis.sampling.solvers import solve, solver_evaluations, takes
 
 NETWORKS = [
@@ -228,23 +228,23 @@ def samples(**more) -> Samples:
 def test_a_drawn_picture_depends_on_seed_class_and_number_alone(tmp_path):
     torch.set_num_threads(1)
     model = model_of()
-    drawn, labels = draw_patches([model], samples(), ["a", "b"], 16, float("nan"), tmp_path / "1", "cpu")
+    drawn, labels = sample_patches([model], samples(), ["a", "b"], 16, float("nan"), tmp_path / "1", "cpu")
     assert drawn.shape == (10, 16, 16, 3) and labels == ["a"] * 5 + ["b"] * 5
-    third = draw_batch([model], samples(), "b", range(2, 4), 16, float("nan"), "cpu")
+    third = sample_batch([model], samples(), "b", range(2, 4), 16, float("nan"), "cpu")
     assert np.array_equal(third, drawn[7:9])
     assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[5])
-    larger = draw_batch([model], samples(), "b", range(2), 24, float("nan"), "cpu")
+    larger = sample_batch([model], samples(), "b", range(2), 24, float("nan"), "cpu")
     assert larger.shape == (2, 24, 24, 3), "another size, another field of view"
 
 
 def test_a_drawing_that_was_stopped_goes_on_to_the_same_pictures(tmp_path):
     torch.set_num_threads(1)
     model = model_of()
-    whole, _ = draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "whole", "cpu")
+    whole, _ = sample_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "whole", "cpu")
     for _ in range(2):  # of three batches
         with pytest.raises(Stopped):
-            draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
-    pieces, _ = draw_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+            sample_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
+    pieces, _ = sample_patches([model], samples(), ["a"], 16, 1.0, tmp_path / "parts", "cpu", stop=lambda: True)
     assert np.array_equal(whole, pieces)
 
 

@@ -126,9 +126,9 @@ def build_cond(
             small = tensor([crop.lowres(tile) for tile in tiles], normalisation) if lowres is None else lowres
             scale = tiles[0].size // px
             noise_bchw = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
-            level = torch.full((len(tiles),), lowres_noise, device=noise_bchw.device)
-            pictures.append(add_noise(enlarge(small.to(noise_bchw.device), px), level, noise_bchw))
-            cond["lowres_noise_b"] = level
+            lowres_noise_b = torch.full((len(tiles),), lowres_noise, device=noise_bchw.device)
+            pictures.append(add_noise(enlarge(small.to(noise_bchw.device), px), lowres_noise_b, noise_bchw))
+            cond["lowres_noise_b"] = lowres_noise_b
     if pictures:
         cond["cond_image_bchw"] = torch.cat(pictures, dim=1)
     return cond

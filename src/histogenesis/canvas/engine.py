@@ -75,7 +75,7 @@ class Drawing(Task):
             if self.schedule.tile_by_tile
             else Canvas(self, folder, digest, place, memory, share)
         )
-        if easel.holds_above and self.section.constraint.doubles:
+        if easel.caches_above and self.section.constraint.doubles:
             self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
         words = f"{self.slide} level {self.k}"
         with tqdm(unit="tile", mininterval=2, desc=words) as bar:
@@ -85,7 +85,7 @@ class Drawing(Task):
                     self.draw_or_make_room(easel, this_round, indices)
                     bar.update(len(indices))
                 stopping = easel.stopping(bool(stop), indices)
-                easel.drawn_batch(stopping, save_every_s)
+                easel.after_batch(stopping, save_every_s)
                 if stopping:
                     raise Stopped(f"{words}: stopped on request, state saved in {folder}")
         return easel

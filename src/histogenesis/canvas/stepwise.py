@@ -45,7 +45,7 @@ class Canvas:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
         self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
-        self.holds_above = place != "files"
+        self.caches_above = place != "files"
         self.device = d.device if place == "device" else "cpu"
         self.background = self.encoded_background()
         if self.state.round or self.state.batch:
@@ -104,9 +104,9 @@ class Canvas:
             some = tiles[part]
             estimate = constrain(some, denoised[part], take.evaluation)
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
-                self.keep_estimates(some, estimate)
+                self.store_estimates(some, estimate)
                 continue
-            self.solve_and_keep(this_round, [t.window for t in some], [t.core for t in some], x[part], estimate)
+            self.solve_and_store(this_round, [t.window for t in some], [t.core for t in some], x[part], estimate)
 
     def parts(self, tiles: list[Tile], count: int) -> Iterator[slice]:
         """The first `count` tiles, in parts."""
@@ -123,7 +123,7 @@ class Canvas:
         d, side = self.d, tiles[0].size
         x = torch.empty(len(tiles), d.codec.channels, side, side, device=d.device)
         for part in parts:
-            self.first_x(this_round, [tile.window for tile in tiles[part]], x[part])
+            self.initial_x(this_round, [tile.window for tile in tiles[part]], x[part])
         x[parts[-1].stop :] = x[parts[-1].stop - 1]
         return x
 
@@ -133,7 +133,7 @@ class Canvas:
         height, width = (part.stop - part.start for part in windows[0])
         return lambda purpose, step, resample_index: self.field.windows(corners, height, width, step, resample_index)
 
-    def first_x(self, this_round: Round, windows: list[Window], out: Tensor) -> None:
+    def initial_x(self, this_round: Round, windows: list[Window], out: Tensor) -> None:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
         torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
@@ -151,7 +151,7 @@ class Canvas:
         ground = self.background + self.takes[this_round.first].evaluation.sigma * noise
         x.copy_(torch.where(mask[:, None], x, ground))
 
-    def solve_and_keep(
+    def solve_and_store(
         self, this_round: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
     ) -> None:
         """The solver's step over windows of one size, and what it makes of their cores."""
@@ -164,7 +164,7 @@ class Canvas:
             if name in self.state.names and values is not None:
                 self.state.write(name, cores, [value[inside(*at)] for value, *at in zip(values, windows, cores)])
 
-    def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+    def after_batch(self, stopping: bool, save_every_s: float) -> None:
         if self.share.count > 1:  # what they have drawn is saved at the end of each pass
             return
         self.state.batch += 1
@@ -192,7 +192,7 @@ class Canvas:
 
     # ------------------------------------------------------------------ estimates that are merged
 
-    def keep_estimates(self, tiles: list[Tile], estimates: Tensor) -> None:
+    def store_estimates(self, tiles: list[Tile], estimates: Tensor) -> None:
         """Tiles of one colour do not overlap, so that their estimates lie in one plane."""
         for tile, estimate in zip(tiles, estimates):
             self.state.write(f"estimate.{self.joining.colour(self.layout, tile)}", [tile.window], [estimate])
@@ -208,13 +208,13 @@ class Canvas:
                 self.put_ground(this_round, [window], x)
             else:
                 x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
-                self.first_x(this_round, [window], x)
+                self.initial_x(this_round, [window], x)
 
             def plane(colour: int, window: Window = window) -> Tensor:
                 return self.state.read(f"estimate.{colour}", [window])[0]
 
             estimate = self.joining.merge(self.layout, window, plane)
-            self.solve_and_keep(this_round, [window], [window], x, estimate[None])
+            self.solve_and_store(this_round, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 

@@ -120,9 +120,9 @@ class Task:
         constraint = self.section.constraint
         if not constraint.projects(self.step_sigmas[n][evaluation.step]):
             return denoised
-        return constraint.apply(denoised, self.shown_above(tiles, self.bundles[n].normalisation))
+        return constraint.apply(denoised, self.lowres_of(tiles, self.bundles[n].normalisation))
 
-    def shown_above(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
+    def lowres_of(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
         """The tiles' own part of the level above, in model units."""
         if self.picture is None:
             return tensor([self.crop.lowres(tile) for tile in tiles], normalisation).to(self.device)

@@ -33,7 +33,7 @@ Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Tak
 class TileFiles:
     """The easel of tiles that are drawn to their end."""
 
-    holds_above, device, wait_s = False, "cpu", 0.2
+    caches_above, device, wait_s = False, "cpu", 0.2
 
     def __init__(self, d: Task, folder: Path):
         self.d, self.folder, self.wavefronts = d, Path(folder), d.schedule.wavefronts
@@ -177,7 +177,7 @@ class TileFiles:
     def stopping(self, asked: bool, indices: list[TileIndex]) -> bool:
         return asked
 
-    def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+    def after_batch(self, stopping: bool, save_every_s: float) -> None:
         """Finished tiles are saved already."""
 
     def leave_device(self) -> bool:

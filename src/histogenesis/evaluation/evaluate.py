@@ -18,10 +18,10 @@ from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
     audit_pixels,
-    draw_pairs,
     guarded,
     not_measured,
     overall,
+    render_pairs,
 )
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
 from histogenesis.evaluation.files import write_json, write_metrics
@@ -220,7 +220,7 @@ def evaluate(
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits, training)
+    render_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 

@@ -148,7 +148,7 @@ def overall(audits: dict[str, dict]) -> dict:
     return {"verdict": audits[worst]["verdict"], "encoder": worst, "sentence": audits[worst]["sentence"], **found}
 
 
-def draw_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Training | None = None) -> None:
+def render_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Training | None = None) -> None:
     """The closest pairs: by their pieces, the training patch laid under the generated one; and by the worst encoder."""
     from histogenesis.report.training_pictures import save_grid
 

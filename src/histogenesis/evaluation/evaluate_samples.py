@@ -18,10 +18,10 @@ from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
     audit_pixels,
-    draw_pairs,
     guarded,
     not_measured,
     overall,
+    render_pairs,
 )
 from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
@@ -85,7 +85,7 @@ def evaluate_samples(
     audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits, training)
+    render_pairs(out / "closest_pairs.png", sets, audits, training)
     show(out, sets, *shown_by, options.shown)
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})

@@ -21,8 +21,8 @@ from histogenesis.models.conditions import add_noise, low_resolution, pictures_o
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
 
-HELD_SHARE = 0.3  # of a GPU's free memory that patches may take: the network wants the rest
-HELD_AT_ONCE = 256  # patches on their way there
+CACHE_SHARE = 0.3  # of a GPU's free memory that patches may take: the network wants the rest
+CACHED_AT_ONCE = 256  # patches on their way there
 
 
 class Patches(Protocol):
@@ -110,7 +110,7 @@ class Batches:
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
         rows = {label: k for k, label in enumerate(classes)}
         self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
-        self.held: list[Tensor] = []
+        self.cached: list[Tensor] = []
 
     def read(self, step: int, places: range, device: str = "cpu") -> Batch:
         return self.make(self.pick(step, places).to(device))
@@ -135,7 +135,7 @@ class Batches:
             keeps_label = np.array([s.random() >= self.label_dropout for s in streams])
             label = torch.from_numpy(np.where(keeps_label, self.labels[chosen], -1))
         return Picked(
-            pictures=[] if self.held else self._pixels(chosen, corners),
+            pictures=[] if self.cached else self._pixels(chosen, corners),
             chosen=torch.tensor(chosen),
             corners=corners,
             turn=torch.tensor(turns),
@@ -161,17 +161,17 @@ class Batches:
             found = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
         return [torch.from_numpy(pixels) for pixels in found]
 
-    def hold(self, device: str, share: float = HELD_SHARE) -> bool:
+    def cache_on(self, device: str, share: float = CACHE_SHARE) -> bool:
         """Keep all patches on the device, if they fit in this share of its free memory; says whether they do."""
         reads = [self.patches.read, *([self.patches.read_context] if "context" in self.pictures else [])]
         size = len(self.patches) * self.patches.patch_px**2 * 3 * len(reads)
         if torch.device(device).type == "cuda" and size > share * torch.cuda.mem_get_info(device)[0]:
             return False
         shape = len(self.patches), self.patches.patch_px, self.patches.patch_px, 3
-        self.held = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in reads]
-        for first in range(0, len(self.patches), HELD_AT_ONCE):
-            some = np.arange(first, min(first + HELD_AT_ONCE, len(self.patches)))
-            for store, read in zip(self.held, reads):
+        self.cached = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in reads]
+        for first in range(0, len(self.patches), CACHED_AT_ONCE):
+            some = np.arange(first, min(first + CACHED_AT_ONCE, len(self.patches)))
+            for store, read in zip(self.cached, reads):
                 store[first : first + len(some)] = torch.from_numpy(read(some)).to(device)
         return True
 
@@ -179,7 +179,7 @@ class Batches:
 
     def make(self, picked: Picked) -> Batch:
         """The batch of what was picked, on the device where that is."""
-        pictures = [store[picked.chosen] for store in self.held] or picked.pictures
+        pictures = [store[picked.chosen] for store in self.cached] or picked.pictures
         if self.early:
             pictures = [self._cropped(p, picked.corners) for p in pictures]
         image, *context = [self.normalisation.encode(turned(p, picked.turn).permute(0, 3, 1, 2)) for p in pictures]

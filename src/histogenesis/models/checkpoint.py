@@ -17,8 +17,8 @@ from histogenesis.core.files import move, written
 
 def adam(weights: Mapping[str, Tensor], lr: float, betas: Sequence[float]) -> torch.optim.Adam:
     """Adam whose state is there before its first step, so that a checkpoint can fill it."""
-    first, second = betas
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=(first, second), fused=True)
+    beta1, beta2 = betas
+    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=(beta1, beta2), fused=True)
     for w in weights.values():
         optimizer.state[w] = {
             "step": torch.zeros((), device=w.device),

@@ -64,7 +64,7 @@ class SlideBatches:
         step = max(1, len(self.pixels) // 3 // 4_000_000)
         return Normalisation.measure(self.pixels.reshape(-1, 3)[::step].cpu().numpy(), 0.5)
 
-    def hold(self, device: str) -> bool:
+    def cache_on(self, device: str) -> bool:
         return True
 
     def read(self, step: int, places: range, device: str | None = None) -> Batch:

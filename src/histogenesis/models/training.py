@@ -254,7 +254,7 @@ class Trainer:
         if not self.on_gpu:
             yield from (make_batches(pick(step)) for step in steps)
             return
-        self.batches.hold(self.device)
+        self.batches.cache_on(self.device)
         with ThreadPoolExecutor(self.t.readers) as readers:
             ahead = deque(readers.submit(pick, step) for step in steps[: 2 * self.t.readers])
             for step in steps:

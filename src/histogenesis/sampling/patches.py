@@ -25,7 +25,7 @@ from histogenesis.sampling.solvers import solve, solver_evaluations, takes
 
 
 @torch.inference_mode()
-def draw_batch(
+def sample_batch(
     models: Sequence[Denoiser],
     section: Options,
     label: str | None,
@@ -46,14 +46,17 @@ def draw_batch(
 
         def noise(purpose: str, step: int, resample_index: int, shape=shape, of=of) -> torch.Tensor:
             more = of if purpose == "fresh" else (*of, purpose)
-            drawn = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
-            return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
+            sampled = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
+            return torch.from_numpy(np.stack([sampled[k] for k in keys])).to(device)
 
         cond: dict[str, torch.Tensor] = {}
         if lowres is not None:
-            level = torch.full((len(keys),), section.lowres_noise, device=device)
+            lowres_noise_b = torch.full((len(keys),), section.lowres_noise, device=device)
             small = enlarge(model.normalisation.encode(lowres), px)
-            cond = {"cond_image_bchw": add_noise(small, level, noise("lowres", 0, 0)), "lowres_noise_b": level}
+            cond = {
+                "cond_image_bchw": add_noise(small, lowres_noise_b, noise("lowres", 0, 0)),
+                "lowres_noise_b": lowres_noise_b,
+            }
         evaluations = solver_evaluations(**sampler.solver, training_sigmas=model.objective.sigmas)
         denoise = guide(model, label, section.guidance)
         estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)
@@ -62,7 +65,7 @@ def draw_batch(
     return lowres.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 
 
-def draw_patches(
+def sample_patches(
     models: Sequence[Denoiser],
     section: Options,
     labels: list[str | None],
@@ -87,7 +90,7 @@ def draw_patches(
         file = state / f"{k}-{numbers[0]:08d}.npy"
         pictures = finished(file)
         if pictures is None:
-            pictures = draw_batch(models, section, label, numbers, size_px, mpp, device)
+            pictures = sample_batch(models, section, label, numbers, size_px, mpp, device)
             save_proven(file, pictures)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
