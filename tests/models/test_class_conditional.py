@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from histogenesis.evaluation.utility import Labelled, utility
+from histogenesis.evaluation.tstr import Labelled, tstr
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
 from histogenesis.models.training import Trainer, ema_weights
@@ -66,6 +66,6 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
             )
     generated = Labelled(np.concatenate(made), np.repeat(CLASSES, 40), np.full(80, "made"))
     settings = {"network": "small", "seeds": 2, "steps": 60, "batch": 16, "lr": 1e-2}
-    found = utility(patches.labelled("train"), generated, Stripes(60, 1).labelled("test"), **settings)
+    found = tstr(patches.labelled("train"), generated, Stripes(60, 1).labelled("test"), **settings)
     assert found["arms"]["real"]["value"] > 0.95
     assert found["recognised"]["value"] > 0.9, "0.5 is chance"

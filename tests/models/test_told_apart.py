@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.evaluation.utility import predict, train_classifier
+from histogenesis.evaluation.tstr import predict, train_classifier
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.models.training import Trainer, ema_weights

@@ -10,7 +10,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import reading
 from histogenesis.evaluation.collect import checked_splits, held_out_split
 from histogenesis.evaluation.sets import Sets
-from histogenesis.evaluation.utility import Labelled
+from histogenesis.evaluation.tstr import Labelled
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.store import read_texts

@@ -210,7 +210,7 @@ def classifiers(recipe: Recipe) -> list[Part]:
 
 def _classifier(network: str, px: int) -> tuple[float, int]:
     """FLOP of a picture, and weights."""
-    from histogenesis.evaluation.utility import NETWORKS
+    from histogenesis.evaluation.tstr import NETWORKS
 
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = NETWORKS[network](2)
