@@ -101,14 +101,14 @@ def _faded(length: int, side: int, factor: int) -> dict[int, np.ndarray]:
 
     Nothing in the outer eighth, then more with every px to the middle; up to the border where that is the canvas's.
     """
-    found = {}
+    window_weights = {}
     for start in dict.fromkeys([*range(0, length - side, max(1, side // 2)), length - side]):
         at = np.arange(side * factor, dtype=np.float32) + np.float32(0.5)
         before = at if start else np.full_like(at, np.inf)
         after = at[::-1] if start + side < length else np.full_like(at, np.inf)
         inside = np.minimum(np.minimum(before, after), np.float32(side * factor / 2))
-        found[start] = np.maximum(inside - np.float32(side // 8 * factor), 0)
-    return found
+        window_weights[start] = np.maximum(inside - np.float32(side // 8 * factor), 0)
+    return window_weights
 
 
 def _total(windows: dict[int, np.ndarray], length_px: int, factor: int) -> np.ndarray:

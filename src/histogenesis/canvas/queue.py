@@ -46,9 +46,9 @@ class Queue:
 
     def claim(self, count: int) -> list[TileIndex]:
         """Up to `count` tiles that are ready and that nobody else is drawing; none where all others wait for those."""
-        found: list[TileIndex] = []
+        claimed: list[TileIndex] = []
         self._look_elsewhere()
-        while self.ready and len(found) < count:
+        while self.ready and len(claimed) < count:
             number = heapq.heappop(self.ready)
             index = self.indices[number]
             if not self._lock(number):
@@ -56,8 +56,8 @@ class Queue:
             elif self.finished(self.tiles[index]):
                 self.done([index])
             else:
-                found.append(index)
-        return found
+                claimed.append(index)
+        return claimed
 
     def done(self, indices: list[TileIndex]) -> None:
         """These are finished, and let go."""

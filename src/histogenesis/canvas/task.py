@@ -134,7 +134,7 @@ class Task:
     def cond(self, network: Network, bundle: Bundle, tiles: list[Tile], lowres: Tensor | None) -> dict[str, Tensor]:
         """The pictures that a network is given beside tiles."""
         f = self.codec.factor
-        found = build_cond(
+        cond = build_cond(
             pictures_of(bundle.conditions),
             [Tile(f * t.y, f * t.x, f * t.size, enlarged(t.core, f)) for t in tiles],
             network.tile_px,
@@ -144,6 +144,6 @@ class Task:
             self.section.lowres_noise,
             None if lowres is None else bundle.normalisation.encode(lowres),
         )
-        if "cond_image_bchw" in found:
-            found["cond_image_bchw"] = self.codec.encode(found["cond_image_bchw"])
-        return found
+        if "cond_image_bchw" in cond:
+            cond["cond_image_bchw"] = self.codec.encode(cond["cond_image_bchw"])
+        return cond

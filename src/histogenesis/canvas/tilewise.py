@@ -75,13 +75,13 @@ class TileFiles:
             return filled
         path = self.path(tile)
         try:
-            found = load_proven(path)
+            core = load_proven(path)
         except FileNotFoundError:
             raise LookupError(f"{path}: this tile is not finished") from None
         except Broken:
             path.unlink(missing_ok=True)
             raise BadInput(f"{path}: damaged tile, which is removed; the same command draws it again") from None
-        return found
+        return core
 
     def is_whole(self, tile: Tile) -> bool:
         """Whether a tile's core lies there, whole. One that is damaged is removed, and that is said."""

@@ -33,15 +33,15 @@ def wavefronts(height: int, width: int, tile_px: int, stride_px: int, order: str
     """Tiles wavefront by wavefront: their cores cover every pixel of the canvas exactly once."""
     rows, columns = starts(height, tile_px, stride_px), starts(width, tile_px, stride_px)
     wavefront_of = WAVEFRONTS[order]
-    found: dict[int, dict[TileIndex, Tile]] = {}
+    by_wavefront: dict[int, dict[TileIndex, Tile]] = {}
     for i, y in enumerate(rows):
         for j, x in enumerate(columns):
             core = (
                 _core(i, y, len(rows), tile_px, stride_px, order),
                 _core(j, x, len(columns), tile_px, stride_px, order),
             )
-            found.setdefault(wavefront_of(i, j), {})[i, j] = Tile(y, x, tile_px, core)
-    return [found[number] for number in sorted(found)]
+            by_wavefront.setdefault(wavefront_of(i, j), {})[i, j] = Tile(y, x, tile_px, core)
+    return [by_wavefront[number] for number in sorted(by_wavefront)]
 
 
 def _core(n: int, start: int, count: int, tile_px: int, stride_px: int, order: str) -> slice:

@@ -149,17 +149,17 @@ class Batches:
     @property
     def early(self) -> bool:
         """Whether crops are cut as they are read: not where a picture beside them shows what lies around them."""
-        whole = "context" in self.pictures and not self.crop_context
-        return bool(self.crop_px) and "lowres" not in self.pictures and not whole
+        whole_context = "context" in self.pictures and not self.crop_context
+        return bool(self.crop_px) and "lowres" not in self.pictures and not whole_context
 
     def _pixels(self, chosen: list[int], corners: list[tuple[int, int]]) -> list[Tensor]:
         patches, beside = self.patches, "context" in self.pictures
         if self.early and isinstance(patches, Windowed):
-            found = [patches.read_windows(chosen, corners, self.crop_px)]
-            found += [patches.read_context(chosen, corners, self.crop_px)] if beside else []
+            pictures = [patches.read_windows(chosen, corners, self.crop_px)]
+            pictures += [patches.read_context(chosen, corners, self.crop_px)] if beside else []
         else:
-            found = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
-        return [torch.from_numpy(pixels) for pixels in found]
+            pictures = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
+        return [torch.from_numpy(pixels) for pixels in pictures]
 
     def cache_on(self, device: str, share: float = CACHE_SHARE) -> bool:
         """Keep all patches on the device, if they fit in this share of its free memory; says whether they do."""
@@ -186,12 +186,12 @@ class Batches:
         make = {"lowres": lambda: low_resolution(image, self.lowres_factor), "context": lambda: context[0]}
         cond_images = [make[name]() for name in self.pictures]
         if self.crop_px and not self.early:
-            whole = [name == "context" and not self.crop_context for name in self.pictures]
+            whole_context = [name == "context" and not self.crop_context for name in self.pictures]
             image, *cond_images = [
                 interpolate(p, self.crop_px, mode="area")
                 if all_of_it
                 else self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1)
-                for p, all_of_it in zip((image, *cond_images), (False, *whole))
+                for p, all_of_it in zip((image, *cond_images), (False, *whole_context))
             ]
         image = image.contiguous()
         lowres_noise = None

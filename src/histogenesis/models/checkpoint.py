@@ -57,18 +57,20 @@ def load_checkpoint(path: Path, digest: str, groups: dict[str, dict[str, Tensor]
     the state cannot be read.
     """
     passed_over = False
-    for one in (path, before(path)):
+    for file_path in (path, before(path)):
         try:
-            if one.exists():
-                found = read_whole(one, digest, groups)
+            if file_path.exists():
+                state = read_whole(file_path, digest, groups)
                 if passed_over:
-                    print(f"{one}: the checkpoint before it is whole; the training goes on from there", flush=True)
-                return found
+                    print(
+                        f"{file_path}: the checkpoint before it is whole; the training goes on from there", flush=True
+                    )
+                return state
         except PermissionError:
-            raise BadInput(f"{one}: the training state cannot be read; check its permissions") from None
+            raise BadInput(f"{file_path}: the training state cannot be read; check its permissions") from None
         except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            print(f"{one}: damaged checkpoint ({error})", flush=True)
-            one.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
+            print(f"{file_path}: damaged checkpoint ({error})", flush=True)
+            file_path.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
             passed_over = True
     if passed_over:
         print(f"{path.parent}: no checkpoint is whole; the training begins anew", flush=True)

@@ -93,11 +93,11 @@ class Prediction(nn.Module):
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = 1 + sigma**2
-        one = torch.ones_like(sigma)
+        ones = torch.ones_like(sigma)
         skip, out = {
-            "eps": (one, -sigma),
+            "eps": (ones, -sigma),
             "v": (1 / total, -sigma / total.sqrt()),
-            "x0": (torch.zeros_like(sigma), one),
+            "x0": (torch.zeros_like(sigma), ones),
         }[self.kind]
         return Scalings(skip, out, 1 / total.sqrt(), self.c_noise(sigma))
 

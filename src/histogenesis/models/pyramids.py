@@ -51,8 +51,8 @@ class SlideBatches:
                 if n:
                     level = halved(level)
                 if n in places and min(level.shape[:2]) >= px:
-                    found = tissue_places(level, px, min_tissue)
-                    rows = [[first, level.shape[0], level.shape[1], *place] for place in found.tolist()]
+                    corners = tissue_places(level, px, min_tissue)
+                    rows = [[first, level.shape[0], level.shape[1], *place] for place in corners.tolist()]
                     places[n] += [(*row, mpp * 2**n) for row in rows]
                     runs.append(level.reshape(-1))
                     first += level.numel()

@@ -190,9 +190,9 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the last whole checkpoint, if there is one, and from the log as it was then."""
         log = ""
-        found = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
-        if found:
-            self.step, metadata = found
+        checkpoint = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
+        if checkpoint:
+            self.step, metadata = checkpoint
             self.best, self.running, log = metadata["best"] or math.inf, metadata["running"], metadata["log"]
             fill_steps(self.optimizer, self.step)
             if self.discriminator:
@@ -249,7 +249,7 @@ class Trainer:
             return [self.batches.pick(step, share) for share in shares]
 
         def make_batches(picked: list[Picked]) -> list[Batch]:
-            return [self.batches.make(one.to(self.device)) for one in picked]
+            return [self.batches.make(share.to(self.device)) for share in picked]
 
         if not self.on_gpu:
             yield from (make_batches(pick(step)) for step in steps)

@@ -109,17 +109,17 @@ def _convert_cond(
     A low-resolution picture is sqrt(a) p + sqrt(1 - a) noise, and becomes sqrt(a) (scale p + shift) + scale sqrt(1 - a) noise.
     Over q it is one of another level again, of a' = a / q^2, where q^2 = a + scale^2 (1 - a).
     """
-    found, level = [], {}
+    images, noise_level = [], {}
     for name, picture in zip(names, cond_image_bchw.chunk(len(names), dim=1)):
         if name == "lowres" and lowres_noise_b is not None:
             signal = alpha_bar(lowres_noise_b)
             q2 = signal + scale**2 * (1 - signal)
             shifted = scale * picture + signal.sqrt()[:, None, None, None] * shift_bc11
-            found.append(shifted / q2.sqrt()[:, None, None, None])
-            level = {"lowres_noise_b": noise_level_of(signal / q2)}
+            images.append(shifted / q2.sqrt()[:, None, None, None])
+            noise_level = {"lowres_noise_b": noise_level_of(signal / q2)}
         else:
-            found.append(scale * picture + shift_bc11)
-    return {"cond_image_bchw": torch.cat(found, dim=1), **level}
+            images.append(scale * picture + shift_bc11)
+    return {"cond_image_bchw": torch.cat(images, dim=1), **noise_level}
 
 
 def first_stage(model: Denoiser) -> str:

@@ -39,7 +39,7 @@ def sample_batch(
     models: of the cascade, if there is one, from the smallest on, and the one that decides.
     """
     keys = [*numbers, *[numbers[-1]] * (section.batch - len(numbers))]
-    sizes = [*((one.tile_px, one.sampler) for one in section.cascade), (size_px, section.sampler)]
+    sizes = [*((stage.tile_px, stage.sampler) for stage in section.cascade), (size_px, section.sampler)]
     lowres = None
     for model, (px, sampler) in zip(models, sizes, strict=True):
         shape, of = (model.channels, *(2 * [px // model.factor])), () if px == size_px else (px,)

@@ -82,8 +82,8 @@ def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
     Of AMONG that lie evenly among all, those with most to see: the first ones of a slide may be its pale edge.
     """
     there = np.unique(checks.patches.mpp)
-    found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    some = found[np.unique(np.linspace(0, len(found) - 1, max(AMONG, n)).astype(int))].tolist()
+    rows_there = checks.by_mpp[np.abs(there - mpp).argmin()]
+    some = rows_there[np.unique(np.linspace(0, len(rows_there) - 1, max(AMONG, n)).astype(int))].tolist()
     images = checks.encoded(checks.patches.read(some))
     order = images.std(dim=(1, 2, 3)).argsort(descending=True, stable=True)
     rows = torch.from_numpy(np.resize(order.numpy(), n))

@@ -98,15 +98,15 @@ def takes(evaluations: list[Evaluation], resample: int = 1) -> list[Take]:
 
     At the last step the pictures are clean, and there is nothing to add to: it is taken once.
     """
-    reached, found = [*(evaluation.sigma for evaluation in evaluations[1:]), 0.0], []
+    reached, order = [*(evaluation.sigma for evaluation in evaluations[1:]), 0.0], []
     for _, group in groupby(enumerate(evaluations), key=lambda one: one[1].step):
         numbered = list(group)
         begin, end = numbered[0][1].sigma, reached[numbered[-1][0]]
         for resample_index in range(resample if end > 0 else 1):
             for k, (n, evaluation) in enumerate(numbered):
                 back = math.sqrt(begin**2 - end**2) if resample_index and not k else 0.0
-                found.append(Take(n, evaluation, resample_index, back, reached[n]))
-    return found
+                order.append(Take(n, evaluation, resample_index, back, reached[n]))
+    return order
 
 
 def solve(

@@ -52,8 +52,8 @@ class Average(Joining):
 
 def covered(part: slice, length: int, layout: Layout, parity: int) -> np.ndarray:
     """Where tiles of one parity (even: 0, odd: 1) lie along one side: float32 of the part's length."""
-    found = np.zeros(length, np.float32)
+    coverage = np.zeros(length, np.float32)
     for n, start in enumerate(starts(length, layout.tile, layout.stride)):
         if n % 2 == parity:
-            found[start : start + layout.tile] = 1
-    return found[part]
+            coverage[start : start + layout.tile] = 1
+    return coverage[part]

@@ -129,9 +129,9 @@ def check_sha256(file: Path, sha256: str) -> None:
     """Raises BadInput for a file that is not there, or is another than the recipe means."""
     if not file.is_file():
         raise BadInput(f"{file}: there is no such file; fetch it, or correct the recipe")
-    found = sha256_of(file)
-    if found != sha256.lower():
-        raise BadInput(f"{file}: its sha256 is {found}, not {sha256}; fetch it again, or correct the recipe")
+    sha256_there = sha256_of(file)
+    if sha256_there != sha256.lower():
+        raise BadInput(f"{file}: its sha256 is {sha256_there}, not {sha256}; fetch it again, or correct the recipe")
 
 
 @torch.no_grad()
