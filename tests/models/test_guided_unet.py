@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from histogenesis.models.conditioning import Surroundings
+from histogenesis.models.conditioning import NetworkInputs
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.models.networks.guided_unet import GuidedUNet
 from histogenesis.models.networks.keys import GuidedUNet as Keys
@@ -27,7 +27,7 @@ def test_it_has_the_published_number_of_weights(image_px, channels, multipliers,
     """Dhariwal and Nichol 2021: their models of ImageNet's 1000 classes at 128 and 64 px. (Of their 6 outputs ours has 3.)"""
     with torch.device("meta"):
         network = GuidedUNet(
-            Keys("guided-unet", channels, multipliers, blocks, [32, 16, 8]), Surroundings(image_px, classes=1000)
+            Keys("guided-unet", channels, multipliers, blocks, [32, 16, 8]), NetworkInputs(image_px, classes=1000)
         )
     assert sum(w.numel() for w in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)
 
@@ -35,7 +35,7 @@ def test_it_has_the_published_number_of_weights(image_px, channels, multipliers,
 def test_patches_of_other_sizes_pass_through_it():
     """Diffusion4Path draws 64 to 224 px with a model that learnt 128 px."""
     with torch.device("meta"):
-        network = GuidedUNet(Keys(), Surroundings(128, classes=5))
+        network = GuidedUNet(Keys(), NetworkInputs(128, classes=5))
         for px in (64, 96, 128, 160, 192, 224):
             x, zero = torch.empty(2, 3, px, px), torch.zeros(2)
             assert network(x, zero, label_b=zero.long()).shape == x.shape

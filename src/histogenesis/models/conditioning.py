@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class NetworkInputs:
     """What a network is made for, which its model's conditions decide.
 
     image_px: height and width of what it learns from; cond_channels: of pictures beside its own; resolution: it is told its
@@ -46,15 +46,15 @@ class Conditioned(nn.Module):
     embedding_width: int
 
     def build_embeddings(
-        self, width_in: int, width: int, to: Surroundings, noise: bool = True, lowres_noise: bool = True
+        self, width_in: int, width: int, inputs: NetworkInputs, noise: bool = True, lowres_noise: bool = True
     ) -> None:
         """Make the embeddings, each from `width_in` sinusoids to `width`. noise, lowres_noise: false where the network has
         one of its own."""
         self.embedding_width = width
         self.noise_embedding = Embedding(width_in, width) if noise else None
-        self.resolution_embedding = Embedding(width_in, width) if to.resolution else None
-        self.seen_embedding = Embedding(width_in, width) if to.lowres_noise and lowres_noise else None
-        self.label_embedding = nn.Embedding(to.classes + 1, width) if to.classes else None
+        self.resolution_embedding = Embedding(width_in, width) if inputs.resolution else None
+        self.seen_embedding = Embedding(width_in, width) if inputs.lowres_noise and lowres_noise else None
+        self.label_embedding = nn.Embedding(inputs.classes + 1, width) if inputs.classes else None
 
     def forward(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditioning import Conditioned, Surroundings
+from histogenesis.models.conditioning import Conditioned, NetworkInputs
 from histogenesis.models.conditions import LOWRES_NOISE_STEPS, pictures_of
 from histogenesis.models.networks import network_class
 from histogenesis.models.networks.keys import keys_of
@@ -110,7 +110,7 @@ class Denoiser(nn.Module):
 def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_channels: int = 3) -> Conditioned:
     """The network that the options name, with the channels and embeddings that its conditions need."""
     conditions = options.conditions
-    surroundings = Surroundings(
+    inputs = NetworkInputs(
         image_px=patch_px,
         image_channels=image_channels,
         cond_channels=image_channels * len(pictures_of(conditions)),
@@ -118,4 +118,4 @@ def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_
         lowres_noise="lowres" in conditions,
         classes=classes,
     )
-    return network_class(options.network.kind)(keys_of(options.network), surroundings)
+    return network_class(options.network.kind)(keys_of(options.network), inputs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from histogenesis.models.conditioning import Conditioned, Conditioning, Surroundings
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs
 from histogenesis.models.networks.ddpmpp import Block, conv, norm
 from histogenesis.models.networks.keys import EfficientUNet as Keys
 
@@ -22,11 +22,11 @@ class EfficientUNet(Conditioned):
     form for 256 and 1024 px).
     """
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         channels, widths, blocks, attention = keys.channels, keys.widths, keys.blocks, keys.attention
         width_embedding = 4 * channels
-        self.build_embeddings(channels, width_embedding, to)
+        self.build_embeddings(channels, width_embedding, inputs)
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attends):
@@ -39,7 +39,7 @@ class EfficientUNet(Conditioned):
                 [block(c_in if n == 0 else c_out, c_out, attends and n == count - 1) for n in range(count)]
             )
 
-        self.first = conv(to.image_channels + to.cond_channels, channels)
+        self.first = conv(inputs.image_channels + inputs.cond_channels, channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c = channels
         for level, width in enumerate(widths):
@@ -55,7 +55,7 @@ class EfficientUNet(Conditioned):
             c = after
         self.halves = [level > 0 or keys.halve_first for level in range(len(widths))]
         self.last_norm = norm(2 * channels)
-        self.last = conv(2 * channels, to.image_channels, gain=1e-5)
+        self.last = conv(2 * channels, inputs.image_channels, gain=1e-5)
 
     def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
         first = x = self.first(x_bchw)

@@ -20,7 +20,7 @@ from torch.nn.functional import (
     silu,
 )
 
-from histogenesis.models.conditioning import Conditioned, Conditioning, Surroundings, in_own_type
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type
 from histogenesis.models.conditions import LOWRES_NOISE_STEPS, log_snr_of
 from histogenesis.models.networks.keys import ImagenUNet as Keys
 
@@ -32,13 +32,13 @@ SCALE = 8  # of the cosine between query and key
 class ImagenUNet(Conditioned):
     """F(x; log-SNR, ...) for pictures whose sides are multiples of 2^levels px (2^(levels - 1) if not `halve_first`)."""
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         first, widths, count = keys.channels, keys.widths, len(keys.multipliers)
-        cond_width = first * 4 * (2 if to.lowres_noise else 1)
-        self.build_embeddings(first, cond_width, to, noise=False, lowres_noise=False)
+        cond_width = first * 4 * (2 if inputs.lowres_noise else 1)
+        self.build_embeddings(first, cond_width, inputs, noise=False, lowres_noise=False)
         self.time = TimeTokens(cond_width, first)
-        self.seen_time = TimeTokens(cond_width, first) if to.lowres_noise else None
+        self.seen_time = TimeTokens(cond_width, first) if inputs.lowres_noise else None
         self.token_norm = nn.LayerNorm(first)
 
         def block(c_in, c_out, crosses=False, gates=False):
@@ -48,7 +48,7 @@ class ImagenUNet(Conditioned):
         def attention(width, context=first):
             return Transformer(width, keys.heads, keys.head_channels, context)
 
-        self.first = FirstConvolution(to.image_channels + to.cond_channels, first)
+        self.first = FirstConvolution(inputs.image_channels + inputs.cond_channels, first)
         self.first_block = block(first, first, gates=True) if keys.halve_first else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         inner = []
@@ -75,11 +75,11 @@ class ImagenUNet(Conditioned):
         # Without a doubling at last, what comes up has the width of the finest level.
         risen = first if keys.halve_first else widths[0]
         self.last_block = block(risen + (first if keys.first_to_last else 0), first, gates=True)
-        lowres_channels = to.image_channels if to.lowres_noise else 0
-        self.last = nn.Conv2d(first + lowres_channels, to.image_channels, 3, padding=1)
+        lowres_channels = inputs.image_channels if inputs.lowres_noise else 0
+        self.last = nn.Conv2d(first + lowres_channels, inputs.image_channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
-        self.image_channels = to.image_channels
+        self.image_channels = inputs.image_channels
 
     def embed_cond(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
         """What every block is told (B, width), and what is attended to (B, tokens, channels); float32."""
