@@ -247,9 +247,10 @@ def finest_patch_set():
 
 def models_that_drew():
     """The files of the model that drew the finest level and learned from the patches that slides are compared with, if any."""
-    names = LEVELS[-1].models if LEVELS else []
-    names = [name for name in names if getattr(RECIPE.models[name], "patches", "") == finest_patch_set()]
-    return [f"{RUN}/models/{names[-1]}/{file}" for file in ("model.safetensors", "model.json")] if names else []
+    name = getattr(LEVELS[-1], "model", None) if LEVELS else None
+    if not name or getattr(RECIPE.models[name], "patches", "") != finest_patch_set():
+        return []
+    return [f"{RUN}/models/{name}/{file}" for file in ("model.safetensors", "model.json")]
 
 
 def one_of(names):

@@ -91,6 +91,20 @@ def test_a_folder_of_slides_becomes_a_table_and_a_recipe_that_check_accepts(fold
     assert set(own) == {"extends", "run", "slides", "patches", "synthetic"}, "only what differs"
 
 
+def test_the_models_that_ship_are_tuned_to_the_slides_where_nothing_is_said(folder, tmp_path, monkeypatch, capsys):
+    typed(monkeypatch, "init", folder, "--yes")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert {model.training.start for name, model in recipe.models.items() if not name.startswith("weak")} == {
+        "gut-he-layout-v3",
+        "gut-he-glands-v2",
+        "gut-he-cells-v2",
+    }
+    assert recipe.split.by == "patient"
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="of several sets at mpps of their own"):
+        typed(monkeypatch, "init", folder, "--method", "tuned", "--finest", "4", "--yes", "--force")
+
+
 def test_names_of_files_are_taken_where_that_is_asked_for(folder, tmp_path, monkeypatch):
     typed(monkeypatch, "init", folder, "--names", "file", "--yes")
     rows = [line.split("\t") for line in (tmp_path / "slides.tsv").read_text().splitlines()[1:]]

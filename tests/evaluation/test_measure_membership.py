@@ -87,17 +87,19 @@ def test_a_model_that_is_shown_a_coarse_picture_is_asked_for_its_loss(tmp_path, 
     """How coarse it is stands in the model's file."""
     monkeypatch.setattr(module, "PatchCollection", Collection)
     lowres = section(conditions=["lowres"], lowres_factor=2)
-    found = module.measure_membership(saved(tmp_path / "m", lowres), "p", "s", "test", 1)
+    found = module.measure_membership(saved(tmp_path / "m", lowres), "p", "s", "test", 60, 1)
     assert found["n_train"] == found["n_held_out"] == 30 and 0 <= found["auc"] <= 1
+    fewer = module.measure_membership(tmp_path / "m", "p", "s", "test", 20, 1)
+    assert fewer["n_train"] == fewer["n_held_out"] == 20
     silent = saved(tmp_path / "silent", lowres)
     card = json.loads((silent / "model.json").read_text())
     del card["section"]["lowres_factor"]
     (silent / "model.json").write_text(json.dumps(card))
     with pytest.raises(BadInput, match="does not say how coarse"):
-        module.measure_membership(silent, "p", "s", "test", 1)
+        module.measure_membership(silent, "p", "s", "test", 60, 1)
 
 
 def test_a_model_that_draws_nothing_from_noise_is_refused(tmp_path):
     edsr = section(network={"kind": "edsr", "channels": 8, "blocks": 1}, objective={"kind": "super-resolution"})
     with pytest.raises(BadInput, match="draws no pictures from noise"):
-        module.measure_membership(saved(tmp_path / "m", edsr), "p", "s", "test", 1)
+        module.measure_membership(saved(tmp_path / "m", edsr), "p", "s", "test", 60, 1)

@@ -13,7 +13,8 @@ from histogenesis.core.errors import BadInput
 from histogenesis.metrics.distances.intervals import group_interval
 from histogenesis.metrics.distances.kernel import mmd2, polynomial
 from histogenesis.metrics.encoders import features
-from histogenesis.metrics.encoders.efficientnet_lite import load_network
+from histogenesis.metrics.encoders.efficientnet_lite import EfficientNetLite0, load_network
+from histogenesis.metrics.encoders.efficientnet_lite import weights_file as efficientnet_file
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.encoders.he_network import HeNetwork, stain_pictures, weights_file
 from histogenesis.metrics.encoders.registry import FILELESS, INCEPTION_SHA256, Encoder, load
@@ -161,6 +162,17 @@ def test_efficientnet_knows_a_cat_from_a_coffee(picture, kind):
         share = load_network()(torch.from_numpy(square).permute(0, 3, 1, 2)).softmax(1)[0]
     assert set(share.argsort(descending=True)[:2].tolist()) & kind
     assert sum(share[i] for i in kind) > 0.7
+
+
+@pytest.mark.parametrize("px", [64, 131])
+def test_efficientnet_with_its_normalisations_in_its_convolutions_is_the_same_function(px):
+    plain = EfficientNetLite0()
+    plain.load_state_dict(torch.load(efficientnet_file(), weights_only=True))
+    x = torch.from_numpy(RNG.uniform(0, 255, (2, 3, px, px))).float()
+    with torch.inference_mode():
+        wanted, found = plain.eval()(x), load_network()(x)
+    assert wanted.std() > 0.5
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
 
 
 def test_the_he_network_finds_glass_and_answers_as_its_file_does(cmu_slide):

@@ -90,6 +90,16 @@ def test_targets_take_what_they_need(values, planned):
     assert planned(values, "report").keys() >= {*judged, "write_report"}
 
 
+def test_judged_is_the_model_that_drew_and_not_the_one_it_is_led_away_from(values, root, tmp_path):
+    values["models"]["weak"] = values["models"]["shared"]
+    values["synthetic"]["levels"][-1] |= {"weaker": "weak", "guidance": 1}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
+    plan = Run(root, tmp_path).snakemake("evaluation", "-n", "-p", "--configfile", tmp_path / "own.yaml").stdout
+    judging = next(line for line in plan.splitlines() if "evaluate_patches.py" in line)
+    assert "/models/shared/" in judging and "/models/weak/" not in judging
+    assert plan.count("train_model.py") == 2
+
+
 def test_each_target_has_its_sentence(root, tmp_path):
     text = Run(root, tmp_path).snakemake("--list").stdout
     for name in (*TARGETS, "all"):

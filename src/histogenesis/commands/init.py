@@ -9,15 +9,17 @@ from pathlib import Path
 
 EXAMPLES = """\
   histogenesis init path/to/slides                               # asks
-  histogenesis init path/to/slides --method overview --yes       # asks nothing
+  histogenesis init path/to/slides --yes                         # asks nothing: the models that ship, tuned to them
   histogenesis init path/to/slides --method harb --finest 0.5 --patient folder --run mine"""
 
 # name: the recipe that is extended, and in words what it is.
 METHODS = {
+    "tuned": ("config.yaml", "the models that ship, tuned to your H&E slides: 0.5 mpp in minutes, on any machine"),
     "overview": ("overview.yaml", "whole slides at low magnification, small enough for a laptop"),
     "harb": ("harb.yaml", "one model from 32 mpp to 0.5: gigapixel slides; needs GPUs (Harb et al. 2024)"),
     "urcdm": ("urcdm.yaml", "nine models in three cascades; needs GPUs (URCDM 2023)"),
 }
+BY_PATIENT = {"tuned"}  # where there are several; the recipe itself is of one slide, and splits that
 PATIENTS = ("slide", "folder", "tcga")
 TCGA = re.compile(r"^(TCGA-\w{2}-\w{4})")
 
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     rows = [scanned(path.stem, path) for path in files]
     ask = not args.yes and sys.stdin.isatty()
     patient = args.patient or proposed("How are slides of one patient known?", PATIENTS, patient_of(files), ask)
-    method = args.method or proposed("Which recipe?", tuple(METHODS), "overview", ask)
+    method = args.method or proposed("Which recipe?", tuple(METHODS), "overview" if args.finest else "tuned", ask)
     write_table(args.table, args.slides, files, patient, args.names)
     text = recipe_text(args, method, patients(files, patient), rows)
     args.recipe.write_text(text)
@@ -128,9 +130,11 @@ def recipe_text(args: argparse.Namespace, method: str, patients: set[str], rows:
     own = {"extends": base, "run": args.name or named(args.slides.resolve().name)}
     own["slides"] = {"table": str(args.table), "root": str(args.slides)}
     whole = read_recipe(workflow_home() / "config" / base)
-    if len(patients) == 1:
-        own["split"] = {"by": "region"}
+    if len(patients) == 1 or method in BY_PATIENT:
+        own["split"] = {"by": "patient" if len(patients) > 1 else "region"}
     mpps = [level["mpp"] for level in whole.get("synthetic", {}).get("levels", [])]
+    if args.finest and len(whole["patches"]) > 1:
+        raise BadInput(f"--finest: {base} has patches of several sets at mpps of their own; change them in the recipe")
     if args.finest and not all(math.isclose(above, 2 * below) for above, below in pairwise(mpps)):
         raise BadInput(
             f"--finest: the levels of {base} do not double, so its mpps belong to each other; change them in the recipe"

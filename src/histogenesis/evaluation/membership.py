@@ -20,14 +20,14 @@ from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection
 
 SIGMAS = (0.1, 0.25, 0.5, 1.0, 2.0)  # of pictures whose sigma_data is 0.5: where a denoiser decides on details
-PATCHES = 400  # of each side
 BATCH = 32
 
 
-def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: str, seed: int) -> dict:
+def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: str, images: int, seed: int) -> dict:
     """As `metrics.memorisation.membership`, of the model that lies in model_dir. Raises BadInput where there is none.
 
-    Training and held-out patches are equally many at each mpp, so that neither side is easier for its mpps.
+    Training and held-out patches are equally many at each mpp, so that neither side is easier for its mpps; at most `images`
+    of each.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(Path(model_dir), device)
@@ -40,7 +40,7 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
             f"{model_dir}: its file does not say how coarse a picture it is shown, so that its loss cannot be asked for"
         )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
-    rows = _alike(sides, seed)
+    rows = _alike(sides, images, seed)
     train_losses, held_out_losses = (
         losses_of(model, px, side, r, seed, device, factor) for side, r in zip(sides, rows)
     )
@@ -103,13 +103,13 @@ def middle(pictures_bchw: torch.Tensor, px: int) -> torch.Tensor:
     return pictures_bchw[..., start : start + px, start : start + px]
 
 
-def _alike(sides: list[PatchCollection], seed: int) -> list[np.ndarray]:
-    """Rows of each side, equally many at each mpp, at most PATCHES in all."""
+def _alike(sides: list[PatchCollection], images: int, seed: int) -> list[np.ndarray]:
+    """Rows of each side, equally many at each mpp, at most `images` in all."""
     mpps = sorted(set(sides[0].mpp.tolist()) & set(sides[1].mpp.tolist()))
     chosen: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     for mpp in mpps:
         found = [np.flatnonzero(side.mpp == mpp) for side in sides]
-        n = min(PATCHES // len(mpps), *map(len, found))
+        n = min(images // len(mpps), *map(len, found))
         for part, rows, k in zip(chosen, found, (0, 1)):
             part.append(np.sort(np.random.default_rng([seed, k]).choice(rows, n, replace=False)))
     return [np.concatenate(part) if part else np.zeros(0, int) for part in chosen]

@@ -87,6 +87,9 @@ class Evaluation(Section):
     copy_percentile: Annotated[float, Field(gt=0, lt=50)] = Field(
         1.0, description="a patch is too close to the training set if fewer per cent of held-out ones are"
     )
+    membership_images: int = Field(
+        400, ge=0, description="training and held-out patches each whose loss the model is asked for; 0: none"
+    )
     copy_views: bool = Field(True, description="look for turned and mirrored copies too (eight times the encoding)")
     shown: PositiveInt = Field(
         16,

@@ -61,8 +61,9 @@ def evaluate_patches(
     write_json(out / "condition.json", measure_condition(sets, synthetic, tissue, patch_px, seed))
     found = evaluate(sets, encoders, options, out, seed, OnDisk(patches, splits))
     rows = checked_splits(splits)
-    if model:
-        told = guarded(measure_membership, model, patches, splits, held_out_split(rows), seed)
+    if model and options.membership_images:
+        split, images = held_out_split(rows), options.membership_images
+        told = guarded(measure_membership, model, patches, splits, split, images, seed)
         write_json(out / "memorisation.json", found["memorisation"] | {"membership": told})
     write_json(out / "evidence.json", write_evidence(out, sets, [encoder.name for encoder in encoders]))
     found["metrics"] += fragment_metrics(synthetic, tissue, rows)

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histogenesis.core.errors import BadInput
 
@@ -40,11 +42,12 @@ class SameConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x):
-        pads = []
-        for size in (x.shape[3], x.shape[2]):
-            needed = max((-(-size // self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - size, 0)
-            pads += [needed // 2, needed - needed // 2]
-        return super().forward(F.pad(x, pads))
+        step, kernel = self.stride[0], self.kernel_size[0]
+        height, width = (max((-(-size // step) - 1) * step + kernel - size, 0) for size in x.shape[2:])
+        if height % 2 or width % 2:
+            x = F.pad(x, [width // 2, width - width // 2, height // 2, height - height // 2])
+            height = width = 0
+        return F.conv2d(x, self.weight, self.bias, self.stride, (height // 2, width // 2), groups=self.groups)
 
 
 class Block(nn.Module):
@@ -120,4 +123,15 @@ def weights_file() -> Path:
 def load_network() -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(torch.load(weights_file(), map_location="cpu", weights_only=True))
-    return network.eval()
+    return convert_conv2d_weight_memory_format(fused(network.eval()), torch.channels_last)
+
+
+def fused(network: EfficientNetLite0) -> EfficientNetLite0:
+    """The same function, of which the convolutions do what their normalisations did."""
+    pairs = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+    parts: list[tuple[nn.Module, str, str]] = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    parts += [(block, *pair) for block in network._blocks for pair in pairs if hasattr(block, pair[0])]
+    for part, conv, norm in parts:
+        setattr(part, conv, fuse_conv_bn_eval(getattr(part, conv), getattr(part, norm)))
+        setattr(part, norm, nn.Identity())
+    return network
