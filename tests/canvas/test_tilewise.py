@@ -46,12 +46,12 @@ def level(order="raster", resample=1, batch=3, sampler="ddpm", **values):
     return Level.model_validate(options | {"sampler": {"kind": sampler, "steps": 6}} | values)
 
 
-def painter(denoise=windowed, conditions=(), normalisation=NORMALISATION):
+def bundle(denoise=windowed, conditions=(), normalisation=NORMALISATION):
     return Bundle(denoise, normalisation, list(conditions), LEARNED)
 
 
-def drawing(section, size=(40, 40), above=None, painters=None, **kwargs):
-    values = {"seed": 1, "slide": "s", "k": 1, "bundles": painters or [painter()], "above": above, **kwargs}
+def drawing(section, size=(40, 40), above=None, bundles=None, **kwargs):
+    values = {"seed": 1, "slide": "s", "k": 1, "bundles": bundles or [bundle()], "above": above, **kwargs}
     return Drawing(section, size, **values)
 
 
@@ -75,7 +75,7 @@ def above(tmp_path):
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 def test_a_perfect_denoiser_leaves_no_seam(tmp_path, order):
     """White noise has nothing to agree on, so the canvas is as if it were drawn at once, pixel by pixel."""
-    d = drawing(level(order, sampler="ddim"), painters=[painter(wiener)])
+    d = drawing(level(order, sampler="ddim"), bundles=[bundle(wiener)])
     found = pixels(d, tmp_path / "a")
     from histogenesis.core.field import NoiseField
 
@@ -246,12 +246,12 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
         constraint={"kind": "context"},
         lowres_noise=0.0,
     )
-    painters = [
-        painter(spy("s"), ["context"]),
-        painter(spy("n"), ["lowres", "context"], Normalisation.unit()),
-        painter(spy("m"), ["context", "lowres"]),
+    bundles = [
+        bundle(spy("s"), ["context"]),
+        bundle(spy("n"), ["lowres", "context"], Normalisation.unit()),
+        bundle(spy("m"), ["context", "lowres"]),
     ]
-    d = drawing(section, above=above, painters=painters)
+    d = drawing(section, above=above, bundles=bundles)
     d.run(tmp_path / "a")
     assert [(asked[n]["mpp"], asked[n]["px"]) for n in "snm"] == [(16, 4), (8, 8), (4, 16)]
     tile = d.schedule[0].tiles[0, 0]
@@ -283,7 +283,7 @@ def test_white_tiles_are_the_level_above_enlarged_and_cost_nothing(tmp_path):
         asked.append(len(x))
         return windowed(x, sigma, mpp, **cond)
 
-    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, painters=[painter(counting)])
+    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, bundles=[bundle(counting)])
     found = pixels(d, tmp_path / "a")
     assert len(asked) == 6 * 3, "of 3 x 3 tiles only the left column is drawn"  # tiles at 12 and 24 are mostly white
     enlarged = ConditioningCrop(above, (2.0, 2.0), (255, 255, 255)).interpolate(slice(0, 40), slice(0, 40))
@@ -315,7 +315,7 @@ def test_background_is_held_and_only_tissue_is_drawn(tmp_path):
         asked.append(x.clone())
         return windowed(x, sigma, mpp, **cond)
 
-    d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), painters=[painter(counting)])
+    d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), bundles=[bundle(counting)])
     found = pixels(d, tmp_path)
     drawn = plan.repeat(2, 0).repeat(2, 1)
     assert np.all(found[~drawn] == (240, 238, 241)) and found[drawn].std() > 5
@@ -344,7 +344,7 @@ def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, abov
         return wiener(x, sigma, mpp)
 
     section = level(batch=1, sampler="dpmpp-2m", start={"sigma": 1.5})
-    d = drawing(section, above=above, painters=[painter(spy)])
+    d = drawing(section, above=above, bundles=[bundle(spy)])
     d.run(tmp_path)
     from histogenesis.core.field import NoiseField
 
@@ -359,7 +359,7 @@ def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, abov
 
 def test_a_cascade_in_independent_tiles(tmp_path):
     section = level(cascade=[{"model": "s", "tile_px": 4, "sampler": {"steps": 3}}], joining={"kind": "independent"})
-    d = drawing(section, (20, 36), painters=[painter(), painter(conditions=["lowres"])])
+    d = drawing(section, (20, 36), bundles=[bundle(), bundle(conditions=["lowres"])])
     assert len(d.schedule) == 1 and len(d.schedule[0].tiles) == 6
     assert pixels(d, tmp_path).shape == (20, 36, 3)
 

@@ -88,13 +88,13 @@ def test_the_pictures_that_both_are_shown_are_in_the_weaker_models_own_units():
     small, wide, level = small * 40 + 160, wide * 40 + 160, torch.tensor([0.02, 0.3])
     asked = {}
 
-    def estimate(x, sigma, mpp, **told):
-        asked.update(told)
+    def estimate(x, sigma, mpp, **cond):
+        asked.update(cond)
         return x
 
     as_shown = torch.cat([add_noise(own.encode(small), level, noise), own.encode(wide)], dim=1)
-    told = {"cond_image_bchw": as_shown, "lowres_noise_b": level}
-    in_units_of(model, weaker, estimate)(noise_of_it, torch.ones(2), torch.ones(2), **told)
+    cond = {"cond_image_bchw": as_shown, "lowres_noise_b": level}
+    in_units_of(model, weaker, estimate)(noise_of_it, torch.ones(2), torch.ones(2), **cond)
     found, wider = asked["cond_image_bchw"].chunk(2, dim=1)
     assert torch.allclose(wider, other.encode(wide), atol=1e-4)
     assert torch.allclose(found, add_noise(other.encode(small), asked["lowres_noise_b"], noise), atol=1e-4)
@@ -114,9 +114,9 @@ def test_a_weaker_model_is_told_the_class_too_if_it_knows_classes():
 
 
 def test_a_weaker_model_that_is_asked_something_else_is_refused():
-    told = model_of(conditions=("mpp",))
+    conditional = model_of(conditions=("mpp",))
     with pytest.raises(BadInput, match="weaker model has not the same conditions"):
-        guide(told, None, 1.0, model_of(conditions=()))
+        guide(conditional, None, 1.0, model_of(conditions=()))
 
 
 def test_a_class_that_was_not_learnt_is_named():
@@ -170,8 +170,8 @@ def test_guidance_in_an_interval_flows_as_the_closed_form_does():
         wanted = mean + (wanted - mean) * ((0.25 + end**2) / (0.25 + start**2)) ** 0.5
     everywhere = (2 + 3 * w) + (x - 2 - 3 * w) * (0.25 / 400.25) ** 0.5
     assert torch.allclose(made, wanted, atol=0.02) and (everywhere - wanted).abs().min() > 0.5
-    of_none = [sigma for sigma, told in model.asked if not told]
-    assert len([told for _, told in model.asked if told]) == len(evaluations)
+    of_none = [sigma for sigma, cond in model.asked if not cond]
+    assert len([cond for _, cond in model.asked if cond]) == len(evaluations)
     inside = [evaluation.sigma for evaluation in evaluations if low < evaluation.sigma <= high]
     assert of_none == pytest.approx(inside, rel=1e-6) and len(inside) < len(evaluations), (
         "elsewhere one evaluation, not two"
@@ -204,12 +204,14 @@ class Patches:
 
 
 def test_a_batch_tells_the_class_of_each_picture_and_drops_some():
-    told = Batches(Patches(), Normalisation.unit(), lambda n: n.exp(), 1, True, classes=["a", "b"], label_dropout=0.3)
-    batch = told.read(0, range(600))
+    batches = Batches(
+        Patches(), Normalisation.unit(), lambda n: n.exp(), 1, True, classes=["a", "b"], label_dropout=0.3
+    )
+    batch = batches.read(0, range(600))
     kept = batch.label >= 0
     assert torch.equal(batch.label[kept], (batch.image.mean(dim=(1, 2, 3))[kept] > 0).long())
     assert 0.24 < 1 - kept.float().mean() < 0.36
-    again = told.read(0, range(5, 9))
+    again = batches.read(0, range(5, 9))
     assert torch.equal(again.label, batch.label[5:9]), "whatever the batch"
     untold = Batches(Patches(), Normalisation.unit(), lambda n: n.exp(), 1, True).read(0, range(9))
     assert (

@@ -207,7 +207,7 @@ class Trainer:
 
     # ------------------------------------------------------------------ the loop
 
-    def run(self, validate: Callable[[], float] | None, draw_samples: Callable[[int], None] | None) -> None:
+    def run(self, validate: Callable[[], float] | None, render_samples: Callable[[int], None] | None) -> None:
         """Train to `training.steps`; raises Stopped after a SIGTERM or SIGUSR1, with the state saved."""
         self.stop = StopRequest()
         bar = tqdm(total=self.t.steps, initial=self.step, unit="step", disable=self.rank > 0, mininterval=2)
@@ -217,7 +217,7 @@ class Trainer:
             bar.update()
             last = self.step == self.t.steps
             logs, saves = (self.step % every == 0 or last for every in (self.t.log_every, self.t.checkpoint_every))
-            validates, draws = (self.step % every == 0 for every in (self.t.validate_every, self.t.sample_every))
+            validates, renders = (self.step % every == 0 for every in (self.t.validate_every, self.t.sample_every))
             stopping = self._stop_everywhere()
             if logs or saves or validates or last or stopping:
                 losses += self.read_losses()
@@ -230,8 +230,8 @@ class Trainer:
                 since, losses = time.monotonic(), []
             if validate and (validates or last):
                 self.log(step=self.step, validation_loss=validate())
-            if draw_samples and self.rank == 0 and draws and not last:
-                draw_samples(self.step)
+            if render_samples and self.rank == 0 and renders and not last:
+                render_samples(self.step)
             if saves or stopping:
                 self.save()
             if stopping and not last:

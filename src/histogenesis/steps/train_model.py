@@ -77,9 +77,9 @@ def train_model(
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
     mpps = np.unique(learnt.mpp)[::-1].tolist()  # [nan] where it is not known
-    draw_samples = sampled(trainer, section, checks, mpps, device, state / "samples")
+    render_samples = sampled(trainer, section, checks, mpps, device, state / "samples")
     try:
-        trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
+        trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), render_samples)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -97,7 +97,7 @@ def train_model(
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", out / "train.jsonl")
-    draw_samples(trainer.step, out / "samples.png")
+    render_samples(trainer.step, out / "samples.png")
     plot_losses(out / "loss.png", [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()])
 
 
@@ -189,14 +189,14 @@ def sampled(
 
     model: Any = trainer.denoiser
 
-    def draw_samples(step: int, file: Path | None = None) -> None:
+    def render_samples(step: int, file: Path | None = None) -> None:
         with ema_weights(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
         rows = [model.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [" ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(model, mpps)]
         save_grid(file or folder / f"{step:08d}.png", rows, names)
 
-    return draw_samples
+    return render_samples
 
 
 def facts_of(
