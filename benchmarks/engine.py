@@ -40,7 +40,7 @@ def nothing(x, sigma, mpp, **cond):
 class Silence:
     """A field of no noise: the rest of a stage is measured beside it."""
 
-    def windows(self, corners, height, width, step=0, draw=0, where=None):
+    def windows(self, corners, height, width, step=0, resample_index=0, where=None):
         return torch.zeros(1, 1, 1, 1).expand(len(corners), 3, height, width)
 
 

@@ -30,7 +30,7 @@ from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.options import ModelOptions
 from histogenesis.models.speed import Replayed, cast_weights
 from histogenesis.models.training import Trainer
-from histogenesis.sampling.solvers import stages
+from histogenesis.sampling.solvers import solver_evaluations
 
 UNIT = Normalisation([180.0, 140.0, 170.0], 45.0, 0.5)
 NETWORKS = {
@@ -151,7 +151,7 @@ def canvas(clock: Clock, name: str, px: int, side: int, batch: int, steps: int =
         model.network.to(memory_format=torch.channels_last)
         model.layout = torch.channels_last
         model.run = Replayed(torch.compile(model.estimate, fullgraph=True, dynamic=False))
-    plan, seconds = stages("dpmpp-2m", steps, sigma_max=2.0), {"noise": 0.0, "network": 0.0, "rest": 0.0}
+    plan, seconds = solver_evaluations("dpmpp-2m", steps, sigma_max=2.0), {"noise": 0.0, "network": 0.0, "rest": 0.0}
     ones = torch.ones(batch, device=clock.device)
 
     def timed(part: str, work: Callable):
@@ -217,10 +217,10 @@ def training(clock: Clock, name: str, px: int, batch: int, micro: int, tops: dic
     options, patches = ModelOptions.of(wanted), Held(px, 64)
     torch.manual_seed(0)
     model = build_model(options, px, UNIT)
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, True)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, True)
     with tempfile.TemporaryDirectory() as state:
         trainer = Trainer(model, options, batches, Path(state), "", clock.device)
-        batches.hold(clock.device)
+        batches.cache_on(clock.device)
         shares = trainer.micro_batches()
 
         def step() -> None:

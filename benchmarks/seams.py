@@ -62,7 +62,7 @@ def drawn(field: GaussianWindows, way: dict, folder: Path, seed: int, side: int 
     """A canvas of side x side tiles, float (3, H, W) in model units, and the evaluations of a tile."""
     section = Level.model_validate({"mpp": 1, "model": "m", "tile_px": TILE, "batch": side, **way})
     size = STRIDE * (side - 1) + TILE
-    d = Drawing(section, (size, size), 0, seed, "s", [Bundle(field.denoise, GREY, learned=LEARNED)])
+    d = Drawing(section, (size, size), 0, seed, "s", [Bundle(field.denoise, GREY, training_sigmas=LEARNED)])
     easel = d.run(folder / f"{seed}", "d")
     rows = np.concatenate([band for _, band in d.bands(easel)])
     return GREY.encode(torch.from_numpy(rows).permute(2, 0, 1)[None])[0].numpy(), len(d.takes[0])

@@ -30,7 +30,7 @@ from histogenesis.models.model import build_model, save_model
 from histogenesis.models.objectives import make_objective
 from histogenesis.models.options import ModelOptions
 from histogenesis.models.pyramids import SlideBatches
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 
 
 def decode(jpeg: bytes) -> np.ndarray:
@@ -103,8 +103,8 @@ def main() -> None:
     options = ModelOptions.of(section | {"conditions": ["mpp"], "training": training})
 
     slides, mpps = zip(*map(read_slide, args.slides))
-    draw_sigma = make_objective(options.objective).draw_sigma
-    batches = SlideBatches(slides, mpps, args.halvings, args.px, draw_sigma, args.seed, device)
+    sample_sigma = make_objective(options.objective).sample_sigma
+    batches = SlideBatches(slides, mpps, args.halvings, args.px, sample_sigma, args.seed, device)
     del slides
     torch.manual_seed(args.seed)
     model = build_model(options, args.px, batches.normalisation)
@@ -127,13 +127,13 @@ def write(out: Path, trainer: Trainer, options: ModelOptions, batches: SlideBatc
     """The averaged weights in half precision, with the loss that they have on patches of other seeds."""
     size = min(64, options.training.batch)
     losses = []
-    with averaged(trainer):
+    with ema_weights(trainer):
         for n in range(8):
             batch = batches.read(2**40 + n, range(size), trainer.device)
             losses.append(trainer.denoiser.sample_loss(batch, False))
     save_model(
         out,
-        {name: w.half() for name, w in trainer.average.items()},
+        {name: w.half() for name, w in trainer.ema.items()},
         options,
         batches.normalisation,
         mpps=sorted({round(float(mpp), 4) for rows in batches.places.values() for mpp in rows[:, 5]}, reverse=True),

@@ -68,7 +68,7 @@ JUDGED = SYNTHETIC if RECIPE.compared_patches else []  # those that are compared
 GIVEN = {"level0": "given: a region of a real slide"} if LEVELS and LEVELS[0].kind == "given" else {}
 if GIVEN and LEVELS[0].slide not in SLIDES:
     raise WorkflowError(f"synthetic.levels[0]: no slide {LEVELS[0].slide!r}; there are {', '.join(SLIDES)}")
-TAKEN = {name: model.source for name, model in RECIPE.taken_models.items()}
+TAKEN = {name: model.source for name, model in RECIPE.imported_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}

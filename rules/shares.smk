@@ -9,7 +9,7 @@ def shares(wildcards):
     jobs = getattr(LEVELS[k].joining, "jobs", 1)
     if jobs == 1:
         return []
-    tiles = sum(len(wave) for wave in plan_of(LEVELS[k], RECIPE.synthetic.size_px(k)).waves)
+    tiles = sum(len(wavefront) for wavefront in plan_of(LEVELS[k], RECIPE.synthetic.size_px(k)).wavefronts)
     return [f"{RUN}/synthetic/{wildcards.slide}/level{k}.shares/{job}" for job in range(min(jobs, tiles))]
 
 

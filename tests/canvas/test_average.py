@@ -18,13 +18,13 @@ from histogenesis.recipe import Level
 NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
 
 
-def wiener(x, sigma, mpp, **seen):
+def wiener(x, sigma, mpp, **cond):
     return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
 
 
-def windowed(x, sigma, mpp, **seen):
+def windowed(x, sigma, mpp, **cond):
     """A denoiser that depends on the whole window, as a network does."""
-    extra = 0.3 * seen["seen_bchw"][:, :3] if "seen_bchw" in seen else 0
+    extra = 0.3 * cond["cond_image_bchw"][:, :3] if "cond_image_bchw" in cond else 0
     return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True)) + extra
 
 
@@ -67,16 +67,16 @@ def test_it_is_the_average_of_the_estimates_at_every_step(tmp_path, sampler):
     d = drawing(level(sampler=sampler))
     found = pixels(d, tmp_path)
     noise = NoiseField(1, "s", "m", 1)
-    x, memory = noise.window(0, 0, 40, 52)[None] * d.stages[0][0].sigma, None
-    for n, stage in enumerate(d.stages[0]):
+    x, history = noise.window(0, 0, 40, 52)[None] * d.evaluations[0][0].sigma, None
+    for n, evaluation in enumerate(d.evaluations[0]):
         total, count = torch.zeros_like(x), torch.zeros_like(x)
         for tile in d.schedule[n].tiles.values():
             window = (..., *tile.window)
-            total[window] += windowed(x[window], torch.tensor([stage.sigma]), None)
+            total[window] += windowed(x[window], torch.tensor([evaluation.sigma]), None)
             count[window] += 1
-        x, memory = stage.update(x, total / count, memory)
-        if stage.fresh:
-            x = x + stage.fresh * noise.window(0, 0, 40, 52, step=n + 1)
+        x, history = evaluation.update(x, total / count, history)
+        if evaluation.sigma_up:
+            x = x + evaluation.sigma_up * noise.window(0, 0, 40, 52, step=n + 1)
     assert float(count.max()) == 4 and float(count.min()) == 1
     assert np.abs(found - x[0].numpy()).max() < 1e-4
 
@@ -116,7 +116,7 @@ def test_pictures_of_the_level_above_go_with_every_joining(tmp_path, above, join
 def test_overlaps_hide_the_tile_lines_that_independent_tiles_show(tmp_path):
     """A denoiser whose estimate jumps at its window's border."""
 
-    def tilted(x, sigma, mpp, **seen):
+    def tilted(x, sigma, mpp, **cond):
         return wiener(x, sigma, mpp) + torch.linspace(-0.5, 0.5, x.shape[-1])
 
     def jump(joining, lines):

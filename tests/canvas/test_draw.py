@@ -75,7 +75,7 @@ class Shuffled:
     """A plan whose tiles come in another order, the same one whenever a round is asked for."""
 
     def __init__(self, plan):
-        self.plan, self.whole = plan, plan.whole
+        self.plan, self.tile_by_tile = plan, plan.tile_by_tile
 
     def __len__(self):
         return len(self.plan)
@@ -155,7 +155,7 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
     ground = torch.where(torch.from_numpy(plan.repeat(2, 0).repeat(2, 1)), enlarged, easel.background)
     canvas = ground + 2 * NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)
     first = [x for sigma, x in asked if sigma > 1.99]
-    for tile, x in zip([t for t in d.schedule[0].tiles.values() if d.drawn.any(t.core)], first, strict=True):
+    for tile, x in zip([t for t in d.schedule[0].tiles.values() if d.foreground.any(t.core)], first, strict=True):
         assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
 
 
@@ -218,10 +218,10 @@ def test_a_perfect_denoiser_leaves_no_seam(tmp_path):
     """With a denoiser that knows the answer at every pixel, tiles must not show at all."""
     d = drawing(level(null_space=False), None, denoise=wiener)
     x = pixels(d, tmp_path / "a")
-    alone = NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)[None] * d.stages[0][0].sigma
-    memory = None
-    for stage in d.stages[0]:
-        alone, memory = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), memory)
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 64, 96)[None] * d.evaluations[0][0].sigma
+    history = None
+    for evaluation in d.evaluations[0]:
+        alone, history = evaluation.update(alone, wiener(alone, torch.tensor([evaluation.sigma]), None), history)
     assert np.abs(x - alone[0].numpy()).max() < 1e-5
 
 
@@ -258,7 +258,7 @@ def test_background_is_filled_and_only_tissue_is_drawn(tmp_path, above):
     drawn = np.repeat(np.repeat(plan, 2, 0), 2, 1)
     assert np.all(image[~drawn] == (240, 238, 241))
     assert image[drawn].std() > 5
-    everywhere = len(d.stages[0]) * 4 * 6
+    everywhere = len(d.evaluations[0]) * 4 * 6
     assert sum(asked) < 0.6 * everywhere, "tiles without tissue are not evaluated"
 
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.canvas.tilewise import holding
+from histogenesis.canvas.tilewise import impose_known_region
 from histogenesis.models.schedules import schedule_sigmas
-from histogenesis.sampling.solvers import solve, stages, takes
+from histogenesis.sampling.solvers import solve, solver_evaluations, takes
 
 SIGMAS = schedule_sigmas("cosine", 200)
 
 
-def sample_held(denoise, stage_list, known, mask, noise, resample=1):
+def inpaint_known(denoise, evaluations, known, mask, noise, resample=1):
     """As a tile is drawn to its end."""
-    hold, sigma = holding(known, mask, noise), stage_list[0].sigma
-    x = hold(noise("fresh", 0, 0) * sigma, None, sigma)
-    return solve(x, takes(stage_list, resample), denoise, noise, after=hold)[0]
+    impose, sigma = impose_known_region(known, mask, noise), evaluations[0].sigma
+    x = impose(noise("fresh", 0, 0) * sigma, None, sigma)
+    return solve(x, takes(evaluations, resample), denoise, noise, after=impose)[0]
 
 
 def noises(shape, seed=0):
@@ -35,17 +35,17 @@ def test_held_pixels_are_the_known_ones_and_no_seam_is_seen(kind, resample):
     truth = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(1, 1, 8, 8).expand(2, 3, 8, 8)
     mask = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
     mask[..., :3] = True
-    solver = stages(kind, 40, learned=SIGMAS)
+    solver = solver_evaluations(kind, 40, training_sigmas=SIGMAS)
     asked = []
 
-    def denoise(x, stage):
-        asked.append(stage.sigma)
+    def denoise(x, evaluation):
+        asked.append(evaluation.sigma)
         return truth + 1e-9 * x
 
-    end = sample_held(denoise, solver, truth * mask, mask, noises(truth.shape), resample)
+    end = inpaint_known(denoise, solver, truth * mask, mask, noises(truth.shape), resample)
     assert torch.equal(end[..., :3], truth[..., :3])
     assert float((end - truth).abs().max()) < 1e-3
-    repeated = sum(stage.step < 39 for stage in solver) * (resample - 1)
+    repeated = sum(evaluation.step < 39 for evaluation in solver) * (resample - 1)
     assert len(asked) == len(solver) + repeated, "r evaluations of every step but the last"
 
 
@@ -56,11 +56,11 @@ def test_what_is_known_is_seen_at_the_right_noise_level():
     mask[..., :30] = True
     seen = []
 
-    def denoise(x, stage):
-        seen.append(((x[..., :30] - 5) / stage.sigma).flatten())
+    def denoise(x, evaluation):
+        seen.append(((x[..., :30] - 5) / evaluation.sigma).flatten())
         return torch.zeros_like(x)
 
-    sample_held(denoise, stages("ddpm", 30, learned=SIGMAS), known, mask, noises(known.shape), 2)
+    inpaint_known(denoise, solver_evaluations("ddpm", 30, training_sigmas=SIGMAS), known, mask, noises(known.shape), 2)
     for grain in seen:
         assert float(grain.std()) == pytest.approx(1, abs=0.08)
     alike = [float((a * b).mean()) for a, b in zip(seen, seen[2::2])]
@@ -70,12 +70,12 @@ def test_what_is_known_is_seen_at_the_right_noise_level():
 def test_nothing_known_is_plain_sampling():
     shape = (1, 3, 6, 6)
     noise, none = noises(shape), torch.zeros(1, 1, 6, 6, dtype=torch.bool)
-    solver = stages("ddpm", 20, learned=SIGMAS)
+    solver = solver_evaluations("ddpm", 20, training_sigmas=SIGMAS)
     x = noise("fresh", 0, 0) * solver[0].sigma
-    for n, stage in enumerate(solver, start=1):
-        x, _ = stage.update(x, x / (1 + stage.sigma**2), None)
-        x = x + stage.fresh * (noise("fresh", n, 0) if stage.fresh else 0)
-    held = sample_held(lambda x, s: x / (1 + s.sigma**2), solver, torch.zeros(shape).double(), none, noise)
+    for n, evaluation in enumerate(solver, start=1):
+        x, _ = evaluation.update(x, x / (1 + evaluation.sigma**2), None)
+        x = x + evaluation.sigma_up * (noise("fresh", n, 0) if evaluation.sigma_up else 0)
+    held = inpaint_known(lambda x, s: x / (1 + s.sigma**2), solver, torch.zeros(shape).double(), none, noise)
     assert torch.allclose(held, x)
 
 
@@ -98,16 +98,16 @@ def conditional_error(kind, resample, samples=1500, steps=30):
     gain = covariance[u][:, k] @ torch.linalg.inv(covariance[k][:, k])
     mean, spread = gain @ y[k], covariance[u][:, u] - gain @ covariance[k][:, u]
 
-    def denoise(x, stage):
+    def denoise(x, evaluation):
         flat = x.flatten(1)
-        shrink = (vectors * (values / (values + stage.sigma**2))) @ vectors.T
+        shrink = (vectors * (values / (values + evaluation.sigma**2))) @ vectors.T
         return (flat @ shrink).reshape(x.shape)
 
     shape = (samples, 1, px, px)
     known = y.reshape(1, 1, px, px).expand(shape)
     held = mask.expand(samples, 1, px, px)
-    solver = stages(kind, steps, learned=SIGMAS)
-    end = sample_held(denoise, solver, known, held, noises(shape, seed=2), resample).flatten(1)[:, u]
+    solver = solver_evaluations(kind, steps, training_sigmas=SIGMAS)
+    end = inpaint_known(denoise, solver, known, held, noises(shape, seed=2), resample).flatten(1)[:, u]
     found = torch.cov(end.T)
     return (
         float((end.mean(0) - mean).norm() / spread.trace().sqrt()),

@@ -11,16 +11,16 @@ from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
-from histogenesis.canvas.codec import Latents, codec_of
+from histogenesis.canvas.codec import LatentCodec, codec_of
 from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.task import Bundle
-from histogenesis.canvas.tiling import Drawn
+from histogenesis.canvas.tiling import ForegroundMask
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.recipe import Level, Model, RecipeError, load_recipe, parse_recipe
-from histogenesis.recipe.taken import check_fits
+from histogenesis.recipe.imported import check_fits
 from histogenesis.report import cost
 
 UNIT, BACKGROUND = Normalisation.unit(), (240, 230, 241)
@@ -123,15 +123,15 @@ def test_what_is_not_drawn_is_background_and_latents_about_its_border_are_drawn(
     model, evaluated = latent_model(), []
     d = drawing(model, level(), above=above, plan=plan)
     denoise = d.bundles[0].denoise
-    d.bundles[0].denoise = lambda x, *more, **seen: evaluated.append(len(x)) or denoise(x, *more, **seen)
+    d.bundles[0].denoise = lambda x, *more, **cond: evaluated.append(len(x)) or denoise(x, *more, **cond)
     image = picture(d, tmp_path / "state")
-    drawn = Drawn(plan, 80, 104)[slice(0, 80), slice(0, 104)]
+    drawn = ForegroundMask(plan, 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.all(image[~drawn] == BACKGROUND) and image[drawn].std() > 1
-    assert sum(evaluated) < 0.8 * len(d.stages[0]) * 3 * 4, "tiles without tissue are not evaluated"
+    assert sum(evaluated) < 0.8 * len(d.evaluations[0]) * 3 * 4, "tiles without tissue are not evaluated"
     blocks = drawn.reshape(20, 4, 26, 4).any(axis=(1, 3))
-    assert np.array_equal(d.drawn[slice(0, 20), slice(0, 26)], blocks)
-    odd = Drawn(np.eye(7, dtype=bool), 80, 104, 4)
-    pixels = Drawn(np.eye(7, dtype=bool), 80, 104)[slice(0, 80), slice(0, 104)]
+    assert np.array_equal(d.foreground[slice(0, 20), slice(0, 26)], blocks)
+    odd = ForegroundMask(np.eye(7, dtype=bool), 80, 104, 4)
+    pixels = ForegroundMask(np.eye(7, dtype=bool), 80, 104)[slice(0, 80), slice(0, 104)]
     assert np.array_equal(odd[slice(3, 20), slice(1, 9)], pixels.reshape(20, 4, 26, 4).any(axis=(1, 3))[3:, 1:9])
     assert odd.any((slice(5, 6), slice(0, 26))) and not odd.any((slice(0, 2), slice(20, 26)))
 
@@ -152,8 +152,8 @@ def test_the_background_in_the_state_is_that_colour_encoded(tmp_path, plan):
     )
     corner = slice(18, 20), slice(24, 26)
     x = torch.empty(1, 2, 2, 2)
-    easel.first_x(d.schedule[0], [corner], x)
-    clean = x - d.stages[0][0].sigma * easel.noise([corner])("fresh", 0, 0)
+    easel.initial_x(d.schedule[0], [corner], x)
+    clean = x - d.evaluations[0][0].sigma * easel.noise([corner])("fresh", 0, 0)
     assert torch.allclose(clean[0], easel.background.expand(2, 2, 2), atol=1e-3)
 
 
@@ -174,9 +174,9 @@ def tilted(z):
 
 def whole_and_tiled(model, z, side):
     height, width = z.shape[1:]
-    space = Latents(model)
+    codec = LatentCodec(model)
     bands = list(
-        space.bands(lambda w: torch.from_numpy(z)[(slice(None), *w)], lambda w: True, (height, width), side, 3)
+        codec.bands(lambda w: torch.from_numpy(z)[(slice(None), *w)], lambda w: True, (height, width), side, 3)
     )
     assert max(len(rows) for _, rows in bands) <= 4 * side and [y for y, _ in bands] == sorted({y for y, _ in bands})
     tiled = np.concatenate([rows for _, rows in bands]).astype(int)
@@ -220,8 +220,8 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
     section = level(constraint="lowres").model_copy(update={"lowres_noise": 0.0})
     d = drawing(model, section, above=above)
     tiles = list(d.schedule[0].tiles.values())[-2:]
-    seen = d.cond(section.networks[0], d.bundles[0], tiles, None)["seen_bchw"]
-    assert seen.shape == (2, 4, 8, 8)
+    cond = d.cond(section.networks[0], d.bundles[0], tiles, None)["cond_image_bchw"]
+    assert cond.shape == (2, 4, 8, 8)
 
     class Patches:
         mpp, patch_px, label = np.full(4, 4.0), 32, np.full(4, "")
@@ -234,18 +234,19 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
 
         read_context = read
 
-    told = {"conditions": model.conditions, "lowres_factor": 2}
-    batch = Batches(Patches(), UNIT, model.objective.draw_sigma, 1, False, **told).read(0, range(2))
+    options = {"conditions": model.conditions, "lowres_factor": 2}
+    batch = Batches(Patches(), UNIT, model.objective.sample_sigma, 1, False, **options).read(0, range(2))
     given = []
     model.network.register_forward_hook(lambda network, asked, out: given.append(asked[0]))
     loss = model.sample_loss(batch, dropout=False)
-    assert loss.shape == (2,) and batch.seen.shape == (2, 6, 32, 32)
+    assert loss.shape == (2,) and batch.cond_image.shape == (2, 6, 32, 32)
     assert torch.equal(
-        given[0][:, 2:], torch.cat([model.to_latent(batch.seen[:, :3]), model.to_latent(batch.seen[:, 3:])], 1)
+        given[0][:, 2:],
+        torch.cat([model.to_latent(batch.cond_image[:, :3]), model.to_latent(batch.cond_image[:, 3:])], 1),
     )
-    wide = d.sight.wider(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
+    wide = d.crop.context(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
     wide = UNIT.encode(torch.from_numpy(wide.transpose(2, 0, 1)[None].copy()))
-    assert torch.allclose(seen[:1, 2:], model.to_latent(wide), atol=1e-5)
+    assert torch.allclose(cond[:1, 2:], model.to_latent(wide), atol=1e-5)
 
 
 @pytest.mark.parametrize("constraint", ["lowres", "context"])
@@ -345,7 +346,7 @@ def test_its_evaluations_are_counted_as_they_are_drawn(tmp_path, root):
     first = recipe.synthetic.levels[0]
     d, asked = drawing(latent_model(), first.model_copy(update={"batch": 1}), recipe.synthetic.size_px(0)), []
     d = replace(d, k=0, seed=recipe.seed, slide="synthetic_001")
-    d.bundles[0].denoise = lambda x, *told: asked.append(x.shape[-1]) or 0 * x
+    d.bundles[0].denoise = lambda x, *options: asked.append(x.shape[-1]) or 0 * x
     d.run(tmp_path)
     found = list(cost.tiles_of(recipe, 0, "synthetic_001", np.ones((8, 8), bool)))
     assert found == [(first.tile_px, 1)] * len(asked)

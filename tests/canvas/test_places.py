@@ -199,7 +199,7 @@ def resident_mb():
 def test_a_canvas_takes_the_memory_of_what_is_drawn_of_it(tmp_path):
     """Two planes of 4,096 px: 403 MB, if they were whole."""
     before = resident_mb()
-    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "memory"])
+    state = State(tmp_path, (3, 4096, 4096), "d", ["x", "history"])
     state.write("x", [(slice(0, 512), slice(0, 512))], [torch.ones(3, 512, 512)])
     assert resident_mb() - before < 60
     assert float(state.before("x")[:, :600, :600].sum()) == 3 * 512 * 512
@@ -273,7 +273,7 @@ def test_a_damaged_state_falls_back_and_that_is_said(place, how, tmp_path, above
 
 def stopped_in_files(d, folder, passes):
     """Stopped in the middle of the pass after so many; the journal, and the proofs of what that pass has drawn."""
-    batches = [len([t for t in one.tiles.values() if d.drawn.any(t.core)]) for one in d.schedule]
+    batches = [len([t for t in one.tiles.values() if d.foreground.any(t.core)]) for one in d.schedule]
     batches = [-(-count // d.section.batch) for count in batches]
     assert batches[passes] > 2
     with pytest.raises(Stopped):

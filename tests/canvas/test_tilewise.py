@@ -12,12 +12,12 @@ import torch
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.canvas.canvas import write_level
+from histogenesis.canvas.conditioning_crop import ConditioningCrop
 from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.queue import Queue
-from histogenesis.canvas.sight import Sight
 from histogenesis.canvas.task import Bundle
 from histogenesis.canvas.tilewise import TileFiles
-from histogenesis.canvas.waves import neighbours, waves
+from histogenesis.canvas.wavefronts import neighbours, wavefronts
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.models.model import Normalisation
@@ -28,14 +28,14 @@ NORMALISATION = Normalisation([128.0, 128.0, 128.0], 40.0, 0.5)
 LEARNED = schedule_sigmas("cosine", 50)
 
 
-def wiener(x, sigma, mpp, **seen):
+def wiener(x, sigma, mpp, **cond):
     """The perfect denoiser of white Gaussian data with standard deviation 0.5."""
     return x * 0.25 / (0.25 + sigma[:, None, None, None] ** 2)
 
 
-def windowed(x, sigma, mpp, **seen):
+def windowed(x, sigma, mpp, **cond):
     """A denoiser that depends on all that a network is given: what tiles see matters."""
-    extra = sum(0.2 * value.float().mean(dim=tuple(range(1, value.ndim)), keepdim=True) for value in seen.values())
+    extra = sum(0.2 * value.float().mean(dim=tuple(range(1, value.ndim)), keepdim=True) for value in cond.values())
     extra = extra.reshape(-1, 1, 1, 1) if isinstance(extra, torch.Tensor) else extra
     return wiener(x, sigma, mpp) + 0.1 * torch.tanh(x.mean(dim=(2, 3), keepdim=True)) + extra
 
@@ -46,19 +46,19 @@ def level(order="raster", resample=1, batch=3, sampler="ddpm", **values):
     return Level.model_validate(options | {"sampler": {"kind": sampler, "steps": 6}} | values)
 
 
-def painter(denoise=windowed, conditions=(), normalisation=NORMALISATION):
+def bundle(denoise=windowed, conditions=(), normalisation=NORMALISATION):
     return Bundle(denoise, normalisation, list(conditions), LEARNED)
 
 
-def drawing(section, size=(40, 40), above=None, painters=None, **kwargs):
-    values = {"seed": 1, "slide": "s", "k": 1, "bundles": painters or [painter()], "above": above, **kwargs}
+def drawing(section, size=(40, 40), above=None, bundles=None, **kwargs):
+    values = {"seed": 1, "slide": "s", "k": 1, "bundles": bundles or [bundle()], "above": above, **kwargs}
     return Drawing(section, size, **values)
 
 
 def draw_places(d, folder, places):
     """One batch, as a round of the drawing would draw it."""
     easel = TileFiles(d, folder)
-    d.draw_batch(easel, d.schedule[easel.wave_of[places[0]]], places)
+    d.draw_batch(easel, d.schedule[easel.wavefront_of[places[0]]], places)
 
 
 def pixels(d, folder):
@@ -75,13 +75,13 @@ def above(tmp_path):
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 def test_a_perfect_denoiser_leaves_no_seam(tmp_path, order):
     """White noise has nothing to agree on, so the canvas is as if it were drawn at once, pixel by pixel."""
-    d = drawing(level(order, sampler="ddim"), painters=[painter(wiener)])
+    d = drawing(level(order, sampler="ddim"), bundles=[bundle(wiener)])
     found = pixels(d, tmp_path / "a")
     from histogenesis.core.field import NoiseField
 
-    alone = NoiseField(1, "s", "m", 1).window(0, 0, 40, 40)[None] * d.stages[0][0].sigma
-    for stage in d.stages[0]:
-        alone, _ = stage.update(alone, wiener(alone, torch.tensor([stage.sigma]), None), None)
+    alone = NoiseField(1, "s", "m", 1).window(0, 0, 40, 40)[None] * d.evaluations[0][0].sigma
+    for evaluation in d.evaluations[0]:
+        alone, _ = evaluation.update(alone, wiener(alone, torch.tensor([evaluation.sigma]), None), None)
     whole = NORMALISATION.to_uint8(alone)[0].numpy().transpose(1, 2, 0)
     assert np.abs(found.astype(int) - whole).max() <= 1
 
@@ -94,8 +94,8 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
     for number, places in enumerate(itertools.permutations(itertools.product(range(2), range(2)))):
         d = drawing(level(order), (28, 28))
         folder = tmp_path / str(number)
-        wave_of = TileFiles(d, folder).wave_of
-        allowed = [wave_of[place] for place in places] == sorted(wave_of[place] for place in places)
+        wavefront_of = TileFiles(d, folder).wavefront_of
+        allowed = [wavefront_of[place] for place in places] == sorted(wavefront_of[place] for place in places)
         try:
             for place in places:
                 draw_places(d, folder, [place])
@@ -109,8 +109,10 @@ def test_every_order_gives_the_same_pixels_or_says_that_a_tile_is_not_finished(t
     rng = np.random.default_rng(1)
     for number in range(6):
         d = drawing(level(order))
-        for wave in range(len(d.schedule)):
-            d.schedule.waves[wave] = dict(sorted(d.schedule.waves[wave].items(), key=lambda _: rng.random()))
+        for wavefront in range(len(d.schedule)):
+            d.schedule.wavefronts[wavefront] = dict(
+                sorted(d.schedule.wavefronts[wavefront].items(), key=lambda _: rng.random())
+            )
         assert np.array_equal(whole, pixels(d, tmp_path / f"shuffled{number}"))
 
 
@@ -147,31 +149,31 @@ def test_several_processes_draw_each_tile_once_and_the_same_pixels(tmp_path, ord
             process.join(60)
     assert [process.exitcode for process in (killed, *others)] == [9, 0, 0]
     drawn = [tuple(place) for name in "ab" for place in json.loads((tmp_path / "three" / name).read_text())]
-    assert len(drawn) == len(set(drawn)) and len(d.schedule.waves) > 3
-    assert sum(map(len, d.schedule.waves)) - 6 <= len(drawn) < sum(map(len, d.schedule.waves))
+    assert len(drawn) == len(set(drawn)) and len(d.schedule.wavefronts) > 3
+    assert sum(map(len, d.schedule.wavefronts)) - 6 <= len(drawn) < sum(map(len, d.schedule.wavefronts))
     d.draw_batch = lambda *args: pytest.fail("nothing is left to draw")
     assert np.array_equal(one, pixels(d, tmp_path / "three"))
 
 
 def test_a_tile_is_handed_out_when_what_it_holds_is_finished_and_batches_are_full(tmp_path):
     """The paper's finest level, 46 x 46 tiles in batches of 4: wave by wave to four jobs, a quarter of the work is padding."""
-    tiles, size, processes = waves(41344, 41344, 1024, 896, "raster"), 4, 4
-    wave_of = {place: n for n, wave in enumerate(tiles) for place in wave}
-    shares = [len(range(job, len(wave), processes)) for wave in tiles for job in range(processes)]
-    by_wave = sum(-(-share // size) * size for share in shares) / len(wave_of) - 1
+    tiles, size, processes = wavefronts(41344, 41344, 1024, 896, "raster"), 4, 4
+    wavefront_of = {place: n for n, wavefront in enumerate(tiles) for place in wavefront}
+    shares = [len(range(job, len(wavefront), processes)) for wavefront in tiles for job in range(processes)]
+    by_wave = sum(-(-share // size) * size for share in shares) / len(wavefront_of) - 1
     finished, batches = set(), 0
     queue = Queue(tiles, lambda tile: (tile.y // 896, tile.x // 896) in finished, tmp_path / "queue")
     while queue:
         hands = [queue.claim(size) for _ in range(processes)]
         for place in itertools.chain(*hands):
-            before = [other for other in neighbours(place) if wave_of.get(other, 99) < wave_of[place]]
+            before = [other for other in neighbours(place) if wavefront_of.get(other, 99) < wavefront_of[place]]
             assert place not in finished and finished.issuperset(before)
         for places in hands:
             queue.done(places)
             finished.update(places)
             batches += bool(places)
     assert len(finished) == 46 * 46
-    assert by_wave > 0.25 and batches * size / len(wave_of) - 1 < 0.1
+    assert by_wave > 0.25 and batches * size / len(wavefront_of) - 1 < 0.1
 
 
 def test_a_killed_or_stopped_drawing_draws_only_its_unfinished_tiles(tmp_path, monkeypatch):
@@ -227,10 +229,10 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
     asked = {}
 
     def spy(name):
-        def denoise(x, sigma, mpp, **seen):
-            first = asked.setdefault(name, {"mpp": float(mpp[0]), "px": x.shape[-1], "seen": seen, "x": []})
+        def denoise(x, sigma, mpp, **cond):
+            first = asked.setdefault(name, {"mpp": float(mpp[0]), "px": x.shape[-1], "cond": cond, "x": []})
             first["x"].append((float(sigma[0]), x.clone()))
-            return windowed(x, sigma, mpp, **seen)
+            return windowed(x, sigma, mpp, **cond)
 
         return denoise
 
@@ -244,26 +246,26 @@ def test_each_network_of_a_cascade_sees_the_one_before_the_context_and_what_is_h
         constraint={"kind": "context"},
         lowres_noise=0.0,
     )
-    painters = [
-        painter(spy("s"), ["context"]),
-        painter(spy("n"), ["lowres", "context"], Normalisation.unit()),
-        painter(spy("m"), ["context", "lowres"]),
+    bundles = [
+        bundle(spy("s"), ["context"]),
+        bundle(spy("n"), ["lowres", "context"], Normalisation.unit()),
+        bundle(spy("m"), ["context", "lowres"]),
     ]
-    d = drawing(section, above=above, painters=painters)
+    d = drawing(section, above=above, bundles=bundles)
     d.run(tmp_path / "a")
     assert [(asked[n]["mpp"], asked[n]["px"]) for n in "snm"] == [(16, 4), (8, 8), (4, 16)]
     tile = d.schedule[0].tiles[0, 0]
-    wide = d.sight.wider(tile)
+    wide = d.crop.context(tile)
     for name, normalisation in (("s", NORMALISATION), ("n", Normalisation.unit()), ("m", NORMALISATION)):
-        seen = asked[name]["seen"]["seen_bchw"][0]
+        cond_image = asked[name]["cond"]["cond_image_bchw"][0]
         px = asked[name]["px"]
-        assert seen.shape[0] == (3 if name == "s" else 6)
+        assert cond_image.shape[0] == (3 if name == "s" else 6)
         pooled = wide.reshape(px, 16 // px, px, 16 // px, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
-        assert np.allclose(normalisation.decode(seen[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
+        assert np.allclose(normalisation.decode(cond_image[-3:]).numpy(), pooled, atol=0.1), "the context comes last"
     asked.clear()
     (tmp_path / "a/000000-000012.npy").unlink()
     draw_places(d, tmp_path / "a", [(0, 1)])  # it shares 4 px with the first tile: 1 px and 2 px of the smaller
-    known, mask = TileFiles(d, tmp_path / "a").held((0, 1))
+    known, mask = TileFiles(d, tmp_path / "a").known_region((0, 1))
     assert mask[:, :4].all() and not mask[:, 4:].any()
     sigma, x = asked["s"]["x"][-1]
     block = NORMALISATION.encode(torch.from_numpy(known[:4, :4].mean(axis=(0, 1))).reshape(3, 1, 1)).flatten()
@@ -277,14 +279,14 @@ def test_white_tiles_are_the_level_above_enlarged_and_cost_nothing(tmp_path):
     above = LevelFile(tmp_path / "above.h5")
     asked = []
 
-    def counting(x, sigma, mpp, **seen):
+    def counting(x, sigma, mpp, **cond):
         asked.append(len(x))
-        return windowed(x, sigma, mpp, **seen)
+        return windowed(x, sigma, mpp, **cond)
 
-    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, painters=[painter(counting)])
+    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, bundles=[bundle(counting)])
     found = pixels(d, tmp_path / "a")
     assert len(asked) == 6 * 3, "of 3 x 3 tiles only the left column is drawn"  # tiles at 12 and 24 are mostly white
-    enlarged = Sight(above, (2.0, 2.0), (255, 255, 255)).enlarged(slice(0, 40), slice(0, 40))
+    enlarged = ConditioningCrop(above, (2.0, 2.0), (255, 255, 255)).interpolate(slice(0, 40), slice(0, 40))
     assert np.array_equal(found[:, 16:], enlarged[:, 16:])
     plain = pixels(drawing(level(batch=1), above=above), tmp_path / "b")
     assert not np.array_equal(plain[:, 16:], found[:, 16:])
@@ -296,7 +298,7 @@ def test_a_drawn_tile_holds_its_white_neighbours_even_of_later_waves(tmp_path):
     write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
     d = drawing(level(white={"share": 0.5, "above": 220}), above=LevelFile(tmp_path / "above.h5"))
     easel = TileFiles(d, tmp_path)
-    known, mask = easel.held((1, 1))
+    known, mask = easel.known_region((1, 1))
     tiles = {place: tile for one in d.schedule for place, tile in one.tiles.items()}
     assert [place for place, tile in tiles.items() if easel.filled(tile) is None] == [(1, 1)]
     assert mask[:4].all() and mask[:, :4].all() and not mask[4:, 4:].any(), "its core is its own"
@@ -309,11 +311,11 @@ def test_background_is_held_and_only_tissue_is_drawn(tmp_path):
     plan[2:7, 2:7] = True
     asked = []
 
-    def counting(x, sigma, mpp, **seen):
+    def counting(x, sigma, mpp, **cond):
         asked.append(x.clone())
-        return windowed(x, sigma, mpp, **seen)
+        return windowed(x, sigma, mpp, **cond)
 
-    d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), painters=[painter(counting)])
+    d = drawing(level(batch=1), plan=plan, background=(240, 238, 241), bundles=[bundle(counting)])
     found = pixels(d, tmp_path)
     drawn = plan.repeat(2, 0).repeat(2, 1)
     assert np.all(found[~drawn] == (240, 238, 241)) and found[drawn].std() > 5
@@ -337,12 +339,12 @@ def test_the_null_space_holds_within_inpainted_tiles(tmp_path, above, order):
 def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, above):
     asked = []
 
-    def spy(x, sigma, mpp, **seen):
+    def spy(x, sigma, mpp, **cond):
         asked.append((float(sigma[0]), x.clone()))
         return wiener(x, sigma, mpp)
 
     section = level(batch=1, sampler="dpmpp-2m", start={"sigma": 1.5})
-    d = drawing(section, above=above, painters=[painter(spy)])
+    d = drawing(section, above=above, bundles=[bundle(spy)])
     d.run(tmp_path)
     from histogenesis.core.field import NoiseField
 
@@ -357,7 +359,7 @@ def test_tiles_may_start_from_the_level_above_enlarged_and_noised(tmp_path, abov
 
 def test_a_cascade_in_independent_tiles(tmp_path):
     section = level(cascade=[{"model": "s", "tile_px": 4, "sampler": {"steps": 3}}], joining={"kind": "independent"})
-    d = drawing(section, (20, 36), painters=[painter(), painter(conditions=["lowres"])])
+    d = drawing(section, (20, 36), bundles=[bundle(), bundle(conditions=["lowres"])])
     assert len(d.schedule) == 1 and len(d.schedule[0].tiles) == 6
     assert pixels(d, tmp_path).shape == (20, 36, 3)
 
@@ -368,4 +370,4 @@ def test_the_level_is_written_as_any_other(tmp_path):
     d.finish(easel, tmp_path / "level1.h5", note="n")
     with LevelFile(tmp_path / "level1.h5") as written:
         assert np.array_equal(written.image[:], np.concatenate([rows for _, rows in d.bands(easel)]))
-        assert written.mpp == 4 and written.facts["model"] == "m" and bool(written.facts["synthetic"])
+        assert written.mpp == 4 and written.attributes["model"] == "m" and bool(written.attributes["synthetic"])

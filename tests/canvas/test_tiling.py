@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from histogenesis.canvas.joinings import GridShift, Layout
-from histogenesis.canvas.tiling import Drawn, shifted_grid
+from histogenesis.canvas.tiling import ForegroundMask, shifted_grid
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 48), (40, 56), (34, 100)])
@@ -44,13 +44,13 @@ def test_the_plan_is_looked_up_at_any_ratio():
     plan = np.zeros((4, 4), bool)
     plan[1, 2] = True
     for side in (8, 16, 25):
-        drawn = Drawn(plan, side, side)[slice(0, side), slice(0, side)]
+        drawn = ForegroundMask(plan, side, side)[slice(0, side), slice(0, side)]
         cell = [int(n / (side / 4)) for n in range(side)]
         expected = np.array([[plan[i, j] for j in cell] for i in cell])
         assert np.array_equal(drawn, expected)
         everywhere = [(y, x) for y in range(side) for x in range(side)]
         for (a, b), (c, e) in zip(everywhere[::7], everywhere[3::5]):
             window = slice(min(a, c), max(a, c) + 1), slice(min(b, e), max(b, e) + 1)
-            of_it, drawn_of = Drawn(plan, side, side), expected[window]
+            of_it, drawn_of = ForegroundMask(plan, side, side), expected[window]
             assert (of_it.any(window), of_it.all(window)) == (drawn_of.any(), drawn_of.all())
-        assert np.array_equal(Drawn(plan, side, side)[slice(2, 5), slice(3, 8)], expected[2:5, 3:8])
+        assert np.array_equal(ForegroundMask(plan, side, side)[slice(2, 5), slice(3, 8)], expected[2:5, 3:8])

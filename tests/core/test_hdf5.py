@@ -55,7 +55,7 @@ def level(path):
 
 def read_level(path):
     with Level(path) as found:
-        return {key: str(value) for key, value in found.facts.items()} | {
+        return {key: str(value) for key, value in found.attributes.items()} | {
             "image": found.window(0, 0, 300, 280).tobytes()
         }
 

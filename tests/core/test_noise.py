@@ -27,7 +27,7 @@ def test_every_part_of_the_key_counts():
         assert not torch.allclose(NoiseField(*other).window(0, 0, 8, 8), base)
     field = NoiseField(1, "slide", "model", 2)
     assert not torch.allclose(field.window(0, 0, 8, 8, step=1), base)
-    assert not torch.allclose(field.window(0, 0, 8, 8, draw=1), base)
+    assert not torch.allclose(field.window(0, 0, 8, 8, resample_index=1), base)
     assert not np.array_equal(normal((3,), 1, "a"), normal((3,), "1", "a"))
 
 
@@ -59,7 +59,7 @@ def test_it_is_normal_and_independent():
     for channel in plane:
         assert stats.kstest(channel[::3, ::3].ravel(), "norm").pvalue > 1e-4
     assert abs((plane**4).mean() - 3) < 0.03 and np.abs(plane).max() > 4.5
-    others = [base.window(0, 0, n, n, step=1), base.window(0, 0, n, n, draw=1), base.window(1 << 20, 0, n, n)]
+    others = [base.window(0, 0, n, n, step=1), base.window(0, 0, n, n, resample_index=1), base.window(1 << 20, 0, n, n)]
     others += [NoiseField(*key, channels=6).window(0, 0, n, n) for key in [(5, "s", "m", 1), (6, "s", "m", 0)]]
     pairs = [(plane, other.numpy()) for other in others] + [(plane, plane[[1, 2, 3, 4, 5, 0]])]
     pairs += [(plane[:, 1:], plane[:, :-1]), (plane[:, :, 1:], plane[:, :, :-1]), (plane[:, 64:], plane[:, :-64])]

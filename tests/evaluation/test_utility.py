@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation import utility as module
+from histogenesis.evaluation import tstr as module
 from histogenesis.evaluation.shared_arm import train_on_real, trained_on_real
-from histogenesis.evaluation.utility import Labelled, ResNet50, predict, train_classifier, utility
+from histogenesis.evaluation.tstr import Labelled, ResNet50, predict, train_classifier, tstr
 
 
 def stripes(n, seed, group, wrong=False):
@@ -28,7 +28,7 @@ SETTINGS = {"network": "small", "seeds": 2, "steps": 30, "batch": 16, "lr": 1e-2
 
 
 def test_arms():
-    found = utility(stripes(60, 0, "train"), stripes(200, 1, "made"), stripes(100, 2, "test"), **SETTINGS)
+    found = tstr(stripes(60, 0, "train"), stripes(200, 1, "made"), stripes(100, 2, "test"), **SETTINGS)
     assert found["classes"] == ["coarse", "fine"]
     for arm, n in (("real", 60), ("generated", 200), ("real + generated", 260)):
         part = found["arms"][arm]
@@ -43,7 +43,7 @@ def test_arms():
 
 
 def test_wrongly_labelled_generated_patches_are_of_no_use():
-    found = utility(stripes(60, 0, "train"), stripes(60, 1, "made", wrong=True), stripes(100, 2, "test"), **SETTINGS)
+    found = tstr(stripes(60, 0, "train"), stripes(60, 1, "made", wrong=True), stripes(100, 2, "test"), **SETTINGS)
     assert found["arms"]["generated"]["value"] < 0.2
     assert found["arms"]["real"]["value"] > 0.85
     assert found["recognised"]["value"] < 0.2
@@ -73,29 +73,29 @@ def test_resnet50_trains():
 
 
 def test_bad_input():
-    train, made, test = stripes(20, 0, "a"), stripes(20, 1, "b"), stripes(20, 2, "c")
+    train, generated, test = stripes(20, 0, "a"), stripes(20, 1, "b"), stripes(20, 2, "c")
     with pytest.raises(BadInput, match="split by patient"):
-        utility(train, made, stripes(20, 2, "a"), **SETTINGS)
+        tstr(train, generated, stripes(20, 2, "a"), **SETTINGS)
     with pytest.raises(BadInput, match="differ in classes"):
-        utility(train, Labelled(made.images, np.full(20, "fine"), made.groups), test, **SETTINGS)
-    one = [Labelled(s.images, np.full(20, "fine"), s.groups) for s in (train, made, test)]
+        tstr(train, Labelled(generated.images, np.full(20, "fine"), generated.groups), test, **SETTINGS)
+    one = [Labelled(s.images, np.full(20, "fine"), s.groups) for s in (train, generated, test)]
     with pytest.raises(BadInput, match="one class"):
-        utility(*one, **SETTINGS)
+        tstr(*one, **SETTINGS)
     with pytest.raises(BadInput, match="px"):
-        utility(train, made, Labelled(test.images[:, :8, :8], test.labels, test.groups), **SETTINGS)
+        tstr(train, generated, Labelled(test.images[:, :8, :8], test.labels, test.groups), **SETTINGS)
 
 
 def test_the_real_arm_is_trained_once_and_taken_for_nothing_else(tmp_path, monkeypatch):
-    train, made, test = stripes(60, 0, "train"), stripes(60, 1, "made"), stripes(40, 2, "test")
+    train, generated, test = stripes(60, 0, "train"), stripes(60, 1, "made"), stripes(40, 2, "test")
     options = {k: SETTINGS[k] for k in ("network", "seeds", "steps")} | {"batch": 16, "lr": 1e-3, "first_seed": 1}
     file = tmp_path / "classifiers/p.safetensors"
     train_on_real(train, options, file)
-    anew = utility(train, made, test, **options)
+    anew = tstr(train, generated, test, **options)
     shared = trained_on_real(file, train, options)
     calls = []
     own = module.train_classifier
     monkeypatch.setattr(module, "train_classifier", lambda *a, **k: calls.append(a) or own(*a, **k))
-    assert utility(train, made, test, **options, on_real=shared) == anew, "to the last picture"
+    assert tstr(train, generated, test, **options, on_real=shared) == anew, "to the last picture"
     assert len(calls) == 2 * options["seeds"], "the arms with generated patches alone"
     assert trained_on_real(file, train, options | {"steps": options["steps"] + 1}) is None
     assert trained_on_real(file, stripes(60, 3, "train"), options) is None

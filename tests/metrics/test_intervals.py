@@ -85,14 +85,16 @@ def test_patients_who_are_alike_within(many, each):
 def test_intervals_over_patches_would_miss_the_truth():
     """What the patients are for: the same sets, each patch a unit."""
     share, _ = shares(
-        lambda rng: tuple((x, None) for x, _ in (patients(rng, 10, 8), patients(rng, 10, 8, 0.7))), runs=60, halves=10
+        lambda rng: tuple((x, None) for x, _ in (patients(rng, 10, 8), patients(rng, 10, 8, 0.7))),
+        runs=60,
+        n_resamples=10,
     )
     assert (share[:2] < 0.8).all(), share
 
 
 def test_independent_images():
     share, _ = shares(
-        lambda rng: ((rng.normal(size=(100, D)), None), (rng.normal(size=(100, D)) + 0.7, None)), halves=30
+        lambda rng: ((rng.normal(size=(100, D)), None), (rng.normal(size=(100, D)) + 0.7, None)), n_resamples=30
     )
     assert (share >= 0.90).all() and (share <= 0.99).all(), share
 
@@ -119,7 +121,7 @@ def test_one_slide_is_drawn_by_blocks_or_not_at_all():
 
         return pair
 
-    share, refused = shares(draw(0.5), runs=100, halves=20)
+    share, refused = shares(draw(0.5), runs=100, n_resamples=20)
     assert refused < 40
     assert (share >= 0.90).all() and (share <= 0.99).all(), share
     kept = [spatial_blocks(xy, x) for x, xy in (field(np.random.default_rng(i), 4) for i in range(40))]
@@ -157,7 +159,7 @@ def test_whole_units_are_left_out_and_nothing_is_there_twice():
         assert set(counts) <= {0, 3}
         return 0.0
 
-    group_interval(look, [np.arange(21)] * 2, 0, [by_name(names)] * 2, counts=True, halves=5)
+    group_interval(look, [np.arange(21)] * 2, 0, [by_name(names)] * 2, counts=True, n_resamples=5)
     assert {len(a) for a in seen} == {21, 18, 9}
 
 

@@ -9,9 +9,9 @@ from histogenesis.evaluation.sets import Sets
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Evaluation, Model
-from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.solvers import sample, solver_evaluations
 from histogenesis.slides.read import open_slide
 
 SIZE, MPP, DRAWN, STEPS = 16, 2.0, 64, 1000
@@ -58,14 +58,16 @@ def drawn_by_a_model_of(images, folder, steps):
     normalisation = normalisation_of(Few(images), 0.5)
     torch.manual_seed(0)
     denoiser = Denoiser(section, SIZE, normalisation)
-    batches = Batches(Few(images), normalisation, denoiser.objective.draw_sigma, 1, augment=False)
+    batches = Batches(Few(images), normalisation, denoiser.objective.sample_sigma, 1, augment=False)
     trainer = Trainer(denoiser, section, batches, folder, "d", "cpu")
     trainer.resume()
     trainer.run(None, None)
     noise = torch.from_numpy(np.random.default_rng(3).standard_normal((DRAWN, 3, SIZE, SIZE), dtype=np.float32))
     mpp, one = torch.full((DRAWN,), MPP), torch.ones(DRAWN)
-    with averaged(trainer), torch.no_grad():
-        x = sample(lambda x, sigma: denoiser(x, one * sigma, mpp), noise, stages("dpmpp-2m", 20, 0.002, 80, 7))
+    with ema_weights(trainer), torch.no_grad():
+        x = sample(
+            lambda x, sigma: denoiser(x, one * sigma, mpp), noise, solver_evaluations("dpmpp-2m", 20, 0.002, 80, 7)
+        )
     return normalisation.to_uint8(x).permute(0, 2, 3, 1).numpy()
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from histogenesis.metrics.coherence import seams, strips
-from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
+from histogenesis.metrics.coherence.seam_map import render_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 
 TILE = 64
@@ -128,10 +128,10 @@ def test_the_same_seed_gives_the_same_score():
 @pytest.mark.parametrize("order", ["raster", "checkerboard"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_lines_of_overlapping_tiles_lie_where_another_tile_begins_to_decide(order, count):
-    from histogenesis.canvas.waves import waves
+    from histogenesis.canvas.wavefronts import wavefronts
 
     side = 16 + 12 * (count - 1)
-    cores = [tile.core[1] for wave in waves(side, side, 16, 12, order) for tile in wave.values()]
+    cores = [tile.core[1] for wavefront in wavefronts(side, side, 16, 12, order) for tile in wavefront.values()]
     borders = {edge for core in cores for edge in (core.start, core.stop)} - {0, side}
     assert tile_lines(side, 16, 12, order).tolist() == sorted(borders)
     assert tile_lines(40, 16, 12).tolist() == [12, 16, 24, 28], "every border of a window, where all decide together"
@@ -171,7 +171,7 @@ def test_one_line_among_others_is_named_and_drawn(tmp_path):
     assert np.isnan(seam_map(picture, plan, rows, columns).columns[:, 2]).all()
     where.save(tmp_path / "map.npz")
     np.testing.assert_array_equal(np.load(tmp_path / "map.npz")["columns"], where.columns)
-    draw_seam_map(tmp_path / "map.png", picture, where)
+    render_seam_map(tmp_path / "map.png", picture, where)
     drawn = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
     red = (drawn[..., 0] - drawn[..., 2]) > 150
     assert red[10:60, 96].all() and red[64, 100:120].all() and not red[70:].any()

@@ -55,13 +55,13 @@ def test_likelihood_is_binary_cross_entropy():
 
 def test_splits():
     real, generated = pictures(60), pictures(50)
-    found = paired_scores(real, generated, splits=5)
+    found = paired_scores(real, generated, n_folds=5)
     for scores in found.values():
         assert len(scores["splits"]) == 5
         assert scores["pairs"] == 50
         assert scores["value"] == pytest.approx(np.mean(scores["splits"]))
         assert scores["low"] < scores["value"] < scores["high"]
-    assert found == paired_scores(real, generated, splits=5)
+    assert found == paired_scores(real, generated, n_folds=5)
     flat = np.full_like(generated, 128)
     assert paired_scores(real, flat)["likelihood"]["value"] == pytest.approx(np.log(2), abs=1e-3)
 

@@ -9,7 +9,7 @@ import torch
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.reconstruction import measure, perceptual_distance, reconstruct
 from histogenesis.models.batches import Batches
-from histogenesis.models.discriminator import Adversary, PerceptualDistance
+from histogenesis.models.discriminator import Discriminator, PerceptualDistance
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.models.networks.vq import VQF4, WEIGHTS
 from histogenesis.models.training import Trainer, validation_loss
@@ -44,7 +44,7 @@ def trainer(folder, **options):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build_model(section(**options), 16, UNIT)
-    batches = Batches(Patches(), UNIT, model.objective.draw_sigma, 1, True)
+    batches = Batches(Patches(), UNIT, model.objective.sample_sigma, 1, True)
     result = Trainer(model, section(**options), batches, folder, "digest", "cpu")
     result.resume()
     return result
@@ -71,7 +71,7 @@ def test_a_resumed_training_is_the_same_also_its_discriminator(tmp_path, stop_at
 
 def test_the_adversary_changes_nothing_before_its_step_and_something_after_it(tmp_path):
     with_it, without = trainer(tmp_path / "a"), trainer(tmp_path / "b", adversarial=None)
-    born = {name: w.clone() for name, w in with_it.adversary.network.state_dict().items()}
+    born = {name: w.clone() for name, w in with_it.discriminator.network.state_dict().items()}
 
     def step():
         for t in (with_it, without):
@@ -79,38 +79,38 @@ def test_the_adversary_changes_nothing_before_its_step_and_something_after_it(tm
         return all(torch.equal(w, without.weights[name]) for name, w in with_it.weights.items())
 
     assert [step() for _ in range(6)] == [True] * 4 + [False] * 2
-    learnt = with_it.adversary.network.state_dict()
+    learnt = with_it.discriminator.network.state_dict()
     assert not torch.equal(born["final_conv.conv.weight"], learnt["final_conv.conv.weight"])
     assert learnt["0.adn.N.num_batches_tracked"] == 3 * 2, "it sees what was made twice, and real patches, in two steps"
 
 
 def test_the_adaptive_weight_makes_both_gradients_equally_long():
     torch.manual_seed(0)
-    adversary = Adversary(
+    discriminator = Discriminator(
         Adversarial.model_validate({**ADVERSARIAL, "start_step": 0, "weight": 0.5}), 1e-3, (0.5, 0.9), 16, "cpu"
     )
     last, inner = torch.randn(3, 8, 1, 1, requires_grad=True), torch.randn(4, 8, 16, 16)
     real = torch.randn(4, 3, 16, 16)
     made = torch.nn.functional.conv2d(inner, last)
     reconstruction = (made - real).abs().mean()
-    judged = adversary.loss(real, made, reconstruction, last)
-    both = [torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, judged)]
+    adversarial = discriminator.loss(real, made, reconstruction, last)
+    both = [torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, adversarial)]
     assert float(both[1] / both[0]) == pytest.approx(0.5, rel=1e-3)
-    assert all(w.grad is None for w in adversary.network.parameters()), "the autoencoder's loss teaches it nothing"
-    before = adversary.judge(real).mean() - adversary.judge(made.detach()).mean()
+    assert all(w.grad is None for w in discriminator.network.parameters()), "the autoencoder's loss teaches it nothing"
+    before = discriminator.logits(real).mean() - discriminator.logits(made.detach()).mean()
     for _ in range(20):
-        adversary.seen = real, made.detach()
-        adversary.learn(1e-3)
-    assert adversary.judge(real).mean() - adversary.judge(made.detach()).mean() > before + 0.5
+        discriminator.last_pair = real, made.detach()
+        discriminator.learn(1e-3)
+    assert discriminator.logits(real).mean() - discriminator.logits(made.detach()).mean() > before + 0.5
 
 
 def test_the_discriminator_is_not_in_the_model(tmp_path):
     t = trainer(tmp_path, steps=5)
     t.run(lambda: validation_loss(t, t.batches, 4), None)
-    save_model(tmp_path, t.average, section(), UNIT, patch_px=16)
+    save_model(tmp_path, t.ema, section(), UNIT, patch_px=16)
     model = load_model(tmp_path)
-    assert model.adversary is None and t.average.keys() == model.network.state_dict().keys()
-    assert torch.equal(model.network.last_weight, t.average["model.decoder.conv_out.weight"])
+    assert model.discriminator is None and t.ema.keys() == model.network.state_dict().keys()
+    assert torch.equal(model.network.last_weight, t.ema["model.decoder.conv_out.weight"])
 
 
 def test_what_an_adversary_cannot_do_is_refused(tmp_path):
@@ -215,9 +215,9 @@ def test_a_training_starts_from_published_weights_or_only_takes_them(tmp_path):
     weights = {"path": str(tmp_path / "vq"), "sha256": digest}
     t = trainer(tmp_path / "state", steps=1, lr=1e-9, weights=weights)
     for name, w in published.named_parameters():
-        assert torch.equal(t.weights[name], w) and torch.equal(t.average[name], w)
+        assert torch.equal(t.weights[name], w) and torch.equal(t.ema[name], w)
     t.run(None, None)
-    assert all(torch.allclose(t.average[name], w, atol=1e-7) for name, w in published.named_parameters())
+    assert all(torch.allclose(t.ema[name], w, atol=1e-7) for name, w in published.named_parameters())
     assert trainer(tmp_path / "state", steps=2, weights=weights).step == 1, "a resumed one goes on from its own"
 
 

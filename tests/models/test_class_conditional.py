@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from histogenesis.evaluation.utility import Labelled, utility
+from histogenesis.evaluation.tstr import Labelled, tstr
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Model
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import sample, solver_evaluations
 
 CLASSES = ["coarse", "fine"]
 
@@ -49,19 +49,23 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
     torch.manual_seed(0)
     denoiser = Denoiser(section, 16, normalisation, CLASSES)
     batches = Batches(
-        patches, normalisation, denoiser.objective.draw_sigma, 1, False, section.conditions, classes=CLASSES
+        patches, normalisation, denoiser.objective.sample_sigma, 1, False, section.conditions, classes=CLASSES
     )
     trainer = Trainer(denoiser, section, batches, tmp_path, "d", "cpu")
     trainer.run(lambda: 0.0, lambda step: None)
     made = []
-    with averaged(trainer), torch.no_grad():
+    with ema_weights(trainer), torch.no_grad():
         for n, label in enumerate(CLASSES):
             noise = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(n))
-            told = guided(denoiser, label)
+            told = guide(denoiser, label)
             denoise = lambda x, sigma: told(x, torch.full((40,), sigma), torch.full((40,), 4.0))  # noqa: B023, E731
-            made.append(denoiser.to_uint8(sample(denoise, noise, stages("dpmpp-2m", 12))).permute(0, 2, 3, 1).numpy())
+            made.append(
+                denoiser.to_uint8(sample(denoise, noise, solver_evaluations("dpmpp-2m", 12)))
+                .permute(0, 2, 3, 1)
+                .numpy()
+            )
     generated = Labelled(np.concatenate(made), np.repeat(CLASSES, 40), np.full(80, "made"))
     settings = {"network": "small", "seeds": 2, "steps": 60, "batch": 16, "lr": 1e-2}
-    found = utility(patches.labelled("train"), generated, Stripes(60, 1).labelled("test"), **settings)
+    found = tstr(patches.labelled("train"), generated, Stripes(60, 1).labelled("test"), **settings)
     assert found["arms"]["real"]["value"] > 0.95
     assert found["recognised"]["value"] > 0.9, "0.5 is chance"

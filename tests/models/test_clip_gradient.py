@@ -30,7 +30,7 @@ def small_trainer(folder, **training) -> Trainer:
     torch.manual_seed(0)
     normalisation = normalisation_of(Patches(), 0.5)
     denoiser = Denoiser(section, 16, normalisation)
-    batches = Batches(Patches(), normalisation, denoiser.objective.draw_sigma, 1, augment=False)
+    batches = Batches(Patches(), normalisation, denoiser.objective.sample_sigma, 1, augment=False)
     trainer = Trainer(denoiser, section, batches, folder, "d", "cpu")
     trainer.resume()
     return trainer

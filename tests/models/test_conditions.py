@@ -7,12 +7,12 @@ from torch.nn.functional import avg_pool2d
 
 from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
-from histogenesis.models.conditions import low_resolution, noised, pictures_of
+from histogenesis.models.conditions import add_noise, low_resolution, pictures_of
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
 from histogenesis.models.training import Trainer
 from histogenesis.recipe import EfficientUNet as EfficientSection
 from histogenesis.recipe import Model
-from histogenesis.sampling.progress import from_noise, told_of
+from histogenesis.sampling.progress import cond_of, from_noise
 
 UNIT = Normalisation.unit()
 EFFICIENT = {"kind": "efficient", "channels": 8, "multipliers": [1, 2], "blocks": [1, 2], "attention": [False, True]}
@@ -63,13 +63,13 @@ def section(network=None, conditions=("lowres", "context"), factor=4, **training
 
 
 def batches(options, **changes):
-    seen = {
+    cond = {
         "conditions": options.conditions,
         "lowres_factor": options.lowres_factor,
         "crop_px": options.training.crop_px,
     }
     model = build_model(options, 16, UNIT)
-    return Batches(Scenes(), UNIT, model.objective.draw_sigma, 3, True, **(seen | changes))
+    return Batches(Scenes(), UNIT, model.objective.sample_sigma, 3, True, **(cond | changes))
 
 
 @pytest.mark.parametrize("network", [PLAIN, EFFICIENT, EFFICIENT | {"halve_first": True}])
@@ -84,20 +84,20 @@ def test_every_network_takes_every_condition(network, conditions, tmp_path):
     model.eval()
     x, sigma, mpp = torch.randn(2, 3, 16, 24), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
     count = len(pictures_of(conditions))
-    told = {"seen_bchw": torch.randn(2, 3 * count, 16, 24)} if count else {}
+    cond = {"cond_image_bchw": torch.randn(2, 3 * count, 16, 24)} if count else {}
     if "lowres" in conditions:
-        told["seen_noise_b"] = torch.tensor([0.1, 0.9])
+        cond["lowres_noise_b"] = torch.tensor([0.1, 0.9])
     with torch.no_grad():
-        plain = model(x, sigma, mpp, **told)
+        plain = model(x, sigma, mpp, **cond)
         assert plain.shape == x.shape
-        for name, value in told.items():
-            assert not torch.allclose(model(x, sigma, mpp, **{**told, name: value.flip(0)}), plain, atol=1e-5), name
+        for name, value in cond.items():
+            assert not torch.allclose(model(x, sigma, mpp, **{**cond, name: value.flip(0)}), plain, atol=1e-5), name
         assert torch.allclose(
-            model(x[:1], sigma[:1], mpp[:1], **{k: v[:1] for k, v in told.items()}), plain[:1], atol=1e-5
+            model(x[:1], sigma[:1], mpp[:1], **{k: v[:1] for k, v in cond.items()}), plain[:1], atol=1e-5
         )
     save_model(tmp_path, model.network.state_dict(), options, UNIT, patch_px=16)
     with torch.no_grad():
-        assert torch.equal(load_model(tmp_path)(x, sigma, mpp, **told), plain)
+        assert torch.equal(load_model(tmp_path)(x, sigma, mpp, **cond), plain)
 
 
 def test_the_efficient_unet_has_the_published_shapes():
@@ -156,7 +156,7 @@ def test_a_low_resolution_picture_keeps_its_averages_and_noise_its_variance():
     assert low_resolution(image, 4).std() < 0.3 * image.std()
     unit, noise = torch.randn(4, 3, 64, 64, generator=g), torch.randn(4, 3, 64, 64, generator=g)
     level = torch.tensor([0.0, 0.2, 0.5, 1.0])
-    mixed = noised(unit, level, noise)
+    mixed = add_noise(unit, level, noise)
     assert torch.allclose(mixed.std(dim=(1, 2, 3)), torch.ones(4), atol=0.03), "the variance is preserved"
     share = (mixed * unit).mean(dim=(1, 2, 3)) ** 2
     assert torch.allclose(share, torch.tensor([1.0, 0.67, 0.082, 0.0]), atol=0.03)
@@ -164,12 +164,12 @@ def test_a_low_resolution_picture_keeps_its_averages_and_noise_its_variance():
 
 def test_the_pictures_are_turned_and_cropped_with_the_patch():
     whole = batches(section()).read(0, range(12))
-    assert whole.seen.shape == (12, 6, 16, 16) and whole.seen_noise.shape == (12,)
-    assert torch.allclose(whole.seen[:, 3:], -whole.image, atol=1e-6), "the context is turned as the patch is"
+    assert whole.cond_image.shape == (12, 6, 16, 16) and whole.lowres_noise.shape == (12,)
+    assert torch.allclose(whole.cond_image[:, 3:], -whole.image, atol=1e-6), "the context is turned as the patch is"
     options = section(EFFICIENT | {"attention": [False, False]}, crop_px=8)
     cropped = batches(options).read(0, range(12))
-    assert cropped.image.shape == (12, 3, 8, 8) and cropped.seen.shape == (12, 6, 8, 8)
-    assert torch.allclose(cropped.seen[:, 3:], -cropped.image, atol=1e-6)
+    assert cropped.image.shape == (12, 3, 8, 8) and cropped.cond_image.shape == (12, 6, 8, 8)
+    assert torch.allclose(cropped.cond_image[:, 3:], -cropped.image, atol=1e-6)
     corners = {tuple((cropped.image[i, 0] < cropped.image[i].max()).flatten().tolist()) for i in range(12)}
     assert len(corners) > 5, "crops lie at different places"
     again = batches(options).read(0, range(5, 7))
@@ -184,17 +184,17 @@ def test_all_of_the_context_may_be_shown_beside_a_crop():
     shown = batches(options, crop_context=False).read(0, range(12))
     cropped = batches(options).read(0, range(12))
     assert torch.equal(shown.image, cropped.image), "of the picture itself nothing changes"
-    assert torch.allclose(shown.seen[:, 3:], avg_pool2d(whole.seen[:, 3:], 2), atol=1e-6)
-    assert torch.equal(shown.seen[:, :3], cropped.seen[:, :3])
+    assert torch.allclose(shown.cond_image[:, 3:], avg_pool2d(whole.cond_image[:, 3:], 2), atol=1e-6)
+    assert torch.equal(shown.cond_image[:, :3], cropped.cond_image[:, :3])
     early = batches(section(conditions=["context"], network=options.network, crop_px=8), crop_context=False)
-    assert not early.early and early.read(0, range(12)).seen.shape == (12, 3, 8, 8)
+    assert not early.early and early.read(0, range(12)).cond_image.shape == (12, 3, 8, 8)
 
 
 def test_without_pictures_nothing_changes():
     plain = Batches(Scenes(), UNIT, lambda n: n.exp(), 3, True).read(4, range(6))
-    told = Batches(Scenes(), UNIT, lambda n: n.exp(), 3, True, conditions=["context"]).read(4, range(6))
-    assert plain.seen is None and plain.seen_noise is None
-    for a, b in zip(plain[:5], told[:5]):
+    cond = Batches(Scenes(), UNIT, lambda n: n.exp(), 3, True, conditions=["context"]).read(4, range(6))
+    assert plain.cond_image is None and plain.lowres_noise is None
+    for a, b in zip(plain[:5], cond[:5]):
         assert torch.equal(a, b)
 
 
@@ -205,14 +205,14 @@ def test_training_learns_to_look_at_the_context(tmp_path):
     torch.manual_seed(0)
     trainer = Trainer(build_model(options, 16, UNIT), options, batches(options), tmp_path, "d", "cpu")
     trainer.run(None, None)
-    seen = batches(options).read(10_000, range(16))
+    batch = batches(options).read(10_000, range(16))
     sigma = torch.full((16,), 20.0)
     with torch.no_grad():
-        x = seen.image + 20 * seen.noise
-        right = trainer.denoiser(x, sigma, seen.mpp, None, seen.seen)
-        wrong = trainer.denoiser(x, sigma, seen.mpp, None, seen.seen.roll(1, 0))
-    error, misled = (float((d - seen.image).square().mean()) for d in (right, wrong))
-    spread = float(seen.image.var())
+        x = batch.image + 20 * batch.noise
+        right = trainer.denoiser(x, sigma, batch.mpp, None, batch.cond_image)
+        wrong = trainer.denoiser(x, sigma, batch.mpp, None, batch.cond_image.roll(1, 0))
+    error, misled = (float((d - batch.image).square().mean()) for d in (right, wrong))
+    spread = float(batch.image.var())
     assert error < 0.7 * spread and misled > 1.2 * spread, (
         f"{error} and {misled}; the best guess without context: {spread}"
     )
@@ -237,17 +237,17 @@ def test_samples_are_drawn_beside_held_out_pictures(conditions):
     options = section(conditions=conditions, sample_images=3)
     checks = batches(options, crop_px=None)
     checks.augment = False
-    told = told_of(checks, 2.0, 3, 16, seed=1)
+    cond = cond_of(checks, 2.0, 3, 16, seed=1)
     model = build_model(options, 16, UNIT).eval()
     with torch.no_grad():
         rows = from_noise(model, options, checks, [2.0, 1.9], "cpu")
     assert [row.shape for row in rows] == [(3, 3, 16, 16)] * 2 and all(torch.isfinite(row).all() for row in rows)
     if conditions:
         context = UNIT.encode(torch.from_numpy(Scenes().contexts[with_most_to_see(3)].transpose(0, 3, 1, 2).copy()))
-        assert torch.equal(told["seen_bchw"][:, -3:], context), "the held-out patches' own, not turned"
-        assert ("seen_noise_b" in told) == ("lowres" in conditions)
+        assert torch.equal(cond["cond_image_bchw"][:, -3:], context), "the held-out patches' own, not turned"
+        assert ("lowres_noise_b" in cond) == ("lowres" in conditions)
     else:
-        assert told == {}
+        assert cond == {}
 
 
 def test_a_model_of_little_noise_draws_its_samples_from_what_a_level_above_would_show():
@@ -257,7 +257,7 @@ def test_a_model_of_little_noise_draws_its_samples_from_what_a_level_above_would
     checks, model = batches(section(conditions=[]), crop_px=None), build_model(options, 16, UNIT)
     asked = []
 
-    def forward(x, sigma, mpp, **told):
+    def forward(x, sigma, mpp, **cond):
         asked.append((float(sigma[0]), x))
         return torch.zeros_like(x)
 

@@ -11,9 +11,9 @@ from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Upscaler, build_model, load_model, save_model
 from histogenesis.models.networks.edsr import EDSR
-from histogenesis.models.training import Trainer, averaged, validation_loss
+from histogenesis.models.training import Trainer, ema_weights, validation_loss
 from histogenesis.recipe import Learned, Level, Model, UpscaledLevel
-from histogenesis.recipe.taken import check_fits
+from histogenesis.recipe.imported import check_fits
 
 
 class Checks:
@@ -50,23 +50,23 @@ def trainer(folder, **training):
     normalisation = normalisation_of(patches, 0.5)
     torch.manual_seed(0)
     model = build_model(options, 16, normalisation)
-    batches = Batches(patches, normalisation, model.objective.draw_sigma, options.training.seed, True)
+    batches = Batches(patches, normalisation, model.objective.sample_sigma, options.training.seed, True)
     result = Trainer(model, options, batches, folder, "digest", "cpu")
     result.resume()
     return result
 
 
 def weights(t):
-    return torch.cat([w.detach().flatten() for w in (*t.weights.values(), *t.average.values())])
+    return torch.cat([w.detach().flatten() for w in (*t.weights.values(), *t.ema.values())])
 
 
 def test_after_a_few_steps_it_is_better_than_bicubic(tmp_path):
     t = trainer(tmp_path, steps=250)
-    held_out = Batches(Checks(20), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Checks(20), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     t.run(lambda: validation_loss(t, held_out, 20), None)
     truth = held_out.read(0, range(20)).image
     small = avg_pool2d(truth, 2)
-    with averaged(t), torch.no_grad():
+    with ema_weights(t), torch.no_grad():
         learned = float((t.denoiser(small) - truth).abs().mean())
     bicubic = float((interpolate(small, scale_factor=2, mode="bicubic", antialias=True) - truth).abs().mean())
     assert learned < 0.8 * bicubic
@@ -102,10 +102,10 @@ def test_the_papers_baseline_has_its_known_size():
 def test_a_model_survives_its_files_and_is_checked_where_it_is_taken(tmp_path):
     t = trainer(tmp_path / "state")
     t.run(None, None)
-    save_model(tmp_path / "m", t.average, section(), t.batches.normalisation, patch_px=16, mpps=[8.0, 4.0])
+    save_model(tmp_path / "m", t.ema, section(), t.batches.normalisation, patch_px=16, mpps=[8.0, 4.0])
     model, y = load_model(tmp_path / "m"), torch.randn(1, 3, 9, 11)
     assert isinstance(model, Upscaler)
-    with averaged(t), torch.no_grad():
+    with ema_weights(t), torch.no_grad():
         assert torch.equal(model(y), t.denoiser(y))
     facts = json.loads((tmp_path / "m/model.json").read_text())
     check_fits(tmp_path / "m", facts, UpscaledLevel(kind="upscale", mpp=1, method=Learned(kind="edsr", model="m")))

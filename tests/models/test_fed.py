@@ -92,7 +92,7 @@ def test_a_sample_is_the_same_in_any_share_of_the_batch(options):
 )
 def test_patches_that_are_held_give_the_same_training(options):
     read, held = batches(**options), batches(**options)
-    assert held.hold("cpu") and held.pick(3, range(4)).pictures == []
+    assert held.cache_on("cpu") and held.pick(3, range(4)).pictures == []
     assert same(read.read(3, range(8)), held.read(3, range(8)))
 
 
@@ -101,7 +101,7 @@ def test_a_crop_is_cut_as_it_is_read_and_shows_what_a_later_cut_would():
     fed, late = batches(patches, crop_px=8), batches(Pictures(), crop_px=8)
     picked = fed.pick(0, range(6))
     assert patches.cropped == 6 and all(p.shape == (6, 8, 8, 3) for p in picked.pictures)
-    late.hold("cpu")
+    late.cache_on("cpu")
     assert same(fed.make(picked), late.read(0, range(6)))
 
 
@@ -111,14 +111,14 @@ def test_what_is_shown_is_a_patch_turned():
     shown = Normalisation.unit().to_uint8(batch.image).permute(0, 2, 3, 1).numpy()
     views = {np.rot90(v, k).tobytes() for p in patches.images for v in (p, p[:, ::-1]) for k in range(4)}
     assert all(one.tobytes() in views for one in shown) and len({one.tobytes() for one in shown}) > 40
-    seen = Normalisation.unit().to_uint8(batch.seen).permute(0, 2, 3, 1).numpy()
+    cond = Normalisation.unit().to_uint8(batch.cond_image).permute(0, 2, 3, 1).numpy()
     both = {
         (np.rot90(a, k).tobytes(), np.rot90(b, k).tobytes())
         for p, c in zip(patches.images, patches.contexts)
         for a, b in ((p, c), (p[:, ::-1], c[:, ::-1]))
         for k in range(4)
     }
-    assert all((a.tobytes(), b.tobytes()) in both for a, b in zip(shown, seen)), "the wider view is turned with it"
+    assert all((a.tobytes(), b.tobytes()) in both for a, b in zip(shown, cond)), "the wider view is turned with it"
 
 
 # ---------------------------------------------------------------------- reading

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from histogenesis.models.conditioning import Surroundings
+from histogenesis.models.conditioning import NetworkInputs
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.models.networks.guided_unet import GuidedUNet
 from histogenesis.models.networks.keys import GuidedUNet as Keys
@@ -27,7 +27,7 @@ def test_it_has_the_published_number_of_weights(image_px, channels, multipliers,
     """Dhariwal and Nichol 2021: their models of ImageNet's 1000 classes at 128 and 64 px. (Of their 6 outputs ours has 3.)"""
     with torch.device("meta"):
         network = GuidedUNet(
-            Keys("guided-unet", channels, multipliers, blocks, [32, 16, 8]), Surroundings(image_px, classes=1000)
+            Keys("guided-unet", channels, multipliers, blocks, [32, 16, 8]), NetworkInputs(image_px, classes=1000)
         )
     assert sum(w.numel() for w in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)
 
@@ -35,7 +35,7 @@ def test_it_has_the_published_number_of_weights(image_px, channels, multipliers,
 def test_patches_of_other_sizes_pass_through_it():
     """Diffusion4Path draws 64 to 224 px with a model that learnt 128 px."""
     with torch.device("meta"):
-        network = GuidedUNet(Keys(), Surroundings(128, classes=5))
+        network = GuidedUNet(Keys(), NetworkInputs(128, classes=5))
         for px in (64, 96, 128, 160, 192, 224):
             x, zero = torch.empty(2, 3, px, px), torch.zeros(2)
             assert network(x, zero, label_b=zero.long()).shape == x.shape
@@ -60,27 +60,27 @@ def model(**changes):
 
 def test_it_hears_all_that_it_is_told():
     m = model()
-    x, seen, one = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24), torch.ones(2)
-    told = {
+    x, cond_image, one = torch.randn(2, 3, 16, 24), torch.randn(2, 3, 16, 24), torch.ones(2)
+    cond = {
         "sigma_b": one,
         "mpp_b": one,
-        "seen_bchw": seen,
-        "seen_noise_b": 0.2 * one,
+        "cond_image_bchw": cond_image,
+        "lowres_noise_b": 0.2 * one,
         "label_b": torch.tensor([0, 1]),
     }
     with torch.inference_mode():
-        plain = m(x, **told)
-        assert torch.equal(m(x, **told | {"label_b": torch.tensor([-1, -1])}), m(x, **told | {"label_b": None}))
+        plain = m(x, **cond)
+        assert torch.equal(m(x, **cond | {"label_b": torch.tensor([-1, -1])}), m(x, **cond | {"label_b": None}))
         for other in (
             {"sigma_b": 2 * one},
             {"mpp_b": 3 * one},
-            {"seen_bchw": -seen},
-            {"seen_noise_b": 0.5 * one},
+            {"cond_image_bchw": -cond_image},
+            {"lowres_noise_b": 0.5 * one},
             {"label_b": torch.tensor([1, 0])},
             {"label_b": torch.tensor([-1, -1])},
         ):
-            assert not torch.allclose(m(x, **told | other), plain, atol=1e-3), other
-        alone = m(x[:1], **{name: value[:1] for name, value in told.items()})
+            assert not torch.allclose(m(x, **cond | other), plain, atol=1e-3), other
+        alone = m(x[:1], **{name: value[:1] for name, value in cond.items()})
         assert torch.allclose(alone, plain[:1], atol=1e-4), "a picture is the same in any batch"
 
 

@@ -7,10 +7,10 @@ import torch
 from histogenesis.evaluation.reconstruction import measure, reconstruct
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model, load_model, save_model
-from histogenesis.models.networks.vq import VQF4, latent_spread
+from histogenesis.models.networks.vq import VQF4, latent_std
 from histogenesis.models.training import Trainer
 from histogenesis.recipe import Model, RecipeError, Samples, parse_recipe
-from histogenesis.sampling.patches import draw_batch
+from histogenesis.sampling.patches import sample_batch
 
 VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 32, "code_channels": 3}
 TRAINING = {"steps": 1, "batch": 8, "lr": 3e-3, "precision": "fp32", "ema_half_life_images": 100}
@@ -46,12 +46,12 @@ class Patches:
 def test_the_quantiser_takes_the_nearest_code_and_its_gradient_goes_straight_through():
     torch.manual_seed(0)
     network = VQF4(8, [1, 1, 2], 1, 32, 3, attention=True)
-    torch.nn.init.normal_(network.codes.weight)
+    torch.nn.init.normal_(network.codebook.weight)
     z = torch.randn(2, 3, 4, 4)
     code, index = network.quantise(z)
-    far = ((z.permute(0, 2, 3, 1)[..., None, :] - network.codes.weight) ** 2).sum(-1)
+    far = ((z.permute(0, 2, 3, 1)[..., None, :] - network.codebook.weight) ** 2).sum(-1)
     assert torch.equal(index, far.argmin(-1))
-    assert torch.equal(code, network.codes.weight[index].permute(0, 3, 1, 2))
+    assert torch.equal(code, network.codebook.weight[index].permute(0, 3, 1, 2))
     x = torch.randn(2, 3, 16, 16)
     assert network.encode(x).shape == (2, 3, 4, 4) and network.decode(network.encode(x)).shape == x.shape
     made, codebook = network.reconstruct(x, 0.25)
@@ -59,9 +59,9 @@ def test_the_quantiser_takes_the_nearest_code_and_its_gradient_goes_straight_thr
     assert torch.allclose(codebook, 1.25 * (code - z).square().mean(dim=(1, 2, 3)))
     assert torch.allclose(made, network.decode(z), atol=1e-5), "straight through changes gradients only"
     made.sum().backward()
-    assert network.model.encoder.conv_in.weight.grad.abs().sum() > 0 and network.codes.weight.grad is None
+    assert network.model.encoder.conv_in.weight.grad.abs().sum() > 0 and network.codebook.weight.grad is None
     network.reconstruct(x, 0.25)[1].sum().backward()
-    assert network.codes.weight.grad.abs().sum() > 0
+    assert network.codebook.weight.grad.abs().sum() > 0
     assert network.encode(torch.randn(1, 3, 20, 28)).shape == (1, 3, 5, 7), "any multiple of 4"
 
 
@@ -72,12 +72,12 @@ def trained(tmp_path_factory):
     folder, section, patches = tmp_path_factory.mktemp("vq"), Model.model_validate(AUTOENCODER), Patches()
     torch.manual_seed(0)
     model = build_model(section, 16, UNIT)
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, False)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, False)
     trainer = Trainer(model, section, batches, folder / "state", "digest", "cpu")
     losses = [loss for step in range(150) for loss in trainer.train_step([batches.read(step, range(8))])]
     assert np.mean(losses[-10:]) < 0.3 * losses[0]
-    spread = latent_spread(model.network.eval(), batches.encoded(patches.read(range(16))))
-    save_model(folder, trainer.average, section, UNIT, patch_px=16, latent_spread=spread)
+    spread = latent_std(model.network.eval(), batches.encoded(patches.read(range(16))))
+    save_model(folder, trainer.ema, section, UNIT, patch_px=16, latent_spread=spread)
     return load_model(folder), spread
 
 
@@ -98,7 +98,7 @@ def test_a_denoiser_of_latents_learns_draws_and_is_read_back_with_its_autoencode
     section, patches = Model.model_validate(LATENT), Patches()
     torch.manual_seed(1)
     model = build_model(section, 16, UNIT, (), (autoencoder, spread))
-    batches = Batches(patches, UNIT, model.objective.draw_sigma, 1, False)
+    batches = Batches(patches, UNIT, model.objective.sample_sigma, 1, False)
     x = batches.read(0, range(8)).image
     latent = model.to_latent(x)
     assert latent.shape == (8, 3, 4, 4) and 0.5 < latent.std() < 2
@@ -115,9 +115,9 @@ def test_a_denoiser_of_latents_learns_draws_and_is_read_back_with_its_autoencode
         "patch_px": 16,
         "latent_spread": spread,
     }
-    save_model(tmp_path, trainer.average | model.kept(), section, UNIT, patch_px=16, autoencoder=card)
+    save_model(tmp_path, trainer.ema | model.frozen_weights(), section, UNIT, patch_px=16, autoencoder=card)
     wanted = Samples.model_validate({"model": "m", "batch": 4, "sampler": {"kind": "ddim", "steps": 5}})
-    drawn = draw_batch([load_model(tmp_path)], wanted, None, range(3), 16, float("nan"), "cpu")
+    drawn = sample_batch([load_model(tmp_path)], wanted, None, range(3), 16, float("nan"), "cpu")
     assert drawn.shape == (3, 16, 16, 3) and drawn.dtype == np.uint8 and not np.array_equal(drawn[0], drawn[1])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import load_recipe
-from histogenesis.recipe.taken import check_learnt
+from histogenesis.recipe.imported import check_learnt
 
 
 def folder(tmp_path, mpps):

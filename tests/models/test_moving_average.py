@@ -18,13 +18,13 @@ BATCH = 2
 def test_the_average_has_its_half_life_in_images_and_a_shorter_one_at_the_start(tmp_path, half_life, rampup, keeps):
     seen = {"ema_half_life_images": half_life, "ema_rampup": rampup, "warmup_steps": 0}
     trainer = small_trainer(tmp_path, lr=1e-2, **seen)
-    expected = flat(trainer.average)
+    expected = flat(trainer.ema)
     for step, keep in enumerate(keeps):
         trainer.train_step([trainer.batches.read(step, share, "cpu") for share in trainer.micro_batches()])
         new = flat(trainer.weights)
         assert np.abs(new - expected).max() > 1e-3
         expected = keep * expected + (1 - keep) * new
-        np.testing.assert_allclose(flat(trainer.average), expected, atol=1e-6)
+        np.testing.assert_allclose(flat(trainer.ema), expected, atol=1e-6)
 
 
 def flat(weights) -> np.ndarray:

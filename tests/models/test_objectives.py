@@ -48,7 +48,7 @@ def test_input_and_target_have_unit_variance_on_real_tissue(sigma, cmu_slide):
 
 
 def test_training_noise_levels_are_log_normal():
-    sigma = edm.draw_sigma(torch.randn(20000, generator=torch.Generator().manual_seed(0)))
+    sigma = edm.sample_sigma(torch.randn(20000, generator=torch.Generator().manual_seed(0)))
     assert float(sigma.log().mean()) == pytest.approx(-1.2, abs=0.03)
     assert float(sigma.log().std()) == pytest.approx(1.2, abs=0.03)
 
@@ -56,7 +56,7 @@ def test_training_noise_levels_are_log_normal():
 def test_a_trained_range_bounds_the_noise_and_nothing_else():
     plain, bounded = EDM(0.5, -1.5, 1.2), EDM(0.5, -1.5, 1.2, sigma_min=0.05, sigma_limit=5.0)
     normal = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
-    free, drawn = plain.draw_sigma(normal), bounded.draw_sigma(normal)
+    free, drawn = plain.sample_sigma(normal), bounded.sample_sigma(normal)
     inside = (free > 0.05) & (free < 5)
     assert torch.equal(drawn[inside], free[inside]) and bool((~inside).any())
     assert float(drawn.min()) == pytest.approx(0.05) and float(drawn.max()) == 5.0

@@ -9,9 +9,9 @@ import torch
 from histogenesis.models.model import Denoiser, Normalisation
 from histogenesis.models.objectives import EDM, Prediction
 from histogenesis.models.options import Options
-from histogenesis.models.schedules import alpha_bars, betas, schedule_sigmas, spaced
+from histogenesis.models.schedules import alpha_bars, betas, schedule_sigmas, space_timesteps
 from histogenesis.recipe import Model, Sampler
-from histogenesis.sampling.solvers import sample, stages
+from histogenesis.sampling.solvers import sample, solver_evaluations
 
 
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
@@ -87,12 +87,12 @@ def test_the_continuous_linear_schedule_is_imagens(timesteps):
 
 
 def test_fewer_steps_are_spaced_from_the_last_to_the_first():
-    learned = schedule_sigmas("cosine", 100)
-    assert spaced(learned, 100) == [*reversed(learned), 0.0]
-    few = spaced(learned, 12)
-    assert (few[0], few[-2], few[-1], len(few)) == (learned[-1], learned[0], 0.0, 13)
+    training_sigmas = schedule_sigmas("cosine", 100)
+    assert space_timesteps(training_sigmas, 100) == [*reversed(training_sigmas), 0.0]
+    few = space_timesteps(training_sigmas, 12)
+    assert (few[0], few[-2], few[-1], len(few)) == (training_sigmas[-1], training_sigmas[0], 0.0, 13)
     with pytest.raises(ValueError, match="101 sampler steps, but the model's schedule has 100"):
-        spaced(learned, 101)
+        space_timesteps(training_sigmas, 101)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -108,7 +108,7 @@ def test_the_network_is_told_the_step(schedule):
 
 def test_training_steps_are_uniform():
     objective = Prediction("eps", "linear", 20, None)
-    drawn = objective.draw_sigma(torch.randn(40_000, generator=torch.Generator().manual_seed(0)))
+    drawn = objective.sample_sigma(torch.randn(40_000, generator=torch.Generator().manual_seed(0)))
     counts = torch.bincount(objective.timestep(drawn).round().long(), minlength=21)[1:]
     assert counts.min() > 1800 and counts.max() < 2200
 
@@ -144,7 +144,7 @@ def test_v_eps_and_x0_of_one_perfect_denoiser_give_the_same_sample(sampler):
             s = objective.scalings(torch.full((2, 1, 1, 1), sigma, dtype=torch.float64))
             return s.skip * x + s.out * forward(s.into * x, s.noise.flatten())
 
-        solver = stages(sampler, 32, levels="schedule", learned=objective.sigmas)
+        solver = solver_evaluations(sampler, 32, levels="schedule", training_sigmas=objective.sigmas)
         ends[kind] = sample(denoise, noise, solver, fresh.__getitem__)
     directly = sample(perfect, noise, solver, fresh.__getitem__)
     for end in ends.values():
@@ -191,4 +191,4 @@ def test_a_model_of_each_kind_is_built_from_the_recipe_and_starts_at_the_right_l
 def test_edm_has_no_schedule():
     assert EDM(0.5, -1.2, 1.2).sigmas is None
     with pytest.raises(ValueError, match="use `levels: karras`"):
-        stages(**Sampler(levels="schedule").solver)
+        solver_evaluations(**Sampler(levels="schedule").solver)

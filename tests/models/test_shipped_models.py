@@ -61,11 +61,11 @@ def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
     x = model.normalisation.encode(torch.from_numpy(crops.transpose(0, 3, 1, 2)))
     sigma = 0.5
     noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    told = {}
+    cond = {}
     if "lowres" in model.conditions:  # it is shown the level above, too
-        told = {"seen_bchw": low_resolution(x, 2), "seen_noise_b": torch.zeros(len(x))}
+        cond = {"cond_image_bchw": low_resolution(x, 2), "lowres_noise_b": torch.zeros(len(x))}
     with torch.inference_mode():
-        estimate = model(noisy, torch.full((len(x),), sigma), torch.full((len(x),), mpp), **told)
+        estimate = model(noisy, torch.full((len(x),), sigma), torch.full((len(x),), mpp), **cond)
     mean, var = x.mean(dim=(0, 2, 3), keepdim=True), x.var(dim=(0, 2, 3), keepdim=True)
     shrunk = mean + (noisy - mean) * var / (var + sigma**2)
     assert ((estimate - x) ** 2).mean() < 0.6 * ((shrunk - x) ** 2).mean()

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.speed import ready
-from histogenesis.sampling.guidance import guided
+from histogenesis.sampling.guidance import guide
 
 NETWORKS = {
     "ddpmpp": {"kind": "ddpmpp", "channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_px": [8], "heads": 2}
@@ -42,9 +42,9 @@ def model(network="ddpmpp", objective="edm", conditions=("mpp", "label", "lowres
 
 def question(seed, batch=2):
     g = torch.Generator().manual_seed(seed)
-    x, seen = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
+    x, cond_image = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
     sigma, mpp = torch.rand(batch, generator=g) + 0.1, torch.full((batch,), 1.0 + seed)
-    return x, sigma, mpp, None, seen, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
+    return x, sigma, mpp, None, cond_image, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
 
 
 PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm")]
@@ -83,7 +83,7 @@ class Waiting(TorchDispatchMode):
 def test_nothing_in_a_pass_waits_for_the_device(network, objective):
     denoiser = model(network, objective, conditions=("mpp", "label"), precision="bf16")
     x, sigma, mpp, *_ = question(1)
-    ask = guided(denoiser, "b", 0.5)
+    ask = guide(denoiser, "b", 0.5)
     denoiser.normalisation.encode(x)  # its mean is sent to a device once
     with torch.inference_mode(), Waiting() as waiting:
         denoiser.normalisation.decode(ask(x, sigma, mpp))

@@ -13,7 +13,7 @@ from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import Denoiser, Normalisation, build_model, load_model, save_model
 from histogenesis.models.shipped import folder_of
 from histogenesis.models.start import Start
-from histogenesis.models.training import Trainer, averaged, validation_loss
+from histogenesis.models.training import Trainer, ema_weights, validation_loss
 
 
 class Darker(Stripes):
@@ -31,7 +31,7 @@ def trainer(folder, options, patches, start=None):
     denoiser = Denoiser(options, 16, normalisation)
     if start:
         start.fill(denoiser, options.model_dump(mode="json"), [])
-    batches = Batches(patches, normalisation, denoiser.objective.draw_sigma, 1, True)
+    batches = Batches(patches, normalisation, denoiser.objective.sample_sigma, 1, True)
     t = Trainer(denoiser, options, batches, folder, "d", "cpu")
     t.resume()
     return t
@@ -43,12 +43,12 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     t = trainer(folder / "state", section(steps=150), Stripes())
     t.run(None, None)
-    save_model(folder / "m", t.average, section(steps=150), t.batches.normalisation, patch_px=16, classes=[])
+    save_model(folder / "m", t.ema, section(steps=150), t.batches.normalisation, patch_px=16, classes=[])
     return folder / "m"
 
 
 def loss(t):
-    held_out = Batches(Darker(), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Darker(), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     return validation_loss(t, held_out, 32)
 
 
@@ -59,7 +59,7 @@ def test_it_begins_as_the_model_that_it_starts_from(trained, tmp_path):
     t.denoiser.eval()
     with torch.no_grad():
         assert torch.equal(model(x, sigma, mpp), t.denoiser(x, sigma, mpp))
-    with averaged(t), torch.no_grad():
+    with ema_weights(t), torch.no_grad():
         assert torch.equal(model(x, sigma, mpp), t.denoiser(x, sigma, mpp)), "the average begins there too"
     own = normalisation_of(Darker(), 0.5)
     assert t.batches.normalisation.mean == model.normalisation.mean != own.mean, "its units, not those of the patches"
@@ -93,8 +93,8 @@ def test_what_is_shown_a_picture_more_begins_as_if_it_were_not(network, tmp_path
     new = build_model(after, 16, Normalisation.unit())
     Start(str(tmp_path / "m")).fill(new, after.model_dump(mode="json"), [])
     x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
-    seen = torch.randn(2, 3, 16, 16, requires_grad=True)
-    drawn = new.eval()(x, sigma, mpp, seen_bchw=seen, seen_noise_b=torch.tensor([0.1, 0.9]))
+    cond_image = torch.randn(2, 3, 16, 16, requires_grad=True)
+    drawn = new.eval()(x, sigma, mpp, cond_image_bchw=cond_image, lowres_noise_b=torch.tensor([0.1, 0.9]))
     assert torch.allclose(old.eval()(x, sigma, mpp), drawn, atol=1e-6) and drawn.std() > 0.1
     drawn.square().sum().backward()
     assert new.network.state_dict(keep_vars=True)["first.weight"].grad[:, 3:].abs().sum() > 0, (

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from histogenesis.evaluation.utility import predict, train_classifier
+from histogenesis.evaluation.tstr import predict, train_classifier
 from histogenesis.models.batches import Batches
 from histogenesis.models.model import Normalisation, build_model
-from histogenesis.models.training import Trainer, averaged
+from histogenesis.models.training import Trainer, ema_weights
 from histogenesis.recipe import Model, Samples
-from histogenesis.sampling.patches import draw_patches
+from histogenesis.sampling.patches import sample_patches
 
 CLASSES = ["dark", "light"]
 SECTION = {
@@ -48,15 +48,15 @@ def test_samples_of_each_class_are_told_apart_far_above_chance(tmp_path):
     section, patches = Model.model_validate(SECTION), Patches(200, 1)
     torch.manual_seed(0)
     model = build_model(section, 8, Normalisation.unit(), CLASSES)
-    told = {"classes": CLASSES, "label_dropout": section.label_dropout}
-    batches = Batches(patches, model.normalisation, model.objective.draw_sigma, 1, True, **told)
+    options = {"classes": CLASSES, "label_dropout": section.label_dropout}
+    batches = Batches(patches, model.normalisation, model.objective.sample_sigma, 1, True, **options)
     trainer = Trainer(model, section, batches, tmp_path / "state", "digest", "cpu")
     for step in range(section.training.steps):
         trainer.train_step([batches.read(step, range(section.training.batch))])
     sampler = {"kind": "ddim", "steps": 20, "threshold": {"kind": "static"}}
     wanted = Samples.model_validate({"model": "m", "images": 24, "batch": 24, "guidance": 1.0, "sampler": sampler})
-    with averaged(trainer):
-        drawn, labels = draw_patches([model], wanted, CLASSES, 8, float("nan"), tmp_path / "drawn", "cpu")
+    with ema_weights(trainer):
+        drawn, labels = sample_patches([model], wanted, CLASSES, 8, float("nan"), tmp_path / "drawn", "cpu")
     real = Patches(200, 2)
     truth = np.searchsorted(CLASSES, real.label)
     classifier = train_classifier(real.images, truth, 2, "small", 60, 16, 3e-3, seed=1)

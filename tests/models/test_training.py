@@ -16,7 +16,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.models.batches import Batches, normalisation_of, turned
 from histogenesis.models.model import Denoiser, load_model, save_model
 from histogenesis.models.networks.ddpmpp import keyed_dropout
-from histogenesis.models.training import Diverged, Trainer, averaged, validation_loss
+from histogenesis.models.training import Diverged, Trainer, ema_weights, validation_loss
 from histogenesis.recipe import Model
 
 
@@ -54,19 +54,19 @@ def trainer(folder, digest="d", **training):
     normalisation = normalisation_of(patches, 0.5)
     torch.manual_seed(0)
     denoiser = Denoiser(options, 16, normalisation)
-    batches = Batches(patches, normalisation, denoiser.objective.draw_sigma, options.training.seed, True)
+    batches = Batches(patches, normalisation, denoiser.objective.sample_sigma, options.training.seed, True)
     result = Trainer(denoiser, options, batches, folder, digest, "cpu")
     result.resume()
     return result
 
 
 def weights(t):
-    return torch.cat([w.detach().flatten() for w in (*t.weights.values(), *t.average.values())])
+    return torch.cat([w.detach().flatten() for w in (*t.weights.values(), *t.ema.values())])
 
 
 def test_the_loss_falls_and_the_average_follows(tmp_path):
     t = trainer(tmp_path, steps=150)
-    held_out = Batches(Stripes(), t.batches.normalisation, t.denoiser.objective.draw_sigma, 9, False)
+    held_out = Batches(Stripes(), t.batches.normalisation, t.denoiser.objective.sample_sigma, 9, False)
     before = validation_loss(t, held_out, 16)
     t.run(lambda: validation_loss(t, held_out, 16), None)
     log = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
@@ -74,8 +74,8 @@ def test_the_loss_falls_and_the_average_follows(tmp_path):
     assert 0.8 < before < 1.3, "F = 0 has loss 1"
     assert losses[-1] < 0.6 * losses[0]
     assert validation_loss(t, held_out, 16) < 0.7 * before
-    with averaged(t):
-        assert not torch.equal(weights(t)[:100], t.average["first.weight"].flatten()[:100])
+    with ema_weights(t):
+        assert not torch.equal(weights(t)[:100], t.ema["first.weight"].flatten()[:100])
 
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
@@ -244,7 +244,7 @@ def test_the_checkpoint_of_another_model_is_passed_over_and_that_is_said(tmp_pat
 def test_a_damaged_model_is_named(tmp_path):
     t = trainer(tmp_path / "state", steps=4)
     t.run(None, None)
-    save_model(tmp_path / "m", t.average, section(), t.batches.normalisation, patch_px=16)
+    save_model(tmp_path / "m", t.ema, section(), t.batches.normalisation, patch_px=16)
     whole = (tmp_path / "m/model.safetensors").read_bytes()
     for damage in (lambda path: flip(path, 0.9), DAMAGE["cut off"], DAMAGE["empty"]):
         damage(tmp_path / "m/model.safetensors")
@@ -259,10 +259,10 @@ def test_a_damaged_model_is_named(tmp_path):
 def test_a_model_survives_its_files(tmp_path):
     t = trainer(tmp_path / "state")
     t.run(None, None)
-    save_model(tmp_path / "m", t.average, section(), t.batches.normalisation, patch_px=16)
+    save_model(tmp_path / "m", t.ema, section(), t.batches.normalisation, patch_px=16)
     model = load_model(tmp_path / "m")
     x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
-    with averaged(t), torch.no_grad():
+    with ema_weights(t), torch.no_grad():
         assert torch.equal(model(x, sigma, mpp), t.denoiser(x, sigma, mpp))
     assert not torch.allclose(model(x, sigma, mpp), model(x, sigma, mpp.flip(0))), "the resolution is a condition"
     description = json.loads((tmp_path / "m/model.json").read_text())

@@ -102,7 +102,7 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
         if rule == "read_labelled":
             add("split_groups")
     for name in recipe.models:
-        add("take_model" if name in recipe.taken_models else "train_model", model=name)
+        add("take_model" if name in recipe.imported_models else "train_model", model=name)
         if name in recipe.autoencoders and recipe.evaluation.judge:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:

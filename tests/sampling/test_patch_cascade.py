@@ -7,7 +7,7 @@ import torch
 from histogenesis.models.model import Normalisation, build_model
 from histogenesis.recipe import Model, RecipeError, Samples, load_recipe, parse_recipe
 from histogenesis.recipe.extending import read_recipe
-from histogenesis.sampling.patches import draw_batch, draw_patches
+from histogenesis.sampling.patches import sample_batch, sample_patches
 
 CASCADE = [{"model": "small", "tile_px": 8, "sampler": {"kind": "ddim", "steps": 3}}]
 SECTION = Samples.model_validate(
@@ -45,9 +45,9 @@ class Enlarges(torch.nn.Module):
         super().__init__()
         self.own = own
 
-    def forward(self, x, sigma, mpp, key=None, seen_bchw=None, seen_noise_b=None, label_b=None):
-        self.given, self.level, self.mpp = seen_bchw, seen_noise_b, mpp
-        return seen_bchw
+    def forward(self, x, sigma, mpp, key=None, cond_image_bchw=None, lowres_noise_b=None, label_b=None):
+        self.given, self.level, self.mpp = cond_image_bchw, lowres_noise_b, mpp
+        return cond_image_bchw
 
     def __getattr__(self, name):
         return super().__getattr__(name) if name in ("own", "_modules") else getattr(self.own, name)
@@ -55,23 +55,23 @@ class Enlarges(torch.nn.Module):
 
 def test_the_last_network_enlarges_what_the_first_has_drawn():
     small, large = model(), Enlarges(model(4))
-    drawn = draw_batch([small, large], SECTION, None, range(3), 32, 0.5, "cpu")
+    drawn = sample_batch([small, large], SECTION, None, range(3), 32, 0.5, "cpu")
     assert drawn.shape == (3, 32, 32, 3)
     alone = SECTION.model_copy(update={"cascade": [], "sampler": SECTION.cascade[0].sampler, "size_px": 8})
     assert torch.all(large.mpp == 0.5) and torch.all(large.level == 0)
     blocks = drawn.reshape(3, 8, 4, 8, 4, 3).mean(axis=(2, 4))
     first = large.given.reshape(4, 3, 8, 4, 8, 4).mean(dim=(3, 5))[:3].permute(0, 2, 3, 1).numpy() * 127.5 + 127.5
     assert np.abs(blocks - first.clip(0, 255)).max() < 1
-    by_itself = draw_batch([small], alone, None, range(3), 8, 2.0, "cpu")
-    assert not np.array_equal(by_itself, draw_batch([small], alone, None, range(1, 4), 8, 2.0, "cpu"))
+    by_itself = sample_batch([small], alone, None, range(3), 8, 2.0, "cpu")
+    assert not np.array_equal(by_itself, sample_batch([small], alone, None, range(1, 4), 8, 2.0, "cpu"))
     assert np.corrcoef(blocks.ravel(), by_itself.astype(float).ravel())[0, 1] < 0.9, "its noise is its own in a cascade"
 
 
 def test_the_batch_changes_no_picture_and_a_stopped_drawing_goes_on(tmp_path):
     models = [model(), model(4)]
     section = SECTION.model_copy(update={"lowres_noise": 0.2, "images": 6})
-    whole, _ = draw_patches(models, section, [None], 32, 0.5, tmp_path / "whole", "cpu")
-    assert np.array_equal(draw_batch(models, section, None, range(4, 6), 32, 0.5, "cpu"), whole[4:])
+    whole, _ = sample_patches(models, section, [None], 32, 0.5, tmp_path / "whole", "cpu")
+    assert np.array_equal(sample_batch(models, section, None, range(4, 6), 32, 0.5, "cpu"), whole[4:])
     assert len({one.tobytes() for one in whole}) == 6
 
 

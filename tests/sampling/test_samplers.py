@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from histogenesis.core.sigmas import evaluations, karras_sigmas, release_sigma
-from histogenesis.sampling.solvers import SAMPLERS, sample, stages
+from histogenesis.sampling.solvers import SAMPLERS, sample, solver_evaluations
 
 MEAN, STD = 0.7, 0.5
 
@@ -24,7 +24,7 @@ def exact_end(noise, sigma_max):
 
 def error(kind, steps):
     noise = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
-    end = sample(perfect, noise, stages(kind, steps, 0.002, 10.0, 7.0))
+    end = sample(perfect, noise, solver_evaluations(kind, steps, 0.002, 10.0, 7.0))
     return float((end - exact_end(noise, 10.0)).abs().max())
 
 
@@ -39,7 +39,7 @@ def test_order_of_convergence(kind, order):
 @pytest.mark.parametrize("kind", ["dpmpp-2m", "euler", "heun"])
 def test_end_distribution_is_the_data_distribution(kind):
     noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    end = sample(perfect, noise, stages(kind, 64, 0.002, 80.0, 7.0))
+    end = sample(perfect, noise, solver_evaluations(kind, 64, 0.002, 80.0, 7.0))
     # Euler's error at 64 steps is a few per cent; the others' far less.
     tolerance = 0.05 if kind == "euler" else 0.012
     assert abs(float(end.mean()) - MEAN) < tolerance
@@ -48,7 +48,7 @@ def test_end_distribution_is_the_data_distribution(kind):
 
 @pytest.mark.parametrize("kind", sorted(SAMPLERS))
 def test_one_evaluation_per_stage(kind):
-    assert len(stages(kind, 12, 0.002, 80.0, 7.0)) == evaluations(kind, 12)
+    assert len(solver_evaluations(kind, 12, 0.002, 80.0, 7.0)) == evaluations(kind, 12)
 
 
 def test_karras_sigmas_meet_their_ends():

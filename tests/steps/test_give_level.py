@@ -39,8 +39,8 @@ def test_a_region_is_the_slides_own_area_average(lab, tmp_path):
     with given(path, tmp_path / "level0.h5", mpp=2, size_px=(300, 280), corner_um=(120, 40)) as level:
         wanted = pixels[120:720, 40:600].reshape(300, 2, 280, 2, 3).mean(axis=(1, 3))
         assert np.abs(level.image[:] - wanted).max() <= 0.5
-        assert level.mpp == 2 and level.facts["slide"] == "synthetic_001" and level.facts["given"] == "s"
-        assert not level.facts["synthetic"], "real tissue does not say that it is synthetic"
+        assert level.mpp == 2 and level.attributes["slide"] == "synthetic_001" and level.attributes["given"] == "s"
+        assert not level.attributes["synthetic"], "real tissue does not say that it is synthetic"
 
 
 def test_a_whole_slide_fits_into_any_size_about_its_centre(lab, tmp_path):

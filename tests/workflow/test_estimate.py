@@ -95,7 +95,7 @@ def test_time_is_the_work_over_a_measured_speed(tmp_path):
     tflops = measured_tflops(model, 32, "cpu", time.process_time)
     said = 3 * cost(model, 32).flop * 12 * 8 / tflops / 1e12
     denoiser = build_model(model, 32, Normalisation.unit())
-    batches = Batches(Patches(), Normalisation.unit(), denoiser.objective.draw_sigma, 1, True)
+    batches = Batches(Patches(), Normalisation.unit(), denoiser.objective.sample_sigma, 1, True)
     trainer = Trainer(denoiser, model, batches, tmp_path, "d", "cpu")
     begin = time.process_time()
     trainer.run(None, None)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Protocol
 import h5py
 import numpy as np
 
-from histogenesis.canvas.tiling import Drawn
+from histogenesis.canvas.tiling import ForegroundMask
 from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import CHUNKED, check_seal, fletcher32, naming_damage, writing
 
 if TYPE_CHECKING:  # slides' own environment has no PyTorch
-    from histogenesis.canvas.sections import MadeLevel
+    from histogenesis.canvas.sections import GeneratedLevel
 
 BAND_PX = 256
 
 
-def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int, width: int, facts: dict) -> None:
-    """Write level{k}.h5: `image` (H, W, 3) uint8 in lossless chunks, facts as attributes.
+def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int, width: int, attributes: dict) -> None:
+    """Write level{k}.h5: `image` (H, W, 3) uint8 in lossless chunks, and its attributes.
 
     `bands` yields (y, uint8 rows), from the top. Chunks of one colour are compressed; the others are stored as they are: of
     tissue, compression saves 2.5 % (measured).
@@ -38,7 +38,7 @@ def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int
                     else:
                         stored = block.tobytes() + fletcher32(block)
                         image.id.write_direct_chunk((y, x, 0), stored, filter_mask=1)  # 1: not compressed
-            file.attrs.update(facts)
+            file.attrs.update(attributes)
     except OSError as error:
         raise OSError(error.errno, f"{path}: could not be written ({error}); is the disk full?") from error
 
@@ -62,33 +62,33 @@ def _rows_of_chunks(
                 rows, filled = np.zeros_like(rows), 0
 
 
-class Made(Protocol):
+class Generator(Protocol):
     """What makes a level: a drawing or an upscaling. background: RGB."""
 
     @property
-    def section(self) -> MadeLevel: ...
+    def section(self) -> GeneratedLevel: ...
 
     size_px: tuple[int, int]
     k: int
     slide: str
     seed: int
     background: tuple[int, int, int]
-    drawn: Drawn
+    foreground: ForegroundMask
 
 
-def write_made(path: Path, made: Made, bands: Iterable[tuple[int, np.ndarray]], **facts) -> None:
+def write_generated(path: Path, source: Generator, bands: Iterable[tuple[int, np.ndarray]], **attributes) -> None:
     """write_level, with what every level of a synthetic slide says of itself."""
     common = {
-        "mpp": made.section.mpp,
-        "level": made.k,
-        "slide": made.slide,
-        "seed": made.seed,
-        "model": made.section.model or "",
-        "background": np.array(made.background, np.uint8),
-        "drawn": made.drawn.share,
+        "mpp": source.section.mpp,
+        "level": source.k,
+        "slide": source.slide,
+        "seed": source.seed,
+        "model": source.section.model or "",
+        "background": np.array(source.background, np.uint8),
+        "drawn": source.foreground.share,
         "synthetic": True,
     }
-    write_level(path, bands, *made.size_px, common | facts)
+    write_level(path, bands, *source.size_px, common | attributes)
 
 
 class Level:
@@ -100,7 +100,7 @@ class Level:
             with naming_damage(path):
                 self.file = h5py.File(path, "r", rdcc_nbytes=64 << 20)
                 check_seal(self.file)
-                self.facts = dict(self.file.attrs)
+                self.attributes = dict(self.file.attrs)
                 if "image" not in self.file:
                     raise BadInput(f"{path}: not a level of a synthetic slide (it has no `image`)")
                 self.image = self.file["image"]
@@ -109,7 +109,7 @@ class Level:
 
     @property
     def mpp(self) -> float:
-        return float(self.facts["mpp"])
+        return float(self.attributes["mpp"])
 
     @property
     def shape(self) -> tuple[int, int]:

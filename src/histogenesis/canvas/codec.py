@@ -31,7 +31,7 @@ def enlarged(window: Window, factor: int) -> Window:
     return rows, columns
 
 
-class Pixels:
+class PixelCodec:
     """A level that is drawn as it will be seen."""
 
     channels, factor = 3, 1
@@ -57,7 +57,7 @@ class Pixels:
             yield y, band.numpy()
 
 
-class Latents:
+class LatentCodec:
     """A level that is drawn in the latent space of a model's autoencoder."""
 
     def __init__(self, model: Denoiser):
@@ -82,8 +82,8 @@ class Latents:
             asked = [x for x in columns if wanted((slice(y, y + side), slice(x, x + side)))]
             for some in (asked[i : i + batch] for i in range(0, len(asked), batch)):
                 z = torch.stack([read((slice(y, y + side), slice(x, x + side))) for x in some])
-                made = self.model.to_uint8(z).cpu().numpy().transpose(0, 2, 3, 1)
-                for x, picture in zip(some, made):
+                generated = self.model.to_uint8(z).cpu().numpy().transpose(0, 2, 3, 1)
+                for x, picture in zip(some, generated):
                     total[:, x * f : (x + side) * f] += np.outer(rows[y], columns[x])[..., None] * picture
             done = (following - y) * f
             weight = np.outer(weight_y[y * f : following * f], weight_x)[..., None]
@@ -92,8 +92,8 @@ class Latents:
             total[len(total) - done :] = 0
 
 
-def codec_of(model: Denoiser) -> Pixels | Latents:
-    return Latents(model) if model.factor > 1 else Pixels(model.normalisation)
+def codec_of(model: Denoiser) -> PixelCodec | LatentCodec:
+    return LatentCodec(model) if model.factor > 1 else PixelCodec(model.normalisation)
 
 
 def _faded(length: int, side: int, factor: int) -> dict[int, np.ndarray]:
@@ -101,14 +101,14 @@ def _faded(length: int, side: int, factor: int) -> dict[int, np.ndarray]:
 
     Nothing in the outer eighth, then more with every px to the middle; up to the border where that is the canvas's.
     """
-    found = {}
+    window_weights = {}
     for start in dict.fromkeys([*range(0, length - side, max(1, side // 2)), length - side]):
         at = np.arange(side * factor, dtype=np.float32) + np.float32(0.5)
         before = at if start else np.full_like(at, np.inf)
         after = at[::-1] if start + side < length else np.full_like(at, np.inf)
         inside = np.minimum(np.minimum(before, after), np.float32(side * factor / 2))
-        found[start] = np.maximum(inside - np.float32(side // 8 * factor), 0)
-    return found
+        window_weights[start] = np.maximum(inside - np.float32(side // 8 * factor), 0)
+    return window_weights
 
 
 def _total(windows: dict[int, np.ndarray], length_px: int, factor: int) -> np.ndarray:

@@ -18,37 +18,39 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from histogenesis.canvas.canvas import write_made
+from histogenesis.canvas.canvas import write_generated
 from histogenesis.canvas.plan import Round
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.stepwise import Canvas
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tilewise import TileFiles
-from histogenesis.canvas.tiling import Place
+from histogenesis.canvas.tiling import TileIndex
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
-from histogenesis.sampling.solvers import Stage, solve
+from histogenesis.sampling.solvers import Evaluation, solve
 
 
 class Drawing(Task):
     """One level of one synthetic slide, being drawn."""
 
     @torch.inference_mode()
-    def draw_batch(self, easel: Canvas | TileFiles, one: Round, places: list[Place]) -> None:
+    def draw_batch(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
         """Up to `batch` tiles of a round, padded to that number: the batch shape is part of the recipe."""
-        padded = places + [places[-1]] * (self.section.batch - len(places))
-        tiles, smaller = [one.tiles[place] for place in padded], None
+        padded = indices + [indices[-1]] * (self.section.batch - len(indices))
+        tiles, lowres = [this_round.tiles[index] for index in padded], None
         if isinstance(easel, Canvas):
-            return easel.take_step(one, tiles, len(places), self.answer(0, tiles, None), partial(self.constrain, 0))
+            return easel.take_step(
+                this_round, tiles, len(indices), self.answer(0, tiles, None), partial(self.constrain, 0)
+            )
         for n in range(len(self.bundles)):
-            answer = self.answer(n, tiles, smaller)
+            answer = self.answer(n, tiles, lowres)
 
-            def estimate(x: Tensor, stage: Stage, n=n, answer=answer) -> Tensor:
-                return self.constrain(n, tiles, answer(x, stage), stage)
+            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
+                return self.constrain(n, tiles, answer(x, evaluation), evaluation)
 
-            x, noise, after = easel.begin(n, one, padded, tiles)
-            x, _ = solve(x, self.takes[n][one.first : one.last], estimate, noise, None, after)
-            smaller = easel.end(n, tiles, x, len(places))
+            x, noise, after = easel.begin(n, this_round, padded, tiles)
+            x, _ = solve(x, self.takes[n][this_round.first : this_round.last], estimate, noise, None, after)
+            lowres = easel.end(n, tiles, x, len(indices))
 
     # ------------------------------------------------------------------ the whole level
 
@@ -68,26 +70,30 @@ class Drawing(Task):
         finished. place: where the state lies (default: where it fits); memory: bytes of it that may be used; share: which of
         several processes that draw one canvas this is. Raises Stopped, with the state saved, once `stop` is true.
         """
-        easel = TileFiles(self, folder) if self.schedule.whole else Canvas(self, folder, digest, place, memory, share)
-        if easel.holds_above and self.section.constraint.doubles:
+        easel = (
+            TileFiles(self, folder)
+            if self.schedule.tile_by_tile
+            else Canvas(self, folder, digest, place, memory, share)
+        )
+        if easel.caches_above and self.section.constraint.doubles:
             self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
         words = f"{self.slide} level {self.k}"
         with tqdm(unit="tile", mininterval=2, desc=words) as bar:
-            for one, places in easel.batches():
-                bar.total = max(bar.n + len(places), bar.total or easel.left)
-                if places:
-                    self.draw_or_make_room(easel, one, places)
-                    bar.update(len(places))
-                stopping = easel.stopping(bool(stop), places)
-                easel.drawn_batch(stopping, save_every_s)
+            for this_round, indices in easel.batches():
+                bar.total = max(bar.n + len(indices), bar.total or easel.left)
+                if indices:
+                    self.draw_or_make_room(easel, this_round, indices)
+                    bar.update(len(indices))
+                stopping = easel.stopping(bool(stop), indices)
+                easel.after_batch(stopping, save_every_s)
                 if stopping:
                     raise Stopped(f"{words}: stopped on request, state saved in {folder}")
         return easel
 
-    def draw_or_make_room(self, easel: Canvas | TileFiles, one: Round, places: list[Place]) -> None:
+    def draw_or_make_room(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
         """Draw a batch; where the device has no room for it, with the state in memory from now on: the pixels are the same."""
         try:
-            self.draw_batch(easel, one, places)
+            self.draw_batch(easel, this_round, indices)
         except torch.OutOfMemoryError:
             if not easel.leave_device():
                 raise BadInput(
@@ -100,12 +106,12 @@ class Drawing(Task):
             print(
                 f"{self.slide} level {self.k}: out of memory on {self.device}; the state lies in memory now", flush=True
             )
-            self.draw_batch(easel, one, places)
+            self.draw_batch(easel, this_round, indices)
 
     def bands(self, easel: Canvas | TileFiles) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows, top to bottom: what was drawn, and the background colour elsewhere."""
         return easel.bands()
 
-    def finish(self, easel: Canvas | TileFiles, out: Path, **facts) -> None:
+    def finish(self, easel: Canvas | TileFiles, out: Path, **metadata) -> None:
         """Write level{k}.h5."""
-        write_made(out, self, easel.bands(), **facts)
+        write_generated(out, self, easel.bands(), **metadata)

@@ -39,12 +39,12 @@ def free_memory() -> int:
     """Bytes of memory that this process may still take: what is available, and not more than its control group's limit."""
     with open("/proc/meminfo") as file:
         lines = dict(line.split(":", 1) for line in file)
-    found = [int(lines["MemAvailable"].split()[0]) * 1024]
+    limits_bytes = [int(lines["MemAvailable"].split()[0]) * 1024]
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
         if os.path.exists(limit):
             text = Path(limit).read_text().strip()
-            found += [int(text) - int(Path(used).read_text())] if text.isdigit() else []
-    return max(0, min(found))
+            limits_bytes += [int(text) - int(Path(used).read_text())] if text.isdigit() else []
+    return max(0, min(limits_bytes))

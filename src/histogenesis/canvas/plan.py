@@ -14,7 +14,7 @@ from functools import cached_property
 
 from histogenesis.canvas.joinings import Joining, Layout
 from histogenesis.canvas.sections import DrawnLevel
-from histogenesis.canvas.tiling import Place, Tile
+from histogenesis.canvas.tiling import Tile, TileIndex
 from histogenesis.core.sigmas import evaluations
 
 BYTES = {"fp32": 4, "bf16": 2}
@@ -25,41 +25,41 @@ class Round:
     """Tiles, and the evaluations [first, last) of each network that they are taken through."""
 
     number: int
-    tiles: dict[Place, Tile]
+    tiles: dict[TileIndex, Tile]
     first: int
     last: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """evaluations: of each network, from a cascade's smallest to the one that decides; whole: each tile is drawn to its end."""
+    """evaluations: of each network, from a cascade's smallest to the one that decides; tile_by_tile: each drawn to its end."""
 
     joining: Joining
     layout: Layout
     evaluations: tuple[int, ...]
-    whole: bool = False
+    tile_by_tile: bool = False
 
     @cached_property
-    def waves(self) -> list[dict[Place, Tile]]:
-        return self.joining.waves(self.layout)
+    def wavefronts(self) -> list[dict[TileIndex, Tile]]:
+        return self.joining.wavefronts(self.layout)
 
     def __len__(self) -> int:
-        return len(self.waves) if self.whole else self.evaluations[-1]
+        return len(self.wavefronts) if self.tile_by_tile else self.evaluations[-1]
 
     def __getitem__(self, number: int) -> Round:
         if not 0 <= number < len(self):
             raise IndexError(number)
-        if self.whole:
-            return Round(number, self.waves[number], 0, max(self.evaluations))
+        if self.tile_by_tile:
+            return Round(number, self.wavefronts[number], 0, max(self.evaluations))
         tiles = self.joining.tiles(self.layout, number)
         return Round(number, {(tile.y, tile.x): tile for tile in tiles}, number, number + 1)
 
     def __iter__(self) -> Iterator[Round]:
         return (self[number] for number in range(len(self)))
 
-    def evaluated(self, one: Round) -> tuple[int, ...]:
+    def evaluated(self, this_round: Round) -> tuple[int, ...]:
         """How often each network sees each tile of a round."""
-        return tuple(min(one.last, n) - min(one.first, n) for n in self.evaluations)
+        return tuple(min(this_round.last, n) - min(this_round.first, n) for n in self.evaluations)
 
 
 def plan_of(

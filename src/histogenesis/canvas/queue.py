@@ -14,27 +14,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from histogenesis.canvas.tiling import Place, Tile
-from histogenesis.canvas.waves import neighbours
+from histogenesis.canvas.tiling import Tile, TileIndex
+from histogenesis.canvas.wavefronts import neighbours
 
 
 class Queue:
-    """Tiles in the order of their waves; finished(tile): whether somebody has drawn it, or nobody draws it."""
+    """Tiles in the order of their wavefronts; finished(tile): whether somebody has drawn it, or nobody draws it."""
 
-    def __init__(self, waves: list[dict[Place, Tile]], finished: Callable[[Tile], bool], file: Path):
-        self.tiles = {place: tile for wave in waves for place, tile in wave.items()}
-        self.places, self.finished, self.file = list(self.tiles), finished, open(file, "a+b")  # noqa: SIM115
-        self.number = {place: n for n, place in enumerate(self.places)}
-        wave_of = {place: n for n, wave in enumerate(waves) for place in wave}
-        self.left = {place for place in self.places if not finished(self.tiles[place])}
-        self.waits: dict[Place, set[Place]] = {}
-        self.wanted_by: dict[Place, list[Place]] = defaultdict(list)
-        for place in self.left:
-            before = [other for other in neighbours(place) if wave_of.get(other, len(waves)) < wave_of[place]]
-            self.waits[place] = {other for other in before if other in self.left}
-            for other in self.waits[place]:
-                self.wanted_by[other].append(place)
-        self.ready = [self.number[place] for place in self.left if not self.waits[place]]
+    def __init__(self, wavefronts: list[dict[TileIndex, Tile]], finished: Callable[[Tile], bool], file: Path):
+        self.tiles = {index: tile for wavefront in wavefronts for index, tile in wavefront.items()}
+        self.indices, self.finished, self.file = list(self.tiles), finished, open(file, "a+b")  # noqa: SIM115
+        self.number = {index: n for n, index in enumerate(self.indices)}
+        wavefront_of = {index: n for n, wavefront in enumerate(wavefronts) for index in wavefront}
+        self.left = {index for index in self.indices if not finished(self.tiles[index])}
+        self.waits: dict[TileIndex, set[TileIndex]] = {}
+        self.wanted_by: dict[TileIndex, list[TileIndex]] = defaultdict(list)
+        for index in self.left:
+            before = [
+                other for other in neighbours(index) if wavefront_of.get(other, len(wavefronts)) < wavefront_of[index]
+            ]
+            self.waits[index] = {other for other in before if other in self.left}
+            for other in self.waits[index]:
+                self.wanted_by[other].append(index)
+        self.ready = [self.number[index] for index in self.left if not self.waits[index]]
         self.elsewhere: list[int] = []
         heapq.heapify(self.ready)
 
@@ -42,38 +44,38 @@ class Queue:
         """How many are not finished."""
         return len(self.left)
 
-    def claim(self, count: int) -> list[Place]:
+    def claim(self, count: int) -> list[TileIndex]:
         """Up to `count` tiles that are ready and that nobody else is drawing; none where all others wait for those."""
-        found: list[Place] = []
+        claimed: list[TileIndex] = []
         self._look_elsewhere()
-        while self.ready and len(found) < count:
+        while self.ready and len(claimed) < count:
             number = heapq.heappop(self.ready)
-            place = self.places[number]
+            index = self.indices[number]
             if not self._lock(number):
                 self.elsewhere.append(number)
-            elif self.finished(self.tiles[place]):
-                self.done([place])
+            elif self.finished(self.tiles[index]):
+                self.done([index])
             else:
-                found.append(place)
-        return found
+                claimed.append(index)
+        return claimed
 
-    def done(self, places: list[Place]) -> None:
+    def done(self, indices: list[TileIndex]) -> None:
         """These are finished, and let go."""
-        for place in places:
-            self.left.discard(place)
-            for other in self.wanted_by.pop(place, ()):
-                self.waits[other].discard(place)
+        for index in indices:
+            self.left.discard(index)
+            for other in self.wanted_by.pop(index, ()):
+                self.waits[other].discard(index)
                 if not self.waits[other]:
                     heapq.heappush(self.ready, self.number[other])
-            self._unlock(self.number[place])
+            self._unlock(self.number[index])
 
     def _look_elsewhere(self) -> None:
         """Tiles that another process had: finished by now, or to be tried again."""
         numbers, self.elsewhere = self.elsewhere, []
         for number in numbers:
-            place = self.places[number]
-            if self.finished(self.tiles[place]):
-                self.done([place])
+            index = self.indices[number]
+            if self.finished(self.tiles[index]):
+                self.done([index])
             else:
                 heapq.heappush(self.ready, number)
 

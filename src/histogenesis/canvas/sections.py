@@ -11,7 +11,7 @@ from histogenesis.canvas.joinings import Joining
 Precision = Literal["fp32", "bf16"]
 
 
-class MadeLevel(Protocol):
+class GeneratedLevel(Protocol):
     """However it is made. mpp: um per px; model: the name of what makes it, which is noted in its file."""
 
     @property
@@ -20,7 +20,7 @@ class MadeLevel(Protocol):
     def model(self) -> str | None: ...
 
 
-class UpscaledLevel(MadeLevel, Protocol):
+class UpscaledLevel(GeneratedLevel, Protocol):
     """method: of upscalers.UPSCALERS, with its numbers; tile_px: what is made at once, px of this level."""
 
     @property
@@ -40,7 +40,7 @@ class Network(Protocol):
     def sampler(self) -> Any: ...
 
 
-class DrawnLevel(MadeLevel, Protocol):
+class DrawnLevel(GeneratedLevel, Protocol):
     """Drawn by networks, the last of which decides. tile_px, stride_px: px of this level; lowres_noise: 0 to 1."""
 
     @property

@@ -25,9 +25,9 @@ class Share:
         """As torchrun has started it (torch.distributed must be initialised), or the only one."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
-    def of(self, whole: Sequence) -> list:
+    def of(self, rows: Sequence) -> list:
         """This process's part of what lies in rows, from the top: a band."""
-        return list(whole[self.rank * len(whole) // self.count : (self.rank + 1) * len(whole) // self.count])
+        return list(rows[self.rank * len(rows) // self.count : (self.rank + 1) * len(rows) // self.count])
 
     def wait(self) -> None:
         """Until all have come here."""
@@ -37,6 +37,6 @@ class Share:
         """Whether it is true for any of them. All must ask."""
         if self.count == 1:
             return flag
-        found = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
-        dist.all_reduce(found)
-        return bool(found > 0)
+        any_flag = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(any_flag)
+        return bool(any_flag > 0)

@@ -182,7 +182,7 @@ class State:
     def leave_device(self) -> None:
         """Go on in memory: the device has no room for state and network both."""
         self.pairs = [{name: plane.cpu() for name, plane in self.pairs[0].items()}] * 2
-        self.aside = {key: kept.cpu() for key, kept in self.aside.items()}
+        self.aside = {key: window.cpu() for key, window in self.aside.items()}
         self.place, self.staging = "host", Staging(self.device)
 
     # ------------------------------------------------------------------ the disk
@@ -288,10 +288,10 @@ class State:
             plane.copy_(octets.view(self.dtype).reshape(self.shape))
         if journal["aside"]:
             raw = self._from_file("aside", None, journal["checksums"]["aside"]).view(self.dtype)
-            kept = raw.reshape(len(journal["aside"]), self.shape[0], -1)
-            side = round(kept.shape[2] ** 0.5)
-            kept = kept.reshape(*kept.shape[:2], side, side).to(self.pairs[0]["x"].device)
-            self.aside = {tuple(key): one for key, one in zip(journal["aside"], kept)}
+            windows = raw.reshape(len(journal["aside"]), self.shape[0], -1)
+            side = round(windows.shape[2] ** 0.5)
+            windows = windows.reshape(*windows.shape[:2], side, side).to(self.pairs[0]["x"].device)
+            self.aside = {tuple(key): one for key, one in zip(journal["aside"], windows)}
 
     def _compare(self, journal: dict) -> None:
         """The planes that the current round reads, and what it has written; where only that is damaged, it begins anew."""

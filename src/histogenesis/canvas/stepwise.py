@@ -15,10 +15,10 @@ from histogenesis.canvas.plan import Round, state_bytes
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
-from histogenesis.canvas.tiling import Drawn, Place, Tile
-from histogenesis.sampling.solvers import Stage, solve
+from histogenesis.canvas.tiling import ForegroundMask, Tile, TileIndex
+from histogenesis.sampling.solvers import Evaluation, solve
 
-Estimate = Callable[[Tensor, Stage], Tensor]
+Estimate = Callable[[Tensor, Evaluation], Tensor]
 PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 
 
@@ -38,14 +38,14 @@ class Canvas:
         self.d, self.joining, self.layout = d, d.section.joining, d.layout
         self.takes, self.field = d.takes[-1], d.noise(d.section.networks[-1])
         self.estimates = [f"estimate.{n}" for n in range(self.joining.colours)]
-        remembers = any(take.stage.remembers for take in self.takes)
-        planes = ["x", *(["memory"] if remembers else [])]
+        has_history = any(take.evaluation.has_history for take in self.takes)
+        planes = ["x", *(["history"] if has_history else [])]
         shape, dtype = (d.codec.channels, self.layout.height, self.layout.width), d.section.state
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
         self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
-        self.holds_above = place != "files"
+        self.caches_above = place != "files"
         self.device = d.device if place == "device" else "cpu"
         self.background = self.encoded_background()
         if self.state.round or self.state.batch:
@@ -63,65 +63,67 @@ class Canvas:
 
     # ------------------------------------------------------------------ a round
 
-    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+    def batches(self) -> Iterator[tuple[Round, list[TileIndex]]]:
         """The tiles that are left, pass by pass and batch by batch: those whose core holds something to draw. Of several
         processes each draws a band of them, and all end a pass together, with an empty batch."""
         size = self.d.section.batch
         for number in range(self.state.round, len(self.d.schedule)):
-            one = self.d.schedule[number]
-            asked = self.share.of([place for place, tile in one.tiles.items() if self.d.drawn.any(tile.core)])
-            self.state.begin([one.tiles[place] for place in asked])
+            this_round = self.d.schedule[number]
+            asked = self.share.of(
+                [index for index, tile in this_round.tiles.items() if self.d.foreground.any(tile.core)]
+            )
+            self.state.begin([this_round.tiles[index] for index in asked])
             begun = self.state.batch * size
             self.left = (len(asked) - begun) + len(asked) * (len(self.d.schedule) - number - 1)
             for first in range(begun, len(asked), size):
-                yield one, asked[first : first + size]
-            self.end_round(one)
+                yield this_round, asked[first : first + size]
+            self.end_round(this_round)
             if self.share.count > 1:
-                yield one, []
+                yield this_round, []
 
-    def stopping(self, asked: bool, places: list[Place]) -> bool:
+    def stopping(self, asked: bool, indices: list[TileIndex]) -> bool:
         """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
-        return asked if self.share.count == 1 else not places and self.share.any(asked)
+        return asked if self.share.count == 1 else not indices and self.share.any(asked)
 
     @torch.inference_mode()
     def take_step(
         self,
-        one: Round,
+        this_round: Round,
         tiles: list[Tile],
         count: int,
         answer: Estimate,
-        constrain: Callable[[Sequence[Tile], Tensor, Stage], Tensor],
+        constrain: Callable[[Sequence[Tile], Tensor, Evaluation], Tensor],
     ) -> None:
         """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
         else in parts that fit a processor's cache."""
-        take, parts = self.takes[one.first], list(self.parts(tiles, count))
-        x = self.begin(one, tiles, parts)
-        denoised = answer(x, take.stage)
+        take, parts = self.takes[this_round.first], list(self.parts(tiles, count))
+        x = self.begin(this_round, tiles, parts)
+        denoised = answer(x, take.evaluation)
         self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
             some = tiles[part]
-            estimate = constrain(some, denoised[part], take.stage)
+            estimate = constrain(some, denoised[part], take.evaluation)
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
-                self.keep_estimates(some, estimate)
+                self.store_estimates(some, estimate)
                 continue
-            self.solve_and_keep(one, [t.window for t in some], [t.core for t in some], x[part], estimate)
+            self.solve_and_store(this_round, [t.window for t in some], [t.core for t in some], x[part], estimate)
 
     def parts(self, tiles: list[Tile], count: int) -> Iterator[slice]:
         """The first `count` tiles, in parts."""
         many = max(1, PART_PX // tiles[0].size ** 2) if torch.device(self.d.device).type == "cpu" else count
         return (slice(i, min(i + many, count)) for i in range(0, count, many))
 
-    def begin(self, one: Round, tiles: list[Tile], parts: list[slice]) -> Tensor:
+    def begin(self, this_round: Round, tiles: list[Tile], parts: list[slice]) -> Tensor:
         """x of tiles before a pass; on their grounds where nothing is drawn. Tiles that only fill a batch repeat the last."""
-        if one.number:
+        if this_round.number:
             x = self.state.x(tiles)
             for part in parts:
-                self.put_ground(one, [tile.window for tile in tiles[part]], x[part])
+                self.put_ground(this_round, [tile.window for tile in tiles[part]], x[part])
             return x
         d, side = self.d, tiles[0].size
         x = torch.empty(len(tiles), d.codec.channels, side, side, device=d.device)
         for part in parts:
-            self.first_x(one, [tile.window for tile in tiles[part]], x[part])
+            self.initial_x(this_round, [tile.window for tile in tiles[part]], x[part])
         x[parts[-1].stop :] = x[parts[-1].stop - 1]
         return x
 
@@ -129,39 +131,40 @@ class Canvas:
         """Noise over windows of one size."""
         corners = [(rows.start, columns.start) for rows, columns in windows]
         height, width = (part.stop - part.start for part in windows[0])
-        return lambda purpose, step, draw: self.field.windows(corners, height, width, step, draw)
+        return lambda purpose, step, resample_index: self.field.windows(corners, height, width, step, resample_index)
 
-    def first_x(self, one: Round, windows: list[Window], out: Tensor) -> None:
+    def initial_x(self, this_round: Round, windows: list[Window], out: Tensor) -> None:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
-        torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].stage.sigma, out=out)
+        torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
-            seen = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
-            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(seen).to(out.device))
-        self.put_ground(one, windows, out)
+            view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
+            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
+        self.put_ground(this_round, windows, out)
 
-    def put_ground(self, one: Round, windows: list[Window], x: Tensor) -> None:
+    def put_ground(self, this_round: Round, windows: list[Window], x: Tensor) -> None:
         """Where nothing is drawn x is background, noised to the level that a pass begins with."""
-        if all(self.d.drawn.all(window) for window in windows):
+        if all(self.d.foreground.all(window) for window in windows):
             return
-        mask = torch.from_numpy(np.stack([self.d.drawn[window] for window in windows])).to(x.device)
+        mask = torch.from_numpy(np.stack([self.d.foreground[window] for window in windows])).to(x.device)
         corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
-        ground = self.background + self.takes[one.first].stage.sigma * noise
+        ground = self.background + self.takes[this_round.first].evaluation.sigma * noise
         x.copy_(torch.where(mask[:, None], x, ground))
 
-    def solve_and_keep(
-        self, one: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
+    def solve_and_store(
+        self, this_round: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
     ) -> None:
         """The solver's step over windows of one size, and what it makes of their cores."""
-        memory = None
-        if one.number and self.takes[one.first - 1].stage.remembers:
-            memory = self.state.read("memory", windows)
-        x, memory = solve(x, self.takes[one.first : one.last], lambda x, stage: estimate, self.noise(windows), memory)
-        for name, values in (("x", x), ("memory", memory)):
+        history = None
+        if this_round.number and self.takes[this_round.first - 1].evaluation.has_history:
+            history = self.state.read("history", windows)
+        takes = self.takes[this_round.first : this_round.last]
+        x, history = solve(x, takes, lambda x, evaluation: estimate, self.noise(windows), history)
+        for name, values in (("x", x), ("history", history)):
             if name in self.state.names and values is not None:
                 self.state.write(name, cores, [value[inside(*at)] for value, *at in zip(values, windows, cores)])
 
-    def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+    def after_batch(self, stopping: bool, save_every_s: float) -> None:
         if self.share.count > 1:  # what they have drawn is saved at the end of each pass
             return
         self.state.batch += 1
@@ -170,11 +173,11 @@ class Canvas:
         if stopping:
             self.state.wait()
 
-    def end_round(self, one: Round) -> None:
+    def end_round(self, this_round: Round) -> None:
         if self.estimates:
             self.state.staging.settle()
             self.share.wait()
-            self.take_merged_step(one)
+            self.take_merged_step(this_round)
         self.state.end()
         if self.state.round == len(self.takes):
             self.state.save()
@@ -189,47 +192,52 @@ class Canvas:
 
     # ------------------------------------------------------------------ estimates that are merged
 
-    def keep_estimates(self, tiles: list[Tile], estimates: Tensor) -> None:
+    def store_estimates(self, tiles: list[Tile], estimates: Tensor) -> None:
         """Tiles of one colour do not overlap, so that their estimates lie in one plane."""
         for tile, estimate in zip(tiles, estimates):
             self.state.write(f"estimate.{self.joining.colour(self.layout, tile)}", [tile.window], [estimate])
 
     @torch.inference_mode()
-    def take_merged_step(self, one: Round) -> None:
+    def take_merged_step(self, this_round: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
         for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
-            if one.number:
+            if this_round.number:
                 x = self.state.read("x", [window]).clone()
-                self.put_ground(one, [window], x)
+                self.put_ground(this_round, [window], x)
             else:
                 x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
-                self.first_x(one, [window], x)
+                self.initial_x(this_round, [window], x)
 
             def plane(colour: int, window: Window = window) -> Tensor:
                 return self.state.read(f"estimate.{colour}", [window])[0]
 
             estimate = self.joining.merge(self.layout, window, plane)
-            self.solve_and_keep(one, [window], [window], x, estimate[None])
+            self.solve_and_store(this_round, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows."""
-        d, ground = self.d, Drawn(self.d.plan, *self.d.size_px)
+        d, ground = self.d, ForegroundMask(self.d.plan, *self.d.size_px)
 
         def finished(window: Window) -> Tensor:
             x = self.state.read("x", [window])[0]
-            if d.drawn.all(window):
+            if d.foreground.all(window):
                 return x
-            return torch.where(torch.from_numpy(d.drawn[window]).to(x.device), x, self.background)
+            return torch.where(torch.from_numpy(d.foreground[window]).to(x.device), x, self.background)
 
         size = self.layout.height, self.layout.width
-        for y, made in d.codec.bands(finished, d.drawn.any, size, self.layout.tile, d.section.batch):
-            window = slice(y, y + len(made)), slice(0, d.size_px[1])
-            whole = ground.all(window)
-            yield y, made if whole else np.where(ground[window][..., None], made, np.array(d.background, np.uint8))
+        for y, generated in d.codec.bands(finished, d.foreground.any, size, self.layout.tile, d.section.batch):
+            window = slice(y, y + len(generated)), slice(0, d.size_px[1])
+            all_drawn = ground.all(window)
+            yield (
+                y,
+                generated
+                if all_drawn
+                else np.where(ground[window][..., None], generated, np.array(d.background, np.uint8)),
+            )
 
 
 def inside(window: Window, core: Window) -> tuple[slice, ...]:

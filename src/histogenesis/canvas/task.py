@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from histogenesis.canvas.canvas import Level
-from histogenesis.canvas.codec import Latents, Pixels, enlarged
+from histogenesis.canvas.codec import LatentCodec, PixelCodec, enlarged
+from histogenesis.canvas.conditioning_crop import ConditioningCrop, build_cond, tensor
 from histogenesis.canvas.plan import plan_of
 from histogenesis.canvas.sections import DrawnLevel, Network
-from histogenesis.canvas.sight import Sight, seen_pictures, tensor
-from histogenesis.canvas.tiling import Drawn, Tile
+from histogenesis.canvas.tiling import ForegroundMask, Tile
 from histogenesis.core.errors import BadInput
 from histogenesis.core.field import NoiseField
 from histogenesis.models.conditions import pictures_of
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.solvers import Stage, stages, step_levels, takes
+from histogenesis.sampling.solvers import Evaluation, solver_evaluations, step_sigmas, takes
 
 if TYPE_CHECKING:
     from histogenesis.models.model import Normalisation
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 class Bundle:
     """A model as a level uses it: `denoise(x_bchw, sigma_b, mpp_b, **cond)`, guided, in its own units.
 
-    learned: the noise levels of its schedule (None: it has none); codec: what it draws in (None: pixels).
+    training_sigmas: the noise levels of its schedule (None: it has none); codec: what it draws in (None: pixels).
     """
 
     denoise: Callable[..., Tensor] | None
     normalisation: Normalisation
     conditions: Sequence[str] = field(default_factory=list)
-    learned: list[float] | None = None
-    codec: Pixels | Latents | None = None
+    training_sigmas: list[float] | None = None
+    codec: PixelCodec | LatentCodec | None = None
 
 
 @dataclass
@@ -63,28 +63,28 @@ class Task:
 
     def __post_init__(self):
         s, last = self.section, self.bundles[-1]
-        self.codec = last.codec or Pixels(last.normalisation)
+        self.codec = last.codec or PixelCodec(last.normalisation)
         f = self.codec.factor
         start = s.start and s.start.sigma
         try:
-            self.stages = [
-                stages(**network.sampler.solver, learned=bundle.learned, start=start)
+            self.evaluations = [
+                solver_evaluations(**network.sampler.solver, training_sigmas=bundle.training_sigmas, start=start)
                 for network, bundle in zip(s.networks, self.bundles)
             ]
         except ValueError as error:  # of a model that another run trained
             raise BadInput(f"level {self.k}: {error}") from None
-        self.takes = [takes(stage_list, s.joining.resample) for stage_list in self.stages]
-        self.step_sigmas = [step_levels(stage_list) for stage_list in self.stages]
-        self.sight: Sight | None = None
+        self.takes = [takes(evaluations, s.joining.resample) for evaluations in self.evaluations]
+        self.step_sigmas = [step_sigmas(evaluations) for evaluations in self.evaluations]
+        self.crop: ConditioningCrop | None = None
         if self.above is not None:
             down, across = (mine / other for mine, other in zip(self.size_px, self.above.shape))
-            self.sight = Sight(self.above, (down, across), self.background)
-        ratio = self.sight.ratio[0] if self.sight else 1
+            self.crop = ConditioningCrop(self.above, (down, across), self.background)
+        ratio = self.crop.ratio[0] if self.crop else 1
         self.block = s.constraint.block_px(ratio)
         self.schedule = plan_of(s, self.size_px, (self.seed, self.slide, self.k), f, ratio)
         self.layout = self.schedule.layout
         assert self.schedule.evaluations == tuple(map(len, self.takes))
-        self.drawn = Drawn(self.plan, *self.size_px, f)
+        self.foreground = ForegroundMask(self.plan, *self.size_px, f)
         self.picture: Tensor | None = None  # the level above, where it is held: uint8 (3, H, W)
 
     def noise(self, network: Network, purpose: str = "fresh") -> NoiseField:
@@ -99,12 +99,12 @@ class Task:
         As the model is shown it (bilinear), or A+ y: little noise would leave the edges of its squares to be seen.
         """
         smooth = "lowres" in self.section.constraint.conditions
-        return self.sight.enlarged(rows, columns) if smooth else self.sight.shown(rows, columns)
+        return self.crop.interpolate(rows, columns) if smooth else self.crop.upsample(rows, columns)
 
     # ------------------------------------------------------------------ of one batch
 
-    def answer(self, n: int, tiles: list[Tile], smaller: Tensor | None) -> Callable[[Tensor, Stage], Tensor]:
-        """What the n-th network makes of tiles; smaller: what the one before has made of them, 0 to 255."""
+    def answer(self, n: int, tiles: list[Tile], lowres: Tensor | None) -> Callable[[Tensor, Evaluation], Tensor]:
+        """What the n-th network makes of tiles; lowres: what the one before has made of them, 0 to 255."""
         network, bundle = self.section.networks[n], self.bundles[n]
         scale = self.section.tile_px // network.tile_px
         return estimator(
@@ -112,38 +112,38 @@ class Task:
             network.sampler,
             bundle.normalisation,
             self.section.mpp * scale,
-            **self.cond(network, bundle, tiles, smaller),
+            **self.cond(network, bundle, tiles, lowres),
         )
 
-    def constrain(self, n: int, tiles: Sequence[Tile], denoised: Tensor, stage: Stage) -> Tensor:
+    def constrain(self, n: int, tiles: Sequence[Tile], denoised: Tensor, evaluation: Evaluation) -> Tensor:
         """Estimates of the n-th network as the constraint wants them, while it does."""
         constraint = self.section.constraint
-        if not constraint.projects(self.step_sigmas[n][stage.step]):
+        if not constraint.projects(self.step_sigmas[n][evaluation.step]):
             return denoised
-        return constraint.apply(denoised, self.shown_above(tiles, self.bundles[n].normalisation))
+        return constraint.apply(denoised, self.lowres_of(tiles, self.bundles[n].normalisation))
 
-    def shown_above(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
+    def lowres_of(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
         """The tiles' own part of the level above, in model units."""
         if self.picture is None:
-            return tensor([self.sight.same(tile) for tile in tiles], normalisation).to(self.device)
+            return tensor([self.crop.lowres(tile) for tile in tiles], normalisation).to(self.device)
         f = self.block
         corners, side = [(tile.y // f, tile.x // f) for tile in tiles], tiles[0].size // f
         y = torch.stack([self.picture[:, y : y + side, x : x + side] for y, x in corners])
         return normalisation.encode(y.to(self.device))
 
-    def cond(self, network: Network, bundle: Bundle, tiles: list[Tile], smaller: Tensor | None) -> dict[str, Tensor]:
+    def cond(self, network: Network, bundle: Bundle, tiles: list[Tile], lowres: Tensor | None) -> dict[str, Tensor]:
         """The pictures that a network is given beside tiles."""
         f = self.codec.factor
-        found = seen_pictures(
+        cond = build_cond(
             pictures_of(bundle.conditions),
             [Tile(f * t.y, f * t.x, f * t.size, enlarged(t.core, f)) for t in tiles],
             network.tile_px,
-            self.sight,
+            self.crop,
             bundle.normalisation,
             self.noise(network, "lowres"),
             self.section.lowres_noise,
-            None if smaller is None else bundle.normalisation.encode(smaller),
+            None if lowres is None else bundle.normalisation.encode(lowres),
         )
-        if "seen_bchw" in found:
-            found["seen_bchw"] = self.codec.encode(found["seen_bchw"])
-        return found
+        if "cond_image_bchw" in cond:
+            cond["cond_image_bchw"] = self.codec.encode(cond["cond_image_bchw"])
+        return cond

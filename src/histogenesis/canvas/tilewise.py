@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from histogenesis.canvas.conditioning_crop import tensor
 from histogenesis.canvas.plan import Round
 from histogenesis.canvas.queue import Queue
-from histogenesis.canvas.sight import tensor
 from histogenesis.canvas.task import Task
-from histogenesis.canvas.tiling import Place, Tile
-from histogenesis.canvas.waves import neighbours
+from histogenesis.canvas.tiling import Tile, TileIndex
+from histogenesis.canvas.wavefronts import neighbours
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
 from histogenesis.sampling.solvers import Take
@@ -33,12 +33,12 @@ Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Tak
 class TileFiles:
     """The easel of tiles that are drawn to their end."""
 
-    holds_above, device, wait_s = False, "cpu", 0.2
+    caches_above, device, wait_s = False, "cpu", 0.2
 
     def __init__(self, d: Task, folder: Path):
-        self.d, self.folder, self.waves = d, Path(folder), d.schedule.waves
-        self.wave_of = {place: n for n, wave in enumerate(self.waves) for place in wave}
-        self.whites: dict[Place, bool] = {}
+        self.d, self.folder, self.wavefronts = d, Path(folder), d.schedule.wavefronts
+        self.wavefront_of = {index: n for n, wavefront in enumerate(self.wavefronts) for index in wavefront}
+        self.background_tiles: dict[TileIndex, bool] = {}
         self.proven: set[Path] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -46,24 +46,24 @@ class TileFiles:
 
     def filled(self, tile: Tile) -> np.ndarray | None:
         """A core that no network draws, uint8 (h, w, 3): background, or the level above where that is white. Else None."""
-        if not self.d.drawn.any(tile.core):
+        if not self.d.foreground.any(tile.core):
             return self.on_background(np.zeros((1, 1, 3), np.uint8), tile.core)
-        if self.is_white(tile):
-            return self.on_background(self.d.sight.enlarged(*tile.core), tile.core)
+        if self.is_background(tile):
+            return self.on_background(self.d.crop.interpolate(*tile.core), tile.core)
         return None
 
-    def is_white(self, tile: Tile) -> bool:
+    def is_background(self, tile: Tile) -> bool:
         """Whether what the level above shows under a tile is mostly white."""
-        white, place = self.d.section.white, (tile.y, tile.x)
+        white, index = self.d.section.white, (tile.y, tile.x)
         if white is None:
             return False
-        if place not in self.whites:
-            self.whites[place] = self.d.sight.is_white(tile, white.share, white.above)
-        return self.whites[place]
+        if index not in self.background_tiles:
+            self.background_tiles[index] = self.d.crop.is_background(tile, white.share, white.above)
+        return self.background_tiles[index]
 
     def on_background(self, picture: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
         """A picture of a window with the background's colour where nothing is drawn. uint8 (h, w, 3)"""
-        return np.where(self.d.drawn[window][..., None], picture, np.array(self.d.background, np.uint8))
+        return np.where(self.d.foreground[window][..., None], picture, np.array(self.d.background, np.uint8))
 
     def path(self, tile: Tile) -> Path:
         return self.folder / f"{tile.y:06d}-{tile.x:06d}.npy"
@@ -75,13 +75,13 @@ class TileFiles:
             return filled
         path = self.path(tile)
         try:
-            found = load_proven(path)
+            core = load_proven(path)
         except FileNotFoundError:
             raise LookupError(f"{path}: this tile is not finished") from None
         except Broken:
             path.unlink(missing_ok=True)
             raise BadInput(f"{path}: damaged tile, which is removed; the same command draws it again") from None
-        return found
+        return core
 
     def is_whole(self, tile: Tile) -> bool:
         """Whether a tile's core lies there, whole. One that is damaged is removed, and that is said."""
@@ -102,22 +102,22 @@ class TileFiles:
         """Write a finished core; it appears whole or not at all."""
         save_proven(self.path(tile), core)
 
-    def held(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
+    def known_region(self, index: TileIndex) -> tuple[np.ndarray, np.ndarray]:
         """What a tile must agree with: uint8 (t, t, 3), and where it is known, bool (t, t).
 
-        Known are the cores of earlier waves, tiles that nobody draws, and the background.
+        Known are the cores of earlier wavefronts, tiles that nobody draws, and the background.
         """
-        n = self.wave_of[place]
-        tile = self.waves[n][place]
-        known, mask = self.on_background(np.zeros((1, 1, 3), np.uint8), tile.window), ~self.d.drawn[tile.window]
-        if not self.d.section.joining.holds:
+        n = self.wavefront_of[index]
+        tile = self.wavefronts[n][index]
+        known, mask = self.on_background(np.zeros((1, 1, 3), np.uint8), tile.window), ~self.d.foreground[tile.window]
+        if not self.d.section.joining.inpaints:
             return known, mask
-        for other in (other for other in neighbours(place) if other in self.wave_of):
-            theirs = self.waves[self.wave_of[other]][other]
+        for other in (other for other in neighbours(index) if other in self.wavefront_of):
+            theirs = self.wavefronts[self.wavefront_of[other]][other]
             parts = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(theirs.core, tile.window)]
             if any(part.stop <= part.start for part in parts):
                 continue
-            if self.wave_of[other] >= n and self.filled(theirs) is None:
+            if self.wavefront_of[other] >= n and self.filled(theirs) is None:
                 continue
             here = tuple(slice(p.start - start, p.stop - start) for p, start in zip(parts, (tile.y, tile.x)))
             there = tuple(slice(p.start - c.start, p.stop - c.start) for p, c in zip(parts, theirs.core))
@@ -128,56 +128,56 @@ class TileFiles:
 
     def finished(self, tile: Tile) -> bool:
         """Whether a tile is drawn, or no network draws it."""
-        return self.is_whole(tile) or not self.d.drawn.any(tile.core) or self.is_white(tile)
+        return self.is_whole(tile) or not self.d.foreground.any(tile.core) or self.is_background(tile)
 
-    def batches(self) -> Iterator[tuple[Round, list[Place]]]:
+    def batches(self) -> Iterator[tuple[Round, list[TileIndex]]]:
         """The tiles that are left, batch by batch. An empty batch: all that are ready are being drawn by other processes."""
-        queue = Queue(self.waves, self.finished, self.folder / "queue")
+        queue = Queue(self.wavefronts, self.finished, self.folder / "queue")
         self.left = len(queue)
-        one = Round(0, queue.tiles, 0, max(self.d.schedule.evaluations))
+        this_round = Round(0, queue.tiles, 0, max(self.d.schedule.evaluations))
         while queue:
-            places = queue.claim(self.d.section.batch)
-            yield one, places
-            queue.done(places)
-            if not places and queue:
+            indices = queue.claim(self.d.section.batch)
+            yield this_round, indices
+            queue.done(indices)
+            if not indices and queue:
                 time.sleep(self.wait_s)
 
-    def begin(self, n: int, one: Round, places: list[Place], tiles: list[Tile]) -> Started:
+    def begin(self, n: int, this_round: Round, indices: list[TileIndex], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""
         d, network = self.d, self.d.section.networks[n]
         device, px, normalisation = d.device, network.tile_px, d.bundles[n].normalisation
         if n == 0:
-            self.known, self.mask = (np.stack(parts) for parts in zip(*(self.held(place) for place in places)))
+            self.known, self.mask = (np.stack(parts) for parts in zip(*(self.known_region(index) for index in indices)))
         scale = d.section.tile_px // px
         known = torch.from_numpy(self.known.transpose(0, 3, 1, 2)).float().to(device)
         known = normalisation.encode(avg_pool2d(known, scale))
-        whole = avg_pool2d(torch.from_numpy(self.mask[:, None]).float().to(device), scale) == 1
+        known_mask = avg_pool2d(torch.from_numpy(self.mask[:, None]).float().to(device), scale) == 1
         fields = {purpose: d.noise(network, purpose) for purpose in ("fresh", "held", "back")}
         corners, any_known = [(tile.y // scale, tile.x // scale) for tile in tiles], bool(self.mask.any())
 
-        def noise(purpose: str, step: int, draw: int) -> Tensor:
-            where = whole[:, 0] if purpose == "held" else None
-            return fields[purpose].windows(corners, px, px, step, draw, where)
+        def noise(purpose: str, step: int, resample_index: int) -> Tensor:
+            where = known_mask[:, 0] if purpose == "held" else None
+            return fields[purpose].windows(corners, px, px, step, resample_index, where)
 
-        x = noise("fresh", 0, 0) * d.takes[n][0].stage.sigma
+        x = noise("fresh", 0, 0) * d.takes[n][0].evaluation.sigma
         if d.section.start:
             x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
-        hold = holding(known, whole, noise) if any_known else None
-        return hold(x, None, d.takes[n][0].stage.sigma) if hold else x, noise, hold
+        impose = impose_known_region(known, known_mask, noise) if any_known else None
+        return impose(x, None, d.takes[n][0].evaluation.sigma) if impose else x, noise, impose
 
     def end(self, n: int, tiles: list[Tile], x: Tensor, count: int) -> Tensor:
         """The finished pictures, 0 to 255; those of the last network are saved, the first `count` of them."""
         picture = self.d.bundles[n].normalisation.decode(x).clamp(0, 255)
         if n == len(self.d.bundles) - 1:
-            made = picture.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            for tile, pixels in list(zip(tiles, made))[:count]:
+            generated = picture.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            for tile, pixels in list(zip(tiles, generated))[:count]:
                 self.save(tile, pixels[tile.core_in_window])
         return picture
 
-    def stopping(self, asked: bool, places: list[Place]) -> bool:
+    def stopping(self, asked: bool, indices: list[TileIndex]) -> bool:
         return asked
 
-    def drawn_batch(self, stopping: bool, save_every_s: float) -> None:
+    def after_batch(self, stopping: bool, save_every_s: float) -> None:
         """Finished tiles are saved already."""
 
     def leave_device(self) -> bool:
@@ -187,7 +187,7 @@ class TileFiles:
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows, top to bottom: bands that the cores' upper and lower borders cut."""
-        tiles = [tile for wave in self.waves for tile in wave.values()]
+        tiles = [tile for wavefront in self.wavefronts for tile in wavefront.values()]
         cuts = sorted({edge for tile in tiles for edge in (tile.core[0].start, tile.core[0].stop)})
         for top, bottom in pairwise(cuts):
             band = np.empty((bottom - top, self.d.size_px[1], 3), np.uint8)
@@ -197,14 +197,16 @@ class TileFiles:
             yield top, band
 
 
-def holding(known: Tensor, mask: Tensor, noise: Callable[[str, int, int], Tensor]) -> Callable:
+def impose_known_region(known: Tensor, mask: Tensor, noise: Callable[[str, int, int], Tensor]) -> Callable:
     """RePaint (Lugmayr et al. 2022, algorithm 1): puts known pixels in their place, noised to the level that x has reached.
 
     known (B, C, h, w), mask (B, 1, h, w) bool.
     """
 
-    def hold(x: Tensor, take: Take | None, sigma: float | None = None) -> Tensor:
-        step, draw, sigma = (take.stage.step + 1, take.draw, take.sigma) if take else (0, 0, sigma)
-        return torch.where(mask, known + sigma * noise("held", step, draw) if sigma else known, x)
+    def impose(x: Tensor, take: Take | None, sigma: float | None = None) -> Tensor:
+        step, resample_index, sigma = (
+            (take.evaluation.step + 1, take.resample_index, take.sigma) if take else (0, 0, sigma)
+        )
+        return torch.where(mask, known + sigma * noise("held", step, resample_index) if sigma else known, x)
 
-    return hold
+    return impose

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Place = tuple[int, int]  # row and column of a tile in its grid, or any other name of it
+TileIndex = tuple[int, int]  # row and column of a tile in its grid, or any other name of it
 
 
 class Tile(NamedTuple):
@@ -45,7 +45,7 @@ def shifted_grid(height: int, width: int, tile_px: int, shift_y: int, shift_x: i
     return tiles
 
 
-class Drawn:
+class ForegroundMask:
     """Which pixels of a level are drawn: the tissue plan of level 0, looked up at this level's scale.
 
     factor: px of the level to each place of a window; it is drawn where any of them is.

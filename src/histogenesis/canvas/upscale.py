@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from histogenesis.canvas.canvas import Level, write_made
+from histogenesis.canvas.canvas import Level, write_generated
 from histogenesis.canvas.sections import UpscaledLevel
-from histogenesis.canvas.tiling import Drawn
+from histogenesis.canvas.tiling import ForegroundMask
 from histogenesis.canvas.upscalers import FACTOR, Upscaler
 
 
@@ -33,7 +33,7 @@ class Upscaling:
 
     def __post_init__(self):
         assert self.size_px == tuple(FACTOR * n for n in self.above.shape), "the recipe's model checks this"
-        self.drawn = Drawn(self.plan, *self.size_px)
+        self.foreground = ForegroundMask(self.plan, *self.size_px)
 
     @torch.inference_mode()
     def tile(self, rows: slice, columns: slice) -> np.ndarray:
@@ -41,9 +41,9 @@ class Upscaling:
         margin, (height, width) = self.upscaler.reach_px, self.above.shape
         y0, x0 = max(0, rows.start // FACTOR - margin), max(0, columns.start // FACTOR - margin)
         y1, x1 = min(height, rows.stop // FACTOR + margin), min(width, columns.stop // FACTOR + margin)
-        seen = self.above.window(y0, x0, y1 - y0, x1 - x0).transpose(2, 0, 1)[None]
-        made = self.upscaler(torch.from_numpy(np.ascontiguousarray(seen)).to(self.device).float() / 255)[0]
-        picture = (made * 255).round().to(torch.uint8).cpu().numpy().transpose(1, 2, 0)
+        view = self.above.window(y0, x0, y1 - y0, x1 - x0).transpose(2, 0, 1)[None]
+        generated = self.upscaler(torch.from_numpy(np.ascontiguousarray(view)).to(self.device).float() / 255)[0]
+        picture = (generated * 255).round().to(torch.uint8).cpu().numpy().transpose(1, 2, 0)
         top, left = rows.start - FACTOR * y0, columns.start - FACTOR * x0
         return picture[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
@@ -58,12 +58,12 @@ class Upscaling:
                 band[:] = self.background
                 for x in range(0, width, side):
                     columns = slice(x, min(x + side, width))
-                    drawn = self.drawn[rows, columns]
-                    if drawn.any():
-                        band[:, columns] = np.where(drawn[..., None], self.tile(rows, columns), band[:, columns])
+                    foreground = self.foreground[rows, columns]
+                    if foreground.any():
+                        band[:, columns] = np.where(foreground[..., None], self.tile(rows, columns), band[:, columns])
                     bar.update()
                 yield y, band
 
-    def run(self, out: Path, **facts) -> None:
+    def run(self, out: Path, **metadata) -> None:
         """Write level{k}.h5."""
-        write_made(out, self, self.bands(), method=self.section.method.kind, **facts)
+        write_generated(out, self, self.bands(), method=self.section.method.kind, **metadata)

@@ -60,9 +60,9 @@ class LearnedUpscaler:
     """A model with the objective `super-resolution`, in the units that it was trained with."""
 
     def __init__(self, method: Any, model: Path, device: str):
-        found = load_model(model, device)
-        assert isinstance(found, Model)
-        self.model, self.reach_px = found, found.network.reach_px
+        learned_model = load_model(model, device)
+        assert isinstance(learned_model, Model)
+        self.model, self.reach_px = learned_model, learned_model.network.reach_px
 
     def __call__(self, y_bchw: Tensor) -> Tensor:
         normalisation = self.model.normalisation

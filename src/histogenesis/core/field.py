@@ -1,4 +1,5 @@
-"""Gaussian noise over a plane, made where it is used: a function of (key, step, draw, channel, y, x), never of a window.
+"""Gaussian noise over a plane, made where it is used: a function of (key, step, resample_index, channel, y, x), never of a
+window.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a pixel's place into four
 words of 32 random bits, and the transform of Box and Muller these into four normal numbers, one a channel. It is tensor
@@ -93,9 +94,9 @@ class NoiseField:
         self.key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
         self.channels, self.device = channels, torch.device(device)
 
-    def window(self, y: int, x: int, height: int, width: int, step: int = 0, draw: int = 0) -> Tensor:
+    def window(self, y: int, x: int, height: int, width: int, step: int = 0, resample_index: int = 0) -> Tensor:
         """Of the window with top left corner (y, x): float32 (channels, height, width)."""
-        return self.windows([(y, x)], height, width, step, draw)[0]
+        return self.windows([(y, x)], height, width, step, resample_index)[0]
 
     def windows(
         self,
@@ -103,7 +104,7 @@ class NoiseField:
         height: int,
         width: int,
         step: int = 0,
-        draw: int = 0,
+        resample_index: int = 0,
         where: Tensor | None = None,
     ) -> Tensor:
         """Of windows of one size, (y, x) being their top left corners: float32 (B, channels, height, width).
@@ -119,28 +120,28 @@ class NoiseField:
             for first in range(0, len(of), at_once):
                 some = slice(first, first + at_once)
                 index, down, right = of[some], i[some], j[some]
-                found = self._at(corner[index, 0] + down, corner[index, 1] + right, step, draw)
+                found = self._at(corner[index, 0] + down, corner[index, 1] + right, step, resample_index)
                 out[index, :, down, right] = torch.stack(found).T
             return out
         y = corner[:, 0, None, None] + torch.arange(height, device=self.device)[None, :, None]
         x = corner[:, 1, None, None] + torch.arange(width, device=self.device)[None, None, :]
         if not on_cpu:
-            return torch.stack(self._at(y, x, step, draw), dim=1)
+            return torch.stack(self._at(y, x, step, resample_index), dim=1)
         out = torch.empty(len(corner), self.channels, height, width)
         windows, rows = max(1, POINTS // (height * width)), max(1, min(height, POINTS // width))
         for n in range(0, len(corner), windows):
             for top in range(0, height, rows):
                 part, rows_there = slice(n, n + windows), slice(top, top + rows)
-                for channel, values in enumerate(self._at(y[part, rows_there], x[part], step, draw)):
+                for channel, values in enumerate(self._at(y[part, rows_there], x[part], step, resample_index)):
                     out[part, channel, rows_there] = values
         return out
 
-    def _at(self, y: Tensor, x: Tensor, step: int, draw: int) -> list[Tensor]:
+    def _at(self, y: Tensor, x: Tensor, step: int, resample_index: int) -> list[Tensor]:
         """At places (tensors that broadcast): of each channel, until the next call."""
-        assert step <= WORD and draw < 1 << 24
+        assert step <= WORD and resample_index < 1 << 24
         found: list[Tensor] = []
         for block in range(-(-self.channels // 4)):
-            other = block + 256 * draw
+            other = block + 256 * resample_index
             rooms: Sequence[Tensor | None] = (None, None)
             if self.device.type == "cpu":
                 at_x, at_y = (axis.numpy().view(np.uint64) for axis in (x, y))

@@ -1,7 +1,7 @@
 """Random numbers that are functions of what they are for, never of a batch, a rank or an order of jobs.
 
-Every draw is keyed by a tuple, for example (seed, slide, model, level, step). The key becomes the 128-bit key of NumPy's
-counter-based Philox generator, so that any draw can be made anywhere, in any order, again and again.
+Every sample is keyed by a tuple, for example (seed, slide, model, level, step). The key becomes the 128-bit key of NumPy's
+counter-based Philox generator, so that any sample can be made anywhere, in any order, again and again.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def normal(shape: tuple[int, ...], *key: int | str) -> np.ndarray:
 
 
 class NoiseField:
-    """Gaussian noise over an unbounded plane of pixels: a function of (key, step, draw, channel, y, x).
+    """Gaussian noise over an unbounded plane of pixels: a function of (key, step, resample_index, channel, y, x).
 
     The plane is cut into fixed blocks of 64 px, each a Philox stream of its own; a window is put together from the blocks
     that it touches. So a pixel has the same noise in whatever tile it is drawn.
@@ -34,7 +34,14 @@ class NoiseField:
         self.key, self.channels = key, channels
 
     def window(
-        self, y: int, x: int, height: int, width: int, step: int = 0, draw: int = 0, where: np.ndarray | None = None
+        self,
+        y: int,
+        x: int,
+        height: int,
+        width: int,
+        step: int = 0,
+        resample_index: int = 0,
+        where: np.ndarray | None = None,
     ) -> np.ndarray:
         """Noise of the window with top left corner (y, x), in px: float32 (channels, height, width).
 
@@ -44,19 +51,20 @@ class NoiseField:
         rows = range(top, -(-(y + height) // BLOCK_PX))
         columns = range(left, -(-(x + width) // BLOCK_PX))
         if where is None:
-            blocks = [[self._block(i, j, step, draw) for j in columns] for i in rows]
+            blocks = [[self._block(i, j, step, resample_index) for j in columns] for i in rows]
         else:
             nothing = np.zeros((self.channels, BLOCK_PX, BLOCK_PX), np.float32)
             asked = _asked(where, y - top * BLOCK_PX, x - left * BLOCK_PX, len(rows), len(columns))
             blocks = [
-                [self._block(i, j, step, draw) if asked[i - top, j - left] else nothing for j in columns] for i in rows
+                [self._block(i, j, step, resample_index) if asked[i - top, j - left] else nothing for j in columns]
+                for i in rows
             ]
         whole = np.concatenate([np.concatenate(row, axis=2) for row in blocks], axis=1)
         y0, x0 = y - top * BLOCK_PX, x - left * BLOCK_PX
         return whole[:, y0 : y0 + height, x0 : x0 + width]
 
-    def _block(self, i: int, j: int, step: int, draw: int) -> np.ndarray:
-        return normal((self.channels, BLOCK_PX, BLOCK_PX), *self.key, step, draw, i, j)
+    def _block(self, i: int, j: int, step: int, resample_index: int) -> np.ndarray:
+        return normal((self.channels, BLOCK_PX, BLOCK_PX), *self.key, step, resample_index, i, j)
 
 
 def _asked(where: np.ndarray, y0: int, x0: int, rows: int, columns: int) -> np.ndarray:

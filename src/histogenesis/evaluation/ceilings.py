@@ -26,6 +26,8 @@ def reference_sets(sets: Sets, rows: dict[float, list[np.ndarray]], seed: int = 
     if not len(train):
         return {}
     how = sets.codec.as_dict() if sets.codec else USUAL_JPEG
-    made = {name: distorted(name, train.images, seed) for name in CEILINGS}
-    made[COMPRESSION] = jpeg(train.images, **how)
-    return {name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in made.items()}
+    distorted_sets = {name: distorted(name, train.images, seed) for name in CEILINGS}
+    distorted_sets[COMPRESSION] = jpeg(train.images, **how)
+    return {
+        name: ImageSet(name, images, train.mpp, train.slide, train.patient) for name, images in distorted_sets.items()
+    }

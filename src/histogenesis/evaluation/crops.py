@@ -64,7 +64,7 @@ class CanvasSource:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.files = sorted(open_levels(self.folder), key=lambda file: -float(file.attrs["mpp"]))
-        self.drawn = [
+        self.generated_files = [
             file for file in self.files if file.attrs.get("synthetic", True)
         ]  # and not given, of a real slide
         self.name = self.patient = str(self.files[0].attrs["slide"])
@@ -74,10 +74,10 @@ class CanvasSource:
 
     def level(self, mpp: float):
         """The file of the level that has this mpp, or None."""
-        return next((f for f in self.drawn if same_mpp(mpp, float(f.attrs["mpp"]))), None)
+        return next((f for f in self.generated_files if same_mpp(mpp, float(f.attrs["mpp"]))), None)
 
     def read(self, x_um, y_um, size_px, mpp):
-        fit = [f for f in self.drawn if not is_finer(mpp, float(f.attrs["mpp"]))]
+        fit = [f for f in self.generated_files if not is_finer(mpp, float(f.attrs["mpp"]))]
         if not fit:
             raise BadInput(
                 f"{self.folder}: its finest level has {self.finest_mpp:g} mpp, so no crop at {mpp:g} mpp can be read"

@@ -18,10 +18,10 @@ from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
     audit_pixels,
-    draw_pairs,
     guarded,
     not_measured,
     overall,
+    render_pairs,
 )
 from histogenesis.evaluation.evaluate_morphology import morphology_metrics
 from histogenesis.evaluation.files import write_json, write_metrics
@@ -46,7 +46,7 @@ def encoder_metrics(
     folder = f"features/{encoder.name}"
     found = [store.cached(out / folder / f"{s.name}.h5", encoder, s, progress=True) for s in sets]
     rows, left_out = matched(sets, options.images)
-    repeats = [origins(s) for s in sets]
+    origin_ids = [origins(s) for s in sets]
     bad = {
         name: store.cached(out / folder / f"{name}.h5", encoder, s, progress=True).features
         for name, s in reference_sets(sets, rows, seed).items()
@@ -61,16 +61,16 @@ def encoder_metrics(
     for mpp, (train, held_out, generated) in scopes.items():
         parts = [f.features[r] for f, r in zip(found, (train, held_out, generated))]
         groups = [units(s, r, f) for s, r, f in zip(sets, (train, held_out, generated), parts)]
-        own = [o[r] for o, r in zip(repeats, (train, held_out, generated))]
-        made = compare(parts[1], parts[2], [groups[1], groups[2]], options, seed, [own[1], own[2]])
+        own = [o[r] for o, r in zip(origin_ids, (train, held_out, generated))]
+        cells = compare(parts[1], parts[2], [groups[1], groups[2]], options, seed, [own[1], own[2]])
         patients = compare(parts[1], parts[0], [groups[1], groups[0]], options, seed, [own[1], own[0]])
         either = halves(own[1], own[0] + len(sets.held_out), seed)
-        floor = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
+        real_reference = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
         at = np.concatenate(list(places.values())) if mpp is None else places[mpp]
         beyond = {name: values(parts[1], f[at], options, seed, [own[1], own[0]]) for name, f in bad.items()}
         sizes = len(held_out), len(generated), parts[0].shape[1]
         speak = [(speaks or {}).get(m, {}) for m in (rows if mpp is None else [mpp])]
-        for name, cell in made.items():
+        for name, cell in cells.items():
             kind = "distance" if name in DISTANCES else "manifold"
             warn = {"fid": fid_warning, "fid_infinity": infinity_warning}.get(name)
             note = [cell.why or (warn(*sizes) if warn else "")]
@@ -82,7 +82,7 @@ def encoder_metrics(
                     "mpp": mpp,
                     **dict(zip(("value", "low", "high"), cell)),
                     **row_of_references(
-                        cell.value, floor[name], patients[name], {k: v[name] for k, v in beyond.items()}
+                        cell.value, real_reference[name], patients[name], {k: v[name] for k, v in beyond.items()}
                     ),
                     "interval": cell.interval,
                     "n_real": len(held_out),
@@ -107,10 +107,10 @@ def _means(entries: list[dict]) -> list[dict]:
         rows = [e for e in entries if e["name"] == name and e["mpp"] is not None]
         if len(rows) < 2:
             continue
-        values, floors, others = ([row[key] for row in rows] for key in ("value", "floor", "patients"))
+        values, real_references, others = ([row[key] for row in rows] for key in ("value", "floor", "patients"))
         bad = {key: [row["ceilings"][key] for row in rows] for key in rows[0]["ceilings"]}
         bad[COMPRESSION] = [row[COMPRESSION] for row in rows]
-        value, floor, other = (_mean(v) for v in (values, floors, others))
+        value, real_reference, other = (_mean(v) for v in (values, real_references, others))
         about = {
             "name": f"{name}_mean",
             "encoder": rows[0]["encoder"],
@@ -120,7 +120,7 @@ def _means(entries: list[dict]) -> list[dict]:
             "high": None,
         }
         about |= row_of_references(
-            value, (floor, None, None), (other, None, None), {k: _mean(v) for k, v in bad.items()}
+            value, (real_reference, None, None), (other, None, None), {k: _mean(v) for k, v in bad.items()}
         )
         note = f"mean of {', '.join(format(row['mpp'], 'g') for row in rows)} mpp"
         interval = {"interval": "no interval: a mean over resolutions of the same slides"}
@@ -198,8 +198,8 @@ def evaluate(
         try:
             if empty:
                 raise BadInput(f"no patches in: {empty}")
-            seen = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
-            speaks = {float(mpp): one["speaks"] for mpp, one in seen["mpps"].items()}
+            sensitivity = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
+            speaks = {float(mpp): one["speaks"] for mpp, one in sensitivity["mpps"].items()}
             found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
             entries += found
         except EXPECTED as error:  # this encoder cannot speak; the others can
@@ -220,7 +220,7 @@ def evaluate(
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits, training)
+    render_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
     return {"metrics": entries, "memorisation": found}
 

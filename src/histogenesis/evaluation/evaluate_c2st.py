@@ -48,7 +48,7 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
     real, patients = np.concatenate([train, held_out]), np.concatenate(groups[:2])
     found = c2st(real, generated, patients, groups[2], classify, seed=seed)
     one, two = halves(train, held_out, seed)
-    floor = c2st(one, two, np.arange(len(one)), np.arange(len(two)), classify, seed=seed).accuracy
+    real_reference = c2st(one, two, np.arange(len(one)), np.arange(len(two)), classify, seed=seed).accuracy
     other = c2st(held_out, train, groups[1], groups[0], classify, seed=seed).accuracy
     ceilings = {n: c2st(real, x, patients, groups[0], classify, seed=seed).accuracy for n, x in bad.items()}
     of_each = found.of_groups(patients, groups[2])
@@ -63,7 +63,7 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
         "folds by patient and synthetic slide" if found.by_group else "folds by patch where there are too few patients"
     )
     about = {"name": "c2st", "encoder": name, "mpp": mpp, "value": found.accuracy, "low": low, "high": high}
-    about |= row_of_references(found.accuracy, (floor, None, None), (other, None, None), ceilings)
+    about |= row_of_references(found.accuracy, (real_reference, None, None), (other, None, None), ceilings)
     about |= {"n_real": len(real), "n_generated": len(generated), "better": "lower", "kind": "classifier"}
     return found, about | {
         "speaks": None,
@@ -76,21 +76,21 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
 def _show(out: Path, picture: Path, found: C2st, sets: Sets, rows) -> None:
     train, held_out, generated = rows
     real = [("train", int(r)) for r in train] + [("held_out", int(r)) for r in held_out]
-    made = [("generated", int(r)) for r in generated]
+    generated_rows = [("generated", int(r)) for r in generated]
     by_name = {s.name: s for s in sets}
     order = np.argsort(found.second), np.argsort(found.first)
     chosen = {
-        "generated, surely so": [(made[i], found.second[i]) for i in order[0][::-1][:SURE]],
-        "generated, taken for real": [(made[i], found.second[i]) for i in order[0][:SURE]],
+        "generated, surely so": [(generated_rows[i], found.second[i]) for i in order[0][::-1][:SURE]],
+        "generated, taken for real": [(generated_rows[i], found.second[i]) for i in order[0][:SURE]],
         "real, surely so": [(real[i], found.first[i]) for i in order[1][:SURE]],
         "real, taken for generated": [(real[i], found.first[i]) for i in order[1][::-1][:SURE]],
     }
     (out / picture).parent.mkdir(parents=True, exist_ok=True)
-    images = [np.stack([by_name[name].images[row] for (name, row), _ in shown]) for shown in chosen.values()]
+    images = [np.stack([by_name[name].images[row] for (name, row), _ in patches]) for patches in chosen.values()]
     save_grid(out / picture, images, list(chosen))
     said = [
         {"shown": title, "set": name, "row": row, "probability": float(p)}
-        for title, shown in chosen.items()
-        for (name, row), p in shown
+        for title, patches in chosen.items()
+        for (name, row), p in patches
     ]
     write_json((out / picture).with_suffix(".json"), said)

@@ -45,12 +45,16 @@ def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -
     train = np.flatnonzero(np.isin(sets.train.mpp, list(rows)))
     held_out, generated = (np.concatenate([r[i] for r in rows.values()]) for i in (1, 2))
     turn = options.copy_views and not encoder.turned_alike
-    held, made = (
+    of_held_out, of_generated = (
         store.encode_views(encoder, s.images[r], mpp=s.mpp[r]) if turn else f.features[r]
         for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
     )
     found = audit(
-        features[0].features[train], held, made, options.copy_percentile, train_origin=origins(sets.train)[train]
+        features[0].features[train],
+        of_held_out,
+        of_generated,
+        options.copy_percentile,
+        train_origin=origins(sets.train)[train],
     ).as_dict()
     if found["verdict"] == "clear" and sets.train.of > len(sets.train):
         part = f"{len(train):,} of {sets.train.of:,} training patches"
@@ -84,21 +88,33 @@ def audit_pixels(sets: Sets, options: Evaluation, training: Training | None = No
 
         matches = search.match(read, len(train), queries)
         sides = zip(matches, (held_out, generated, np.arange(PLANTED)))
-        found.append([_shown(match, side, train) for match, side in sides])
-    held, made, planted = ({k: np.concatenate([part[k] for part in side]) for k in side[0]} for side in zip(*found))
+        found.append([_with_texture(match, side, train) for match, side in sides])
+    of_held_out, of_generated, of_planted = (
+        {k: np.concatenate([part[k] for part in side]) for k in side[0]} for side in zip(*found)
+    )
     of = searched + max(
         0, sets.train.of - len(training.mpp)
     )  # patches of mpps that nothing is compared at are not missed
     audit = audit_pieces(
-        held["surprise"], made["surprise"], searched, of, options.copy_percentile, planted=planted["surprise"]
+        of_held_out["surprise"],
+        of_generated["surprise"],
+        searched,
+        of,
+        options.copy_percentile,
+        planted=of_planted["surprise"],
     )
     closest = []
-    for i in np.argsort(-made["surprise"], kind="stable")[:PAIRS]:
-        pair = {"generated": int(made["patch"][i]), "train": int(made["train"][i]), "quarter": int(made["quarter"][i])}
+    for i in np.argsort(-of_generated["surprise"], kind="stable")[:PAIRS]:
+        pair = {
+            "generated": int(of_generated["patch"][i]),
+            "train": int(of_generated["train"][i]),
+            "quarter": int(of_generated["quarter"][i]),
+        }
         image, train = sets.generated.images[pair["generated"]], training.read([pair["train"]])[0]
-        surprise, correlation = float(made["surprise"][i]), align(image, train, pair["quarter"])[1]
+        surprise, correlation = float(of_generated["surprise"][i]), align(image, train, pair["quarter"])[1]
         closest.append(
-            pair | {"surprise": surprise, "correlation": round(correlation, 6), "scale": float(made["scale"][i])}
+            pair
+            | {"surprise": surprise, "correlation": round(correlation, 6), "scale": float(of_generated["scale"][i])}
         )
     return audit | {"closest": closest}
 
@@ -115,7 +131,7 @@ def plant(train: np.ndarray, generated: np.ndarray, rng) -> np.ndarray:
     return out
 
 
-def _shown(match: Match, rows, train) -> dict[str, np.ndarray]:
+def _with_texture(match: Match, rows, train) -> dict[str, np.ndarray]:
     """The matches of patches that show something, with the rows of the sets."""
     some = ~match.plain
     found = {"patch": rows, "train": train[match.train], "quarter": match.quarter, "surprise": match.surprise}
@@ -132,7 +148,7 @@ def overall(audits: dict[str, dict]) -> dict:
     return {"verdict": audits[worst]["verdict"], "encoder": worst, "sentence": audits[worst]["sentence"], **found}
 
 
-def draw_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Training | None = None) -> None:
+def render_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Training | None = None) -> None:
     """The closest pairs: by their pieces, the training patch laid under the generated one; and by the worst encoder."""
     from histogenesis.report.training_pictures import save_grid
 
@@ -141,9 +157,9 @@ def draw_pairs(path: Path, sets: Sets, audits: dict[str, dict], training: Traini
     rows, labels = [], []
     pairs = audits.get(PIECES, {}).get("closest", [])
     if pairs:
-        made = sets.generated.images[[p["generated"] for p in pairs]]
-        laid = [align(m, training.read([p["train"]])[0], p["quarter"])[0] for m, p in zip(made, pairs)]
-        rows, labels = [made, np.stack(laid)], ["generated", "train, laid"]
+        generated = sets.generated.images[[p["generated"] for p in pairs]]
+        laid = [align(m, training.read([p["train"]])[0], p["quarter"])[0] for m, p in zip(generated, pairs)]
+        rows, labels = [generated, np.stack(laid)], ["generated", "train, laid"]
     whole = {name: found for name, found in audits.items() if name != PIECES and found.get("closest")}
     if whole:
         name = overall(whole)["encoder"]

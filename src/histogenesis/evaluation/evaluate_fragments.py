@@ -25,27 +25,27 @@ def fragment_metrics(synthetic: str | Path, tissue: str | Path, rows: list[dict]
     """
     if by_region(rows):
         return []
-    made, mpp = [], None
+    generated, mpp = [], None
     for folder in synthetic_folders(synthetic):
         files = open_levels(folder)
         mpp = max(float(file.attrs["mpp"]) for file in files)
         for file in files:
             file.close()
-        made.append(fragments(read_plan(folder / "plan.png"), mpp))
+        generated.append(fragments(read_plan(folder / "plan.png"), mpp))
     real = {split: _real(Path(tissue), rows, split, mpp) for split in ("train", held_out_split(rows))}
     train, held_out = real["train"], real[held_out_split(rows)]
     if not held_out:
         return []
     found = []
     for name, unit in UNITS.items():
-        sides = [_values(slides, name) for slides in (held_out, made, train)]
+        sides = [_values(slides, name) for slides in (held_out, generated, train)]
         value, patients = (_w1(sides[0], other) for other in sides[1:])
         means = [float(s.mean()) if len(s) else None for s in sides[:2]]
         row = {"name": name, "encoder": "fragments", "mpp": mpp, "value": value, "low": None, "high": None}
         row |= row_of_references(value, None, None if patients is None else (patients, None, None), {})
         row |= {
             "n_real": len(held_out),
-            "n_generated": len(made),
+            "n_generated": len(generated),
             "better": "lower",
             "kind": "morphology",
             "speaks": None,
@@ -54,7 +54,7 @@ def fragment_metrics(synthetic: str | Path, tissue: str | Path, rows: list[dict]
         found.append(
             row
             | {
-                "interval": f"no interval, {len(held_out)} held-out and {len(made)} synthetic slides",
+                "interval": f"no interval, {len(held_out)} held-out and {len(generated)} synthetic slides",
                 "note": "pieces of tissue of level 0 as it was planned, and of the real slides' masks at its resolution",
             }
         )

@@ -45,9 +45,9 @@ def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation,
         parts = [r[np.linspace(0, len(r) - 1, n).round().astype(int)] for r in every]
         if not mpp:
             continue
-        shown = {s.name: s.take(r) for s, r in zip(sets, parts)}
-        shown |= reference_sets(sets, {mpp: parts}, seed)
-        real = np.concatenate([shown["train"].images, shown["held_out"].images])
+        image_sets = {s.name: s.take(r) for s, r in zip(sets, parts)}
+        image_sets |= reference_sets(sets, {mpp: parts}, seed)
+        real = np.concatenate([image_sets["train"].images, image_sets["held_out"].images])
         for encoder, coarsest, measure in (
             ("nuclei", nuclei.COARSEST_MPP, _nuclei),
             ("tissue", tissue.COARSEST_MPP, _tissue),
@@ -57,14 +57,14 @@ def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation,
                 continue
             try:
                 way = measure(real, mpp)
-                measured = {name: way(images) for name, images in shown.items()}
+                measured = {name: way(images) for name, images in image_sets.items()}
             except BadInput as error:
                 entries.append(_row(encoder, encoder, mpp, n, note=str(error)))
                 continue
             for name in measured["held_out"]:
                 values = {which: measures[name] for which, measures in measured.items()}
-                entries.append(_compare(name, encoder, mpp, values, shown, options, seed))
-        entries.append(_angles(mpp, shown, n, seed))
+                entries.append(_compare(name, encoder, mpp, values, image_sets, options, seed))
+        entries.append(_angles(mpp, image_sets, n, seed))
     return entries
 
 
@@ -120,37 +120,39 @@ def w1(first: Values, second: Values) -> float | None:
     return float(wasserstein_distance(one, other)) if len(one) and len(other) else None
 
 
-def _compare(name, encoder, mpp, values: dict[str, Values], shown, options, seed) -> dict:
-    held, made, train = (values[which] for which in ("held_out", "generated", "train"))
-    value, patients = w1(held, made), w1(held, train)
-    order = np.random.default_rng([seed, 7]).permutation(len(held) + len(train))
-    pooled = [*held, *train]
-    floor = w1([pooled[i] for i in order[: len(held)]], [pooled[i] for i in order[len(held) :]])
-    others = {which: w1(held, v) for which, v in values.items() if which not in ("held_out", "generated", "train")}
-    low, high, interval = _interval(held, made, value, [shown[w] for w in ("held_out", "generated")], options, seed)
-    means = [float(np.concatenate([*v, []]).mean()) if any(map(len, v)) else None for v in (held, made)]
+def _compare(name, encoder, mpp, values: dict[str, Values], image_sets, options, seed) -> dict:
+    held_out, generated, train = (values[which] for which in ("held_out", "generated", "train"))
+    value, patients = w1(held_out, generated), w1(held_out, train)
+    order = np.random.default_rng([seed, 7]).permutation(len(held_out) + len(train))
+    pooled = [*held_out, *train]
+    real_reference = w1([pooled[i] for i in order[: len(held_out)]], [pooled[i] for i in order[len(held_out) :]])
+    others = {which: w1(held_out, v) for which, v in values.items() if which not in ("held_out", "generated", "train")}
+    low, high, interval = _interval(
+        held_out, generated, value, [image_sets[w] for w in ("held_out", "generated")], options, seed
+    )
+    means = [float(np.concatenate([*v, []]).mean()) if any(map(len, v)) else None for v in (held_out, generated)]
     note = (
         ""
         if value is not None
         else f"nothing of the kind was found in {'held-out' if means[0] is None else 'generated'} patches"
     )
-    references = row_of_references(value, _bare(floor), _bare(patients), others)
-    row = _row(name, encoder, mpp, len(held), value, low, high, note)
+    references = row_of_references(value, _bare(real_reference), _bare(patients), others)
+    row = _row(name, encoder, mpp, len(held_out), value, low, high, note)
     return row | references | {"real": means[0], "generated": means[1], "interval": interval}
 
 
-def _interval(held, made, value, sides: list[ImageSet], options, seed):
+def _interval(held_out, generated, value, sides: list[ImageSet], options, seed):
     """Low, high, and how they came about or why there are none."""
     if value is None:
         return None, None, ""
 
     def statistic(a, b):
-        found = w1([held[i] for i in a], [made[i] for i in b])
+        found = w1([held_out[i] for i in a], [generated[i] for i in b])
         return np.nan if found is None else found
 
     index = [np.arange(len(side)) for side in sides]
     own = [units(side, rows) for side, rows in zip(sides, index)]
-    found = group_interval(statistic, index, value, own, halves=options.repeats, seed=seed)
+    found = group_interval(statistic, index, value, own, n_resamples=options.repeats, seed=seed)
     low, high = (float(end[0]) for end in (found.low, found.high))
     if not np.isfinite([low, high]).all():
         return (
@@ -161,9 +163,9 @@ def _interval(held, made, value, sides: list[ImageSet], options, seed):
     return max(0.0, low), high, found.text
 
 
-def _angles(mpp, shown: dict[str, ImageSet], n, seed) -> dict:
-    found = {name: stains.stain_vectors(s.images) for name, s in shown.items()}
-    pooled = np.concatenate([shown["held_out"].images, shown["train"].images])
+def _angles(mpp, image_sets: dict[str, ImageSet], n, seed) -> dict:
+    found = {name: stains.stain_vectors(s.images) for name, s in image_sets.items()}
+    pooled = np.concatenate([image_sets["held_out"].images, image_sets["train"].images])
     order = np.random.default_rng([seed, 7]).permutation(len(pooled))
     two = [stains.stain_vectors(pooled[part]) for part in np.array_split(order, 2)]
     angle = {name: stains.angle_between(found["held_out"], v) for name, v in found.items()}

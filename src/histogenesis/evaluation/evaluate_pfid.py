@@ -58,13 +58,15 @@ def pfid_metrics(
             continue
         slides = train, held_out, generated
         for encoder, *features in zip(encoders, *(f for f, _ in found)):
-            floor, real, made = features
+            of_train, of_held_out, of_generated = features
             own = [_units(s, which, at, f) for s, (_, which), f in zip(slides, found, features)]
-            value, text = _with_interval(real, made, [own[1], own[2]], options)
-            against, _ = _with_interval(real, floor, [own[1], own[0]], options)
+            value, text = _with_interval(of_held_out, of_generated, [own[1], own[2]], options)
+            real_reference, _ = _with_interval(of_held_out, of_train, [own[1], own[0]], options)
             note = f"{about}; whole slides, background included; crops of {size_px} px"
-            note = "; ".join(filter(None, (note, fid_warning(len(real), len(made), real.shape[1]))))
-            entries.append(_entry(name, encoder, value, against, note, len(real)) | {"interval": text})
+            note = "; ".join(
+                filter(None, (note, fid_warning(len(of_held_out), len(of_generated), of_held_out.shape[1])))
+            )
+            entries.append(_entry(name, encoder, value, real_reference, note, len(of_held_out)) | {"interval": text})
     return entries
 
 
@@ -80,15 +82,15 @@ def _units(slides: Sequence[Source], which, places, features) -> Units:
 
 def _with_interval(real, other, units, options) -> tuple[tuple, str]:
     value = fid(real, other)
-    found = group_interval(fid, [real, other], value, units, squared=True, halves=options.repeats)
+    found = group_interval(fid, [real, other], value, units, squared=True, n_resamples=options.repeats)
     if np.isnan(found.low[0]):
         return (value, None, None), found.text
     return (value, max(0.0, float(found.low[0])), float(found.high[0])), found.text
 
 
-def _entry(name, encoder, value, floor, note, n=0):
+def _entry(name, encoder, value, real_reference, note, n=0):
     keys = ("value", "low", "high"), ("floor", "floor_low", "floor_high")
     entry = {"name": name, "encoder": encoder.name, "mpp": None}
-    for names, found in zip(keys, (value, floor)):
+    for names, found in zip(keys, (value, real_reference)):
         entry |= dict(zip(names, found or (None, None, None)))
     return entry | {"n_real": n, "n_generated": n, "better": "lower", "file": "", "note": note, "interval": ""}

@@ -18,10 +18,10 @@ from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
     audit_pixels,
-    draw_pairs,
     guarded,
     not_measured,
     overall,
+    render_pairs,
 )
 from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
@@ -73,8 +73,8 @@ def evaluate_samples(
         speaks = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
         for label, parts in rows.items():
             bad = {
-                name: store.encode(encoder, made.images, mpp=made.mpp)
-                for name, made in reference_sets(sets, {0.0: parts}, seed).items()
+                name: store.encode(encoder, distorted.images, mpp=distorted.mpp)
+                for name, distorted in reference_sets(sets, {0.0: parts}, seed).items()
             }
             entries += encoder_entries(encoder.name, label, features, bad, parts, sets, options, seed, speaks["speaks"])
         audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
@@ -85,7 +85,7 @@ def evaluate_samples(
     audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
-    draw_pairs(out / "closest_pairs.png", sets, audits, training)
+    render_pairs(out / "closest_pairs.png", sets, audits, training)
     show(out, sets, *shown_by, options.shown)
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
@@ -106,17 +106,19 @@ def encoder_entries(
     parts = [f.features[r] for f, r in zip(features, rows)]
     own = [origins(s)[r] for s, r in zip(sets, rows)]
     patients = [s.patient[r] for s, r in zip(sets, rows)]
-    made = compare(parts[1], parts[2], [patients[1], None], options, seed, [own[1], own[2]])
+    cells = compare(parts[1], parts[2], [patients[1], None], options, seed, [own[1], own[2]])
     other = compare(parts[1], parts[0], [patients[1], patients[0]], options, seed, [own[1], own[0]])
     either = halves(own[1], own[0] + len(sets.held_out), seed)
-    floor = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
+    real_reference = compare(*halves(parts[1], parts[0], seed), None, options, seed, list(either))
     beyond = {n: values(parts[1], f, options, seed, [own[1], own[0]]) for n, f in bad.items()}
     sizes = len(held_out), len(generated), parts[0].shape[1]
     found = []
-    for metric, cell in made.items():
+    for metric, cell in cells.items():
         warn = {"fid": fid_warning, "fid_infinity": infinity_warning}.get(metric)
         note = cell.why or (warn(*sizes) if warn else "")
-        stands = row_of_references(cell.value, floor[metric], other[metric], {n: v[metric] for n, v in beyond.items()})
+        stands = row_of_references(
+            cell.value, real_reference[metric], other[metric], {n: v[metric] for n, v in beyond.items()}
+        )
         kind = "distance" if metric in DISTANCES else "manifold"
         row = entry(metric, name, label, cell[:3], stands, len(held_out), note)
         found.append(row | {"interval": cell.interval, "kind": kind, "speaks": speaks.get(kind)})
@@ -144,26 +146,26 @@ def pixel_entries(label: str, rows, sets: Sets, options: Evaluation, seed: int) 
     return found
 
 
-def entry(metric: str, encoder: str, label: str, made, stands: dict, n: int, note: str) -> dict:
-    """One row of metrics.json; made: (value, low, high), or None where nothing could be measured; stands: what it stands
+def entry(metric: str, encoder: str, label: str, measured, stands: dict, n: int, note: str) -> dict:
+    """One row of metrics.json; measured: (value, low, high), or None where nothing could be measured; stands: what it stands
     between."""
     better = "lower" if metric in (*DISTANCES, "likelihood") else "higher"
     about = {"name": metric, "encoder": encoder, "class": label}
-    about |= dict(zip(("value", "low", "high"), made or (None, None, None)))
+    about |= dict(zip(("value", "low", "high"), measured or (None, None, None)))
     about |= stands or row_of_references(None, None, None, {})
     return about | {"n": n, "better": better, "kind": None, "speaks": None, "note": note, "interval": ""}
 
 
-def show(out: Path, sets: Sets, features, encoder: str, many: int) -> None:
+def show(out: Path, sets: Sets, features, encoder: str, n_shown: int) -> None:
     """shown.png: of each class so many samples at even ranks of their distance to the nearest held-out patch of that class, the
     nearest first. Nobody chooses: the rule shows the best, the worst and what lies between. shown.json names them."""
     chosen = []
     for label in sorted(set(sets.generated.label.tolist())):
-        made, real = (np.flatnonzero(s.label == label) for s in (sets.generated, sets.held_out))
+        generated, real = (np.flatnonzero(s.label == label) for s in (sets.generated, sets.held_out))
         if len(real):
-            far, _ = nearest(features[2].features[made], features[1].features[real])
-            made = made[np.argsort(far, kind="stable")]
-        picked = made[np.linspace(0, len(made) - 1, min(many, len(made))).round().astype(int)]
+            far, _ = nearest(features[2].features[generated], features[1].features[real])
+            generated = generated[np.argsort(far, kind="stable")]
+        picked = generated[np.linspace(0, len(generated) - 1, min(n_shown, len(generated))).round().astype(int)]
         chosen += [{"class": label, "sample": int(k)} for k in picked]
     rows = [one["sample"] for one in chosen]
     with written(out / "shown.png") as part:

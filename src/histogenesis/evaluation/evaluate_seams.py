@@ -73,19 +73,19 @@ def seam_metrics(
             continue
         for encoder in encoders:
             try:
-                value, floor = (
+                value, real_reference = (
                     paired_distance(encode(encoder, on), encode(encoder, beside), seed) for on, beside in found
                 )
             except BadInput as error:
                 entries.append(_row(encoder, mpp, tile, k) | {"note": str(error)})
                 continue
             note = f"crops of {crop_px} px across tile lines against crops beside them, 0: no seam; floor: real slides"
-            note += f"; {EXCHANGES} random exchanges within the pairs: p = {value.p:.3g}, on real slides {floor.p:.3g}"
+            note += f"; {EXCHANGES} random exchanges within the pairs: p = {value.p:.3g}, on real slides {real_reference.p:.3g}"
             row = _row(encoder, mpp, tile, k) | {
                 "value": value.value,
-                "floor": floor.value,
+                "floor": real_reference.value,
                 "p": value.p,
-                "floor_p": floor.p,
+                "floor_p": real_reference.p,
             }
             row |= {"chance": value.chance, "n_real": len(found[1][0]), "n_generated": len(found[0][0])}
             entries.append(row | {"pairs": len(found[0][0]), "note": note})

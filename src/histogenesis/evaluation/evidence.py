@@ -35,7 +35,7 @@ def write_evidence(out: Path, sets: Sets, encoders: list[str]) -> dict:
     found: dict = {"size_px": int(sets.generated.images.shape[1]), "encoders": {}}
     for name in encoders:
         try:
-            held, made = (
+            held_out_features, generated_features = (
                 store.load(out / "features" / name / f"{part}.h5").features for part in ("held_out", "generated")
             )
         except BadInput:
@@ -45,7 +45,7 @@ def write_evidence(out: Path, sets: Sets, encoders: list[str]) -> dict:
             real, generated = (np.flatnonzero(s.mpp == mpp) for s in (sets.held_out, sets.generated))
             if not len(real) or not len(generated):
                 continue
-            order, beside, distance = furthest_first(held[real], made[generated])
+            order, beside, distance = furthest_first(held_out_features[real], generated_features[generated])
             rows, nearest_rows = generated[order], real[beside]
             even = np.linspace(len(rows) - 1, 0, min(SHOWN, len(rows))).round().astype(int)
             worst = np.arange(min(SHOWN, len(rows)))

@@ -40,11 +40,11 @@ def judge(
     held_out = real_set(patches, splits, held_out_split(rows), options.images, seed)
     size, mpps = train.images.shape[1], sorted(set(train.mpp.tolist()), reverse=True)
     if Path(pictures).is_dir():
-        made = folder_set(Path(pictures), mpp, mpps, size, options.images, seed)
+        generated = folder_set(Path(pictures), mpp, mpps, size, options.images, seed)
     else:
-        made = slide_set(Path(pictures), mpp, mpps, size, options.images, min_tissue, seed)
+        generated = slide_set(Path(pictures), mpp, mpps, size, options.images, min_tissue, seed)
     note = REGION_NOTE if by_region(rows) else ""
-    sets = treated(Sets(train, held_out, made, note), options, records, run_dir)
+    sets = treated(Sets(train, held_out, generated, note), options, records, run_dir)
     return evaluate(sets, load_encoders(options), options, out, seed)
 
 

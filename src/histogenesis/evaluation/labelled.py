@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
 from histogenesis.core.errors import BadInput
-from histogenesis.evaluation.utility import Labelled
+from histogenesis.evaluation.tstr import Labelled
 from histogenesis.metrics.checks import as_rgb
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}

@@ -10,7 +10,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.hdf5 import reading
 from histogenesis.evaluation.collect import checked_splits, held_out_split
 from histogenesis.evaluation.sets import Sets
-from histogenesis.evaluation.utility import Labelled
+from histogenesis.evaluation.tstr import Labelled
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.store import read_texts
@@ -66,16 +66,16 @@ def collect(
 ) -> Sets:
     """Training and held-out patches of the samples' mpp and classes, and the samples. one_per_group: as for `real_set`."""
     rows = checked_splits(splits)
-    made = sample_set(samples)
-    classes = sorted(set(made.label) - {""})
-    mpp = float(made.mpp[0])
+    generated = sample_set(samples)
+    classes = sorted(set(generated.label) - {""})
+    mpp = float(generated.mpp[0])
     train = real_set(patches, splits, "train", mpp, classes, train_images, seed, one_per_group)
     held_out = real_set(patches, splits, held_out_split(rows), mpp, classes, images, seed, one_per_group)
     if not len(train) or not len(held_out):
         raise BadInput(
             f"{patches}: no real patches at {mpp:g} mpp to compare {samples} with; give `compare` another set"
         )
-    return Sets(train, held_out, made)
+    return Sets(train, held_out, generated)
 
 
 def labelled(images: ImageSet) -> Labelled:

@@ -74,17 +74,26 @@ def losses_of(
     for start in range(0, len(rows), BATCH):
         chosen = [int(i) for i in rows[start : start + BATCH]]
         image = batches.encoded(patches.read(chosen))
-        seen = batches.beside(image, chosen)
-        image, *seen = [middle(pictures, px) for pictures in (image, *seen)]
+        cond_images = batches.beside(image, chosen)
+        image, *cond_images = [middle(pictures, px) for pictures in (image, *cond_images)]
         shape = tuple(image.shape[1:])
         noise = torch.from_numpy(np.stack([normal(shape, "membership", seed, i) for i in chosen]))
         mpp = torch.from_numpy(patches.mpp[chosen]).float()
         label = torch.from_numpy(batches.labels[chosen]) if batches.labels is not None else None
-        level = torch.zeros(len(chosen)) if "lowres" in batches.pictures else None
+        lowres_noise = torch.zeros(len(chosen)) if "lowres" in batches.pictures else None
         keys = torch.zeros(len(chosen), dtype=torch.int32)
         for k, sigma in enumerate(SIGMAS):
             sigmas = torch.full((len(chosen),), sigma)
-            batch = Batch(image, noise, sigmas, mpp, keys, torch.cat(seen, dim=1) if seen else None, level, label)
+            batch = Batch(
+                image,
+                noise,
+                sigmas,
+                mpp,
+                keys,
+                torch.cat(cond_images, dim=1) if cond_images else None,
+                lowres_noise,
+                label,
+            )
             out[start : start + BATCH, k] = model.sample_loss(batch.to(device), dropout=False).cpu().numpy()
     return out
 

@@ -15,17 +15,17 @@ from histogenesis.models.discriminator import PerceptualDistance
 def reconstruct(model, images: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (n, p, p, 3) after encoding and decoding, and the codes of every picture (n, p / 4, p / 4)."""
     device = next(model.parameters()).device
-    made, codes = [], []
+    reconstructions, codes = [], []
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + batch].transpose(0, 3, 1, 2))).to(device)
         x = model.normalisation.encode(pixels)
         codes.append(model.network.quantise(model.network.encode(x))[1].cpu().numpy())
-        made.append(model.to_uint8(model(x)).permute(0, 2, 3, 1).cpu().numpy())
-    return np.concatenate(made), np.concatenate(codes)
+        reconstructions.append(model.to_uint8(model(x)).permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(reconstructions), np.concatenate(codes)
 
 
 @torch.inference_mode()
-def perceptual_distance(model, images: np.ndarray, made: np.ndarray, batch: int = 16) -> np.ndarray | None:
+def perceptual_distance(model, images: np.ndarray, reconstructions: np.ndarray, batch: int = 16) -> np.ndarray | None:
     """Of each picture to its reconstruction, by the file that the model learnt with (VGG's: LPIPS); None without one."""
     if not model.section.perceptual:
         return None
@@ -35,13 +35,16 @@ def perceptual_distance(model, images: np.ndarray, made: np.ndarray, batch: int 
     def pixels(some):
         return torch.from_numpy(np.ascontiguousarray(some.transpose(0, 3, 1, 2))).to(device).float() / 127.5 - 1
 
-    parts = [distance(pixels(images[i : i + batch]), pixels(made[i : i + batch])) for i in range(0, len(images), batch)]
+    parts = [
+        distance(pixels(images[i : i + batch]), pixels(reconstructions[i : i + batch]))
+        for i in range(0, len(images), batch)
+    ]
     return torch.cat(parts).double().cpu().numpy()
 
 
 def measure(
     images: np.ndarray,
-    made: np.ndarray,
+    reconstructions: np.ndarray,
     codes: np.ndarray,
     known: int,
     patients: np.ndarray,
@@ -55,11 +58,11 @@ def measure(
     """
     if len(images) < 2:
         raise BadInput("a reconstruction is measured on two held-out patches or more: hold out more")
-    difference = images.astype(np.float64) - made
+    difference = images.astype(np.float64) - reconstructions
     error = np.maximum((difference**2).mean(axis=(1, 2, 3)), 1e-2)  # equal but for less than rounding: 68 dB
     each = {
         "psnr": 10 * np.log10(255**2 / error),
-        "ssim": np.array([ssim(a, b) for a, b in zip(images, made)]),
+        "ssim": np.array([ssim(a, b) for a, b in zip(images, reconstructions)]),
         "l1": np.abs(difference).mean(axis=(1, 2, 3)),
     }
     if perceptual is not None:

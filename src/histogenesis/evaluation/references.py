@@ -43,18 +43,18 @@ def halves(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[np.ndarray
     return pooled[order[: len(first)]], pooled[order[len(first) :]]
 
 
-def scale(value, floor, ceiling) -> float | None:
+def scale(value, real_reference, ceiling) -> float | None:
     """0: as two halves of one tissue; 1: as noise of its colours and spectrum. None where the ceiling is at the floor."""
-    numbers = (value, floor, ceiling)
-    if any(v is None or not np.isfinite(v) for v in numbers) or abs(ceiling - floor) < 1e-12:
+    numbers = (value, real_reference, ceiling)
+    if any(v is None or not np.isfinite(v) for v in numbers) or abs(ceiling - real_reference) < 1e-12:
         return None
-    return float((value - floor) / (ceiling - floor))
+    return float((value - real_reference) / (ceiling - real_reference))
 
 
-def row_of_references(value, floor, patients, others: dict[str, float]) -> dict:
+def row_of_references(value, real_reference, patients, others: dict[str, float]) -> dict:
     """The fields of a row of metrics.json. floor, patients: (value, low, high) or None; others: values by name."""
     blank = (None, None, None)
-    row = dict(zip(("floor", "floor_low", "floor_high"), floor or blank))
+    row = dict(zip(("floor", "floor_low", "floor_high"), real_reference or blank))
     row |= dict(zip(("patients", "patients_low", "patients_high"), patients or blank))
     ceilings = {name: others.get(name) for name in CEILINGS}
     row |= {"ceilings": ceilings, COMPRESSION: others.get(COMPRESSION)}

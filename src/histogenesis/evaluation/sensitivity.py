@@ -16,8 +16,8 @@ from histogenesis.metrics.encoders.registry import Encoder
 from histogenesis.metrics.sensitivity import DISTORTIONS, distorted
 from histogenesis.recipe import Evaluation
 
-MUST_SEE = ("phase", "speckle")  # noise of the tissue's colours, with and without its spectrum
-SPLITS = 20
+MUST_DETECT = ("phase", "speckle")  # noise of the tissue's colours, with and without its spectrum
+N_SPLITS = 20
 HALF = 0.5  # of the precision (recall) of other patients: below it, a distortion shows
 
 
@@ -37,14 +37,14 @@ def sensitivity(
     real, other = (encode(encoder, images, mpp=mpp).astype(np.float64) for images in (held_out, train))
     k = min(neighbours, len(real) - 1, len(other) - 1)
     honest = _measured(real, other, k)
-    spread = max(abs(mmd2(*halves(real, other, seed + i), polynomial)) for i in range(SPLITS))
+    spread = max(abs(mmd2(*halves(real, other, seed + i), polynomial)) for i in range(N_SPLITS))
     found: dict[str, dict[str, Any]] = {}
     for name in DISTORTIONS:
         one = _measured(real, encode(encoder, distorted(name, train, seed), mpp=mpp).astype(np.float64), k)
-        sees = ["kid"] if one["kid"] > honest["kid"] + 2 * spread else []
-        found[name] = one | {"sees": sees + [m for m in ("precision", "recall") if one[m] <= HALF * honest[m]]}
+        detected_by = ["kid"] if one["kid"] > honest["kid"] + 2 * spread else []
+        found[name] = one | {"sees": detected_by + [m for m in ("precision", "recall") if one[m] <= HALF * honest[m]]}
     found["copies"] = _copies(encoder, train, real, other, mpp, seed)
-    blind = {m: [name for name in MUST_SEE if m not in found[name]["sees"]] for m in ("kid", "precision")}
+    blind = {m: [name for name in MUST_DETECT if m not in found[name]["sees"]] for m in ("kid", "precision")}
     speaks = {"distance": not blind["kid"], "manifold": not (blind["kid"] or blind["precision"])}
     failed = [f"{m} does not tell {' and '.join(names)} from tissue" for m, names in blind.items() if names]
     why = "; ".join(failed) or "structureless noise is told from tissue"
@@ -71,7 +71,7 @@ def encoder_sensitivity(encoder: Encoder, sets: Sets, options: Evaluation, seed:
         rows = [np.flatnonzero(s.mpp == mpp) for s in (sets.held_out, sets.train)]
         n = min(options.sensitivity_images, *map(len, rows))
         if n >= FEWEST:
-            held_out, train = (s.images[_spread(r, n)] for s, r in zip((sets.held_out, sets.train), rows))
+            held_out, train = (s.images[_evenly(r, n)] for s, r in zip((sets.held_out, sets.train), rows))
             mpps[f"{mpp:g}"] = sensitivity(encoder, held_out, train, mpp or None, options.neighbours, seed)
     speaks = {
         kind: all(one["speaks"][kind] for one in mpps.values()) if mpps else None for kind in ("distance", "manifold")
@@ -80,5 +80,5 @@ def encoder_sensitivity(encoder: Encoder, sets: Sets, options: Evaluation, seed:
     return {"speaks": speaks, "why": why, "mpps": mpps}
 
 
-def _spread(rows, n):
+def _evenly(rows, n):
     return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from histogenesis.core.files import written
-from histogenesis.evaluation.utility import NETWORKS, Labelled, train_arm
+from histogenesis.evaluation.tstr import NETWORKS, Labelled, train_arm
 from histogenesis.metrics.checks import as_rgb
 
 

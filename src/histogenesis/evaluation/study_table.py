@@ -150,16 +150,16 @@ def plot_study(path: Path, rows: list[dict]) -> None:
     kinds = sorted(kinds, key=lambda k: (not k[1].startswith("accuracy"), k))[:PLOTTED]
     figure, axes = plt.subplots(1, max(1, len(kinds)), figsize=(3.2 * max(1, len(kinds)), 4), layout="constrained")
     for ax, (_, metric, encoder) in zip(np.atleast_1d(axes), kinds):
-        shown = [row for row in rows if (row["metric"], row["encoder"]) == (metric, encoder)]
-        for k, row in enumerate(shown):
+        plotted = [row for row in rows if (row["metric"], row["encoder"]) == (metric, encoder)]
+        for k, row in enumerate(plotted):
             ax.plot([k] * len(row["each"]), row["each"], "o", color="tab:blue", alpha=0.4)
             if row["low"] is not None:
                 ends = [[max(0, row["value"] - row["low"])], [max(0, row["high"] - row["value"])]]
                 ax.errorbar(k + 0.2, row["value"], ends, fmt="s", color="k", markersize=4)
             if row["floor"] is not None:
                 ax.plot([k - 0.3, k + 0.3], [row["floor"]] * 2, ":", color="tab:green")
-        names = [f"{row['samples']}\n{row['combination']}".replace("_", "\n") for row in shown]
-        ax.set_xticks(range(len(shown)), names, fontsize=6)
+        names = [f"{row['samples']}\n{row['combination']}".replace("_", "\n") for row in plotted]
+        ax.set_xticks(range(len(plotted)), names, fontsize=6)
         ax.set_title(f"{metric}\n{encoder}", fontsize=8)
         ax.grid(axis="y", alpha=0.3)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -15,8 +15,8 @@ class Batch(NamedTuple):
     sigma: Tensor
     mpp: Tensor
     dropout_key: Tensor
-    seen: Tensor | None = None
-    seen_noise: Tensor | None = None
+    cond_image: Tensor | None = None
+    lowres_noise: Tensor | None = None
     label: Tensor | None = None
 
     def to(self, device: str) -> Batch:

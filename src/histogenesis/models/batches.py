@@ -17,12 +17,12 @@ from torch.nn.functional import interpolate
 from histogenesis.core.geometry import by_mpp
 from histogenesis.core.noise import generator
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditions import low_resolution, noised, pictures_of
+from histogenesis.models.conditions import add_noise, low_resolution, pictures_of
 from histogenesis.models.keyed import LOWRES, NOISE, normals
 from histogenesis.models.normalisation import Normalisation
 
-HELD_SHARE = 0.3  # of a GPU's free memory that patches may take: the network wants the rest
-HELD_AT_ONCE = 256  # patches on their way there
+CACHE_SHARE = 0.3  # of a GPU's free memory that patches may take: the network wants the rest
+CACHED_AT_ONCE = 256  # patches on their way there
 
 
 class Patches(Protocol):
@@ -60,7 +60,7 @@ class Picked(NamedTuple):
     normal: Tensor
     key: Tensor
     mpp: Tensor
-    level: Tensor
+    lowres_noise: Tensor
     label: Tensor | None
 
     def to(self, device: str) -> Picked:
@@ -94,7 +94,7 @@ class Batches:
         self,
         patches: Patches,
         normalisation: Normalisation,
-        draw_sigma,
+        sample_sigma,
         seed: int,
         augment: bool,
         conditions: Sequence[str] = (),
@@ -104,13 +104,13 @@ class Batches:
         label_dropout: float = 0.0,
         crop_context: bool = True,
     ):
-        self.patches, self.normalisation, self.draw_sigma = patches, normalisation, draw_sigma
+        self.patches, self.normalisation, self.sample_sigma = patches, normalisation, sample_sigma
         self.seed, self.augment, self.crop_px, self.crop_context = seed, augment, crop_px, crop_context
         self.pictures, self.lowres_factor = pictures_of(conditions), lowres_factor
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
         rows = {label: k for k, label in enumerate(classes)}
         self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
-        self.held: list[Tensor] = []
+        self.cached: list[Tensor] = []
 
     def read(self, step: int, places: range, device: str = "cpu") -> Batch:
         return self.make(self.pick(step, places).to(device))
@@ -129,49 +129,49 @@ class Batches:
         corners = [tuple(s.integers(last, size=2).tolist()) if self.crop_px else (0, 0) for s in streams]
         normal = torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32)
         key = torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams])
-        level = torch.tensor([s.random() for s in streams], dtype=torch.float32)
+        lowres_noise = torch.tensor([s.random() for s in streams], dtype=torch.float32)
         label = None
         if self.labels is not None:  # last, so that what a model is told changes nothing else that it sees
-            kept = np.array([s.random() >= self.label_dropout for s in streams])
-            label = torch.from_numpy(np.where(kept, self.labels[chosen], -1))
+            keeps_label = np.array([s.random() >= self.label_dropout for s in streams])
+            label = torch.from_numpy(np.where(keeps_label, self.labels[chosen], -1))
         return Picked(
-            pictures=[] if self.held else self._pixels(chosen, corners),
+            pictures=[] if self.cached else self._pixels(chosen, corners),
             chosen=torch.tensor(chosen),
             corners=corners,
             turn=torch.tensor(turns),
             normal=normal,
             key=key,
             mpp=torch.from_numpy(self.patches.mpp[chosen]).float(),
-            level=level,
+            lowres_noise=lowres_noise,
             label=label,
         )
 
     @property
     def early(self) -> bool:
         """Whether crops are cut as they are read: not where a picture beside them shows what lies around them."""
-        whole = "context" in self.pictures and not self.crop_context
-        return bool(self.crop_px) and "lowres" not in self.pictures and not whole
+        whole_context = "context" in self.pictures and not self.crop_context
+        return bool(self.crop_px) and "lowres" not in self.pictures and not whole_context
 
     def _pixels(self, chosen: list[int], corners: list[tuple[int, int]]) -> list[Tensor]:
         patches, beside = self.patches, "context" in self.pictures
         if self.early and isinstance(patches, Windowed):
-            found = [patches.read_windows(chosen, corners, self.crop_px)]
-            found += [patches.read_context(chosen, corners, self.crop_px)] if beside else []
+            pictures = [patches.read_windows(chosen, corners, self.crop_px)]
+            pictures += [patches.read_context(chosen, corners, self.crop_px)] if beside else []
         else:
-            found = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
-        return [torch.from_numpy(pixels) for pixels in found]
+            pictures = [patches.read(chosen), *([patches.read_context(chosen)] if beside else [])]
+        return [torch.from_numpy(pixels) for pixels in pictures]
 
-    def hold(self, device: str, share: float = HELD_SHARE) -> bool:
+    def cache_on(self, device: str, share: float = CACHE_SHARE) -> bool:
         """Keep all patches on the device, if they fit in this share of its free memory; says whether they do."""
         reads = [self.patches.read, *([self.patches.read_context] if "context" in self.pictures else [])]
         size = len(self.patches) * self.patches.patch_px**2 * 3 * len(reads)
         if torch.device(device).type == "cuda" and size > share * torch.cuda.mem_get_info(device)[0]:
             return False
         shape = len(self.patches), self.patches.patch_px, self.patches.patch_px, 3
-        self.held = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in reads]
-        for first in range(0, len(self.patches), HELD_AT_ONCE):
-            some = np.arange(first, min(first + HELD_AT_ONCE, len(self.patches)))
-            for store, read in zip(self.held, reads):
+        self.cached = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in reads]
+        for first in range(0, len(self.patches), CACHED_AT_ONCE):
+            some = np.arange(first, min(first + CACHED_AT_ONCE, len(self.patches)))
+            for store, read in zip(self.cached, reads):
                 store[first : first + len(some)] = torch.from_numpy(read(some)).to(device)
         return True
 
@@ -179,33 +179,35 @@ class Batches:
 
     def make(self, picked: Picked) -> Batch:
         """The batch of what was picked, on the device where that is."""
-        pictures = [store[picked.chosen] for store in self.held] or picked.pictures
+        pictures = [store[picked.chosen] for store in self.cached] or picked.pictures
         if self.early:
             pictures = [self._cropped(p, picked.corners) for p in pictures]
         image, *context = [self.normalisation.encode(turned(p, picked.turn).permute(0, 3, 1, 2)) for p in pictures]
         make = {"lowres": lambda: low_resolution(image, self.lowres_factor), "context": lambda: context[0]}
-        seen = [make[name]() for name in self.pictures]
+        cond_images = [make[name]() for name in self.pictures]
         if self.crop_px and not self.early:
-            whole = [name == "context" and not self.crop_context for name in self.pictures]
-            image, *seen = [
+            whole_context = [name == "context" and not self.crop_context for name in self.pictures]
+            image, *cond_images = [
                 interpolate(p, self.crop_px, mode="area")
                 if all_of_it
                 else self._cropped(p.movedim(1, 3), picked.corners).movedim(3, 1)
-                for p, all_of_it in zip((image, *seen), (False, *whole))
+                for p, all_of_it in zip((image, *cond_images), (False, *whole_context))
             ]
         image = image.contiguous()
-        level = None
+        lowres_noise = None
         if "lowres" in self.pictures:
-            level = picked.level
-            seen[0] = noised(seen[0], level, normals(picked.key, seen[0].shape[1:], LOWRES))
+            lowres_noise = picked.lowres_noise
+            cond_images[0] = add_noise(
+                cond_images[0], lowres_noise, normals(picked.key, cond_images[0].shape[1:], LOWRES)
+            )
         return Batch(
             image=image,
             noise=normals(picked.key, image.shape[1:], NOISE),
-            sigma=self.draw_sigma(picked.normal),
+            sigma=self.sample_sigma(picked.normal),
             mpp=picked.mpp,
             dropout_key=picked.key.to(torch.int32),
-            seen=torch.cat(seen, dim=1) if seen else None,
-            seen_noise=level,
+            cond_image=torch.cat(cond_images, dim=1) if cond_images else None,
+            lowres_noise=lowres_noise,
             label=picked.label,
         )
 

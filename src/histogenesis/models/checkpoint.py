@@ -17,8 +17,8 @@ from histogenesis.core.files import move, written
 
 def adam(weights: Mapping[str, Tensor], lr: float, betas: Sequence[float]) -> torch.optim.Adam:
     """Adam whose state is there before its first step, so that a checkpoint can fill it."""
-    first, second = betas
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=(first, second), fused=True)
+    beta1, beta2 = betas
+    optimizer = torch.optim.Adam(weights.values(), lr=lr, betas=(beta1, beta2), fused=True)
     for w in weights.values():
         optimizer.state[w] = {
             "step": torch.zeros((), device=w.device),
@@ -34,7 +34,7 @@ def fill_steps(optimizer: torch.optim.Adam, steps: int) -> None:
         m["step"].fill_(steps)
 
 
-def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], facts: dict) -> None:
+def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[str, Tensor]], metadata: dict) -> None:
     """Write tensors as `group/name`, with the step, the digest of what they depend on, and what proves them whole.
 
     The checkpoint that was there stays beside it, as {path}.before: what is damaged is not the only one.
@@ -42,7 +42,7 @@ def save_checkpoint(path: Path, step: int, digest: str, groups: dict[str, dict[s
     tensors = {
         f"{group}/{name}": t.detach().cpu().contiguous() for group, named in groups.items() for name, t in named.items()
     }
-    about = {"step": str(step), "digest": digest, "facts": json.dumps(facts)}
+    about = {"step": str(step), "digest": digest, "facts": json.dumps(metadata)}
     about["checksums"] = json.dumps({name: checksum(tensor) for name, tensor in sorted(tensors.items())})
     with written(path) as part:
         save_file(tensors, part, metadata=about | {"proof": proof_of(about)})
@@ -57,18 +57,20 @@ def load_checkpoint(path: Path, digest: str, groups: dict[str, dict[str, Tensor]
     the state cannot be read.
     """
     passed_over = False
-    for one in (path, before(path)):
+    for file_path in (path, before(path)):
         try:
-            if one.exists():
-                found = read_whole(one, digest, groups)
+            if file_path.exists():
+                state = read_whole(file_path, digest, groups)
                 if passed_over:
-                    print(f"{one}: the checkpoint before it is whole; the training goes on from there", flush=True)
-                return found
+                    print(
+                        f"{file_path}: the checkpoint before it is whole; the training goes on from there", flush=True
+                    )
+                return state
         except PermissionError:
-            raise BadInput(f"{one}: the training state cannot be read; check its permissions") from None
+            raise BadInput(f"{file_path}: the training state cannot be read; check its permissions") from None
         except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            print(f"{one}: damaged checkpoint ({error})", flush=True)
-            one.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
+            print(f"{file_path}: damaged checkpoint ({error})", flush=True)
+            file_path.unlink(missing_ok=True)  # or it would take the place of the one before with the next one
             passed_over = True
     if passed_over:
         print(f"{path.parent}: no checkpoint is whole; the training begins anew", flush=True)

@@ -1,4 +1,4 @@
-"""What a network is told beside its picture, as one vector: noise level, mpp, noise of the picture it enlarges, class.
+"""The conditioning of a network, beside its picture, as one vector: noise level, mpp, noise of the picture it enlarges, class.
 
 One stanza for all networks: each makes these embeddings and feeds their sum to its blocks. They are computed in float32
 whatever the blocks compute in: half precision would round a step of 1000, or an mpp, to three digits.
@@ -15,44 +15,46 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class NetworkInputs:
     """What a network is made for, which its model's conditions decide.
 
-    image_px: height and width of what it learns from; seen_channels: of pictures beside its own; resolution: it is told its
-    mpp; seen_noise: it is told how much noise the smaller picture beside its own has; classes: how many it may be told.
+    image_px: height and width of what it learns from; cond_channels: of pictures beside its own; resolution: it is told its
+    mpp; lowres_noise: it is told how much noise the smaller picture beside its own has; classes: how many it may be told.
     """
 
     image_px: int = 0
     image_channels: int = 3
-    seen_channels: int = 0
+    cond_channels: int = 0
     resolution: bool = False
-    seen_noise: bool = False
+    lowres_noise: bool = False
     classes: int = 0
 
 
-class Told(NamedTuple):
-    """What a network is told in one evaluation, a row a picture; None: nothing of that kind."""
+class Conditioning(NamedTuple):
+    """What a network is conditioned on in one evaluation, a row a picture; None: nothing of that kind."""
 
     c_noise_b: Tensor
     mpp_b: Tensor | None
     dropout_key_b: Tensor | None
-    seen_noise_b: Tensor | None  # how much noise the low-resolution picture beside x has
+    lowres_noise_b: Tensor | None  # how much noise the low-resolution picture beside x has
     label_b: Tensor | None  # rows of the classes; negative: without a class
 
 
 class Conditioned(nn.Module):
-    """A network F(x; c_noise, ...): `tell` in its constructor; `predict` computes, with `told` or its parts."""
+    """A network F(x; c_noise, ...): `build_embeddings` in its constructor; `predict` computes, with `embed` or its parts."""
 
-    width_told: int
+    embedding_width: int
 
-    def tell(self, width_in: int, width: int, to: Surroundings, noise: bool = True, seen_noise: bool = True) -> None:
-        """Make the embeddings, each from `width_in` sinusoids to `width`. noise, seen_noise: false where the network has
+    def build_embeddings(
+        self, width_in: int, width: int, inputs: NetworkInputs, noise: bool = True, lowres_noise: bool = True
+    ) -> None:
+        """Make the embeddings, each from `width_in` sinusoids to `width`. noise, lowres_noise: false where the network has
         one of its own."""
-        self.width_told = width
+        self.embedding_width = width
         self.noise_embedding = Embedding(width_in, width) if noise else None
-        self.resolution_embedding = Embedding(width_in, width) if to.resolution else None
-        self.seen_embedding = Embedding(width_in, width) if to.seen_noise and seen_noise else None
-        self.label_embedding = nn.Embedding(to.classes + 1, width) if to.classes else None
+        self.resolution_embedding = Embedding(width_in, width) if inputs.resolution else None
+        self.seen_embedding = Embedding(width_in, width) if inputs.lowres_noise and lowres_noise else None
+        self.label_embedding = nn.Embedding(inputs.classes + 1, width) if inputs.classes else None
 
     def forward(
         self,
@@ -60,37 +62,37 @@ class Conditioned(nn.Module):
         c_noise_b: Tensor,
         mpp_b: Tensor | None = None,
         dropout_key_b: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
+        lowres_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
         """(B, image + seen channels, H, W) -> (B, image channels, H, W)."""
-        return self.predict(x_bchw, Told(c_noise_b, mpp_b, dropout_key_b, seen_noise_b, label_b))
+        return self.predict(x_bchw, Conditioning(c_noise_b, mpp_b, dropout_key_b, lowres_noise_b, label_b))
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
         raise NotImplementedError
 
-    def embeddings(self, told: Told) -> list[Tensor]:
+    def embeddings(self, cond: Conditioning) -> list[Tensor]:
         """One for each thing that the network is made for: (B, width), float32. What it is not made for, it does not hear."""
-        with in_own_type(told.c_noise_b):
-            found = [
+        with in_own_type(cond.c_noise_b):
+            embeddings = [
                 embedding(value_b)
                 for embedding, value_b in (
-                    (self.noise_embedding, told.c_noise_b),
-                    (self.resolution_embedding, told.mpp_b),
-                    (self.seen_embedding, told.seen_noise_b),
+                    (self.noise_embedding, cond.c_noise_b),
+                    (self.resolution_embedding, cond.mpp_b),
+                    (self.seen_embedding, cond.lowres_noise_b),
                 )
                 if embedding is not None
             ]
             if self.label_embedding is not None:
-                found.append(embed_label(self.label_embedding, told.label_b, len(told.c_noise_b)))
-            return found
+                embeddings.append(embed_label(self.label_embedding, cond.label_b, len(cond.c_noise_b)))
+            return embeddings
 
-    def told(self, told: Told) -> Tensor:
+    def embed(self, cond: Conditioning) -> Tensor:
         """The sum of the embeddings: (B, width), float32."""
-        total, c_noise_b = sum(self.embeddings(told)), told.c_noise_b
+        total, c_noise_b = sum(self.embeddings(cond)), cond.c_noise_b
         if isinstance(total, Tensor):
             return total
-        return c_noise_b.new_zeros(len(c_noise_b), self.width_told, dtype=torch.float32)
+        return c_noise_b.new_zeros(len(c_noise_b), self.embedding_width, dtype=torch.float32)
 
     @property
     def float32(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Pictures that a network sees beside the noisy one: the same view at a lower resolution, and a wider view.
+"""Conditioning pictures, beside the noisy one: the same view at a lower resolution, and a wider view.
 
 Both are resized to the noisy picture's size and concatenated as three channels each (Ho et al. 2022, Cascaded diffusion
 models; Saharia et al. 2022, section 2.4). The low-resolution one is noised, and the network is told how much.
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 PICTURES = ("lowres", "context")  # in the order in which they are concatenated
-STEPS_TOLD = 1000  # the level of the low-resolution picture's noise is told as a step of so many
+LOWRES_NOISE_STEPS = 1000  # the low-resolution picture's augmentation noise is embedded as a step of so many
 
 
 def pictures_of(conditions: Sequence[str]) -> list[str]:
@@ -31,26 +31,26 @@ def low_resolution(image_bchw: Tensor, factor: int) -> Tensor:
     return enlarge(avg_pool2d(image_bchw, factor), (height, width))
 
 
-def noised(image_bchw: Tensor, level_b: Tensor, noise_bchw: Tensor) -> Tensor:
-    """Noise of `level` (0 to 1) on a low-resolution picture: Ho et al. 2022, section 4.2.
+def add_noise(image_bchw: Tensor, noise_level_b: Tensor, noise_bchw: Tensor) -> Tensor:
+    """Noise conditioning augmentation: noise of that level (0 to 1) on a low-resolution picture (Ho et al. 2022, section 4.2).
 
     The level is the time of the continuous linear schedule, alpha_bar = exp(-1e-4 - 10 t^2) (Chen et al. 2021, WaveGrad's
     schedule as Imagen's code has it); 0.2 leaves two thirds of the variance to the picture.
     """
-    kept = alpha_bar(level_b)[:, None, None, None]
-    return kept.sqrt() * image_bchw + (1 - kept).sqrt() * noise_bchw
+    signal = alpha_bar(noise_level_b)[:, None, None, None]
+    return signal.sqrt() * image_bchw + (1 - signal).sqrt() * noise_bchw
 
 
-def alpha_bar(level_b: Tensor) -> Tensor:
+def alpha_bar(noise_level_b: Tensor) -> Tensor:
     """The share of the variance that noise of this level leaves to a picture."""
-    return torch.exp(-1e-4 - 10 * level_b**2)
+    return torch.exp(-1e-4 - 10 * noise_level_b**2)
 
 
-def level_of(alpha_bar_b: Tensor) -> Tensor:
+def noise_level_of(alpha_bar_b: Tensor) -> Tensor:
     """The level that leaves this share; 0 for more than any does."""
     return ((-torch.log(alpha_bar_b) - 1e-4) / 10).clamp(min=0).sqrt()
 
 
-def log_snr_of_level(level_b: Tensor) -> Tensor:
+def log_snr_of(noise_level_b: Tensor) -> Tensor:
     """ln(alpha_bar / (1 - alpha_bar)) at a level of that noise."""
-    return -torch.log(torch.expm1(1e-4 + 10 * level_b**2))
+    return -torch.log(torch.expm1(1e-4 + 10 * noise_level_b**2))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from histogenesis.models.batch import Batch
-from histogenesis.models.conditioning import Conditioned, Surroundings
-from histogenesis.models.conditions import STEPS_TOLD, pictures_of
+from histogenesis.models.conditioning import Conditioned, NetworkInputs
+from histogenesis.models.conditions import LOWRES_NOISE_STEPS, pictures_of
 from histogenesis.models.networks import network_class
 from histogenesis.models.networks.keys import keys_of
 from histogenesis.models.normalisation import Normalisation
@@ -46,7 +46,7 @@ class Denoiser(nn.Module):
         """What it has drawn as a picture: uint8 (B, 3, H, W)."""
         return self.normalisation.to_uint8(x)
 
-    def kept(self) -> dict[str, Tensor]:
+    def frozen_weights(self) -> dict[str, Tensor]:
         """Weights that are saved with those that were learnt."""
         return {}
 
@@ -56,16 +56,18 @@ class Denoiser(nn.Module):
         sigma_b: Tensor,
         mpp_b: Tensor,
         dropout_key_b: Tensor | None = None,
-        seen_bchw: Tensor | None = None,
-        seen_noise_b: Tensor | None = None,
+        cond_image_bchw: Tensor | None = None,
+        lowres_noise_b: Tensor | None = None,
         label_b: Tensor | None = None,
     ) -> Tensor:
         """Estimate the clean images from x = image + sigma * noise; float32, model units.
 
-        `seen_bchw`: the pictures that are a condition, with the channels of x each; `seen_noise_b`: the noise (0 to 1) of
-        `lowres`; `label_b`: rows of `classes`, negative for none.
+        `cond_image_bchw`: the pictures that are a condition, with the channels of x each; `lowres_noise_b`: the augmentation
+        noise (0 to 1) of `lowres`; `label_b`: rows of `classes`, negative for none.
         """
-        return (self.run or self.estimate)(x_bchw, sigma_b, mpp_b, dropout_key_b, seen_bchw, seen_noise_b, label_b)
+        return (self.run or self.estimate)(
+            x_bchw, sigma_b, mpp_b, dropout_key_b, cond_image_bchw, lowres_noise_b, label_b
+        )
 
     def estimate(
         self,
@@ -73,27 +75,27 @@ class Denoiser(nn.Module):
         sigma_b: Tensor,
         mpp_b: Tensor,
         dropout_key_b: Tensor | None,
-        seen_bchw: Tensor | None,
-        seen_noise_b: Tensor | None,
+        cond_image_bchw: Tensor | None,
+        lowres_noise_b: Tensor | None,
         label_b: Tensor | None,
     ) -> Tensor:
         """What `forward` computes, as one graph: nothing in it waits for the device, or depends on the tensors' values."""
         scalings = self.objective.scalings(sigma_b.float()[:, None, None, None])
         x = scalings.into * x_bchw
-        if seen_bchw is not None:
-            x = torch.cat([x, seen_bchw], dim=1)
-        told = None if seen_noise_b is None else STEPS_TOLD * seen_noise_b
+        if cond_image_bchw is not None:
+            x = torch.cat([x, cond_image_bchw], dim=1)
+        noise_step_b = None if lowres_noise_b is None else LOWRES_NOISE_STEPS * lowres_noise_b
         half = self.precision == "bf16"
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=half and not self.cast):
             x = (x.bfloat16() if self.cast else x).contiguous(memory_format=self.layout)
-            f = self.network(x, scalings.noise.flatten(), mpp_b, dropout_key_b, told, label_b)
+            f = self.network(x, scalings.noise.flatten(), mpp_b, dropout_key_b, noise_step_b, label_b)
         return scalings.skip * x_bchw + scalings.out * f.float()
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """lambda(sigma) * mean squared error of each sample (Harb et al. 2024, eq. 7), or Huber's loss; shape (B,)."""
         noisy = batch.image + batch.sigma[:, None, None, None] * batch.noise
         key = batch.dropout_key if dropout else None
-        denoised = self(noisy, batch.sigma, batch.mpp, key, batch.seen, batch.seen_noise, batch.label)
+        denoised = self(noisy, batch.sigma, batch.mpp, key, batch.cond_image, batch.lowres_noise, batch.label)
         weight, error = self.objective.weight(batch.sigma), denoised - batch.image
         if self.objective.loss == "mse":
             return weight * (error**2).mean(dim=(1, 2, 3))
@@ -108,12 +110,12 @@ class Denoiser(nn.Module):
 def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_channels: int = 3) -> Conditioned:
     """The network that the options name, with the channels and embeddings that its conditions need."""
     conditions = options.conditions
-    surroundings = Surroundings(
+    inputs = NetworkInputs(
         image_px=patch_px,
         image_channels=image_channels,
-        seen_channels=image_channels * len(pictures_of(conditions)),
+        cond_channels=image_channels * len(pictures_of(conditions)),
         resolution="mpp" in conditions,
-        seen_noise="lowres" in conditions,
+        lowres_noise="lowres" in conditions,
         classes=classes,
     )
-    return network_class(options.network.kind)(keys_of(options.network), surroundings)
+    return network_class(options.network.kind)(keys_of(options.network), inputs)

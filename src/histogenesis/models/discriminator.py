@@ -43,7 +43,7 @@ class PerceptualDistance:
         return (a - b).square().sum(dim=1)
 
 
-class Adversary:
+class Discriminator:
     """A patch discriminator (Isola et al. 2017) with its own optimiser, and what an autoencoder learns from it.
 
     Trained with the hinge loss and weighed as VQGAN does it (Esser et al. 2021, eqs. 6 and 7, and their code). The network is
@@ -66,22 +66,22 @@ class Adversary:
         self.weights = dict(self.network.named_parameters())
         self.optimizer = adam(self.weights, lr, betas)
         self.step = 0  # of the training; it learns from `start_step` on
-        self.seen: tuple[Tensor, Tensor] | None = None
+        self.last_pair: tuple[Tensor, Tensor] | None = None
 
-    def judge(self, pictures_bchw: Tensor) -> Tensor:
+    def logits(self, pictures_bchw: Tensor) -> Tensor:
         """High where a patch looks real; (B, 1, h, w)."""
         return self.network(pictures_bchw)[-1]
 
-    def loss(self, real: Tensor, made: Tensor, reconstruction: Tensor, last_weight: Tensor) -> Tensor:
+    def loss(self, real: Tensor, generated: Tensor, reconstruction: Tensor, last_weight: Tensor) -> Tensor:
         """-D(made), times the adaptive weight lambda: a number. What it was shown is kept, to learn from it afterwards.
 
         reconstruction: the other losses, a number; last_weight: of the decoder, where gradients are compared.
         """
         if self.step < self.section.start_step:
-            return torch.zeros((), device=made.device)
-        self.seen = real.detach(), made.detach()
+            return torch.zeros((), device=generated.device)
+        self.last_pair = real.detach(), generated.detach()
         self.network.requires_grad_(False)
-        loss = -self.judge(made).mean()
+        loss = -self.logits(generated).mean()
         size = [torch.autograd.grad(x, last_weight, retain_graph=True)[0].norm() for x in (reconstruction, loss)]
         weight = (size[0] / (size[1] + DELTA)).clamp(max=LARGEST).detach()
         return self.section.weight * weight * loss
@@ -89,16 +89,16 @@ class Adversary:
     def learn(self, lr: float) -> None:
         """One optimiser step, after each of the autoencoder's: the hinge loss of what `loss` was shown."""
         self.step += 1
-        if self.seen is None:
+        if self.last_pair is None:
             return
-        real, made = self.seen
+        real, generated = self.last_pair
         self.network.requires_grad_(True)
-        loss = (relu(1 - self.judge(real)).mean() + relu(1 + self.judge(made)).mean()) / 2
+        loss = (relu(1 - self.logits(real)).mean() + relu(1 + self.logits(generated)).mean()) / 2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-        self.seen = None
+        self.last_pair = None
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint holds of it."""

@@ -17,12 +17,12 @@ def normals(key_b: Tensor, shape: torch.Size, purpose: int) -> Tensor:
     count = -(-shape[0] * shape[1] * shape[2] // 4)
     if key_b.device.type != "cpu":
         return _words(key_b, 0, count, purpose).flatten(1)[:, : shape.numel()].reshape(len(key_b), *shape)
-    found, some = torch.empty(len(key_b), count, 4), max(1, POINTS // count)
+    noise, some = torch.empty(len(key_b), count, 4), max(1, POINTS // count)
     for b in range(0, len(key_b), some):
         for first in range(0, count, POINTS):
             last = min(first + POINTS, count)
-            found[b : b + some, first:last] = _words(key_b[b : b + some], first, last, purpose)
-    return found.flatten(1)[:, : shape.numel()].reshape(len(key_b), *shape)
+            noise[b : b + some, first:last] = _words(key_b[b : b + some], first, last, purpose)
+    return noise.flatten(1)[:, : shape.numel()].reshape(len(key_b), *shape)
 
 
 def _words(key_b: Tensor, first: int, last: int, purpose: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from histogenesis.models.batch import Batch
 from histogenesis.models.denoiser import Denoiser
-from histogenesis.models.discriminator import Adversary, PerceptualDistance
+from histogenesis.models.discriminator import Discriminator, PerceptualDistance
 from histogenesis.models.networks.vq import FACTOR, VQF4
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.options import ModelOptions
@@ -30,7 +30,7 @@ class Autoencoder(nn.Module):
         self.network = VQF4(**section.network.without("kind", "weights"))
         self.objective, self.section, self.patch_px = NoNoise(), section.objective, patch_px
         self.perceptual: PerceptualDistance | None = None
-        self.adversary: Adversary | None = None
+        self.discriminator: Discriminator | None = None
         self.normalisation, self.precision = normalisation, "fp32"
 
     def forward(self, x_bchw: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Autoencoder(nn.Module):
     def to_uint8(self, x: Tensor) -> Tensor:
         return self.normalisation.to_uint8(x)
 
-    def begin_training(self, section: ModelOptions, device: str) -> Adversary | None:
+    def begin_training(self, section: ModelOptions, device: str) -> Discriminator | None:
         """Take the weights it starts from, and what it is judged by, which is no part of the model.
 
         Returns the network that learns in turn with it.
@@ -52,20 +52,20 @@ class Autoencoder(nn.Module):
             self.perceptual = PerceptualDistance(self.section.perceptual, device)
         if self.section.adversarial:
             t = section.training
-            self.adversary = Adversary(self.section.adversarial, t.lr, t.betas, self.patch_px, device)
-        return self.adversary
+            self.discriminator = Discriminator(self.section.adversarial, t.lr, t.betas, self.patch_px, device)
+        return self.discriminator
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """Of each sample; shape (B,)."""
         with torch.autocast(batch.image.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            made, codebook = self.network.reconstruct(batch.image, self.section.commitment)
-        loss = (made - batch.image).abs().mean(dim=(1, 2, 3))
+            reconstruction, codebook = self.network.reconstruct(batch.image, self.section.commitment)
+        loss = (reconstruction - batch.image).abs().mean(dim=(1, 2, 3))
         if self.perceptual:
-            loss = loss + self.section.perceptual.weight * self.perceptual(made, batch.image)
-        if self.adversary and self.training:
-            judged = self.adversary.loss(batch.image, made, loss.mean(), self.network.last_weight)
+            loss = loss + self.section.perceptual.weight * self.perceptual(reconstruction, batch.image)
+        if self.discriminator and self.training:
+            adversarial = self.discriminator.loss(batch.image, reconstruction, loss.mean(), self.network.last_weight)
             # Its gradient, but not its value, which has no least: a loss that rises without end must stay a sign of divergence.
-            loss = loss + (judged - judged.detach())
+            loss = loss + (adversarial - adversarial.detach())
         return loss + codebook
 
 
@@ -74,7 +74,7 @@ class NoNoise:
 
     sigmas = None
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 
@@ -92,13 +92,13 @@ class LatentDenoiser(Denoiser):
         normalisation: Normalisation,
         classes: Sequence[str],
         autoencoder: Autoencoder,
-        spread: float,
+        latent_std: float,
     ):
-        channels = autoencoder.network.codes.embedding_dim
+        channels = autoencoder.network.codebook.embedding_dim
         super().__init__(section, patch_px // FACTOR, normalisation, classes, image_channels=channels)
         self.first_stage = autoencoder.requires_grad_(False)
         self.channels, self.factor = channels, FACTOR
-        self.scale = (getattr(ModelOptions.of(section).objective, "sigma_data", None) or 1.0) / spread
+        self.scale = (getattr(ModelOptions.of(section).objective, "sigma_data", None) or 1.0) / latent_std
 
     @torch.no_grad()
     def to_latent(self, pictures_bchw: Tensor) -> Tensor:
@@ -114,9 +114,9 @@ class LatentDenoiser(Denoiser):
         """As for pictures; the noise is the first rows and columns of what the pictures would get."""
         z = self.to_latent(batch.image)
         noise = batch.noise[:, : z.shape[1], : z.shape[2], : z.shape[3]]
-        seen = None if batch.seen is None else self.to_latent(batch.seen)
-        return super().sample_loss(batch._replace(image=z, noise=noise, seen=seen), dropout)
+        cond_image = None if batch.cond_image is None else self.to_latent(batch.cond_image)
+        return super().sample_loss(batch._replace(image=z, noise=noise, cond_image=cond_image), dropout)
 
-    def kept(self) -> dict[str, Tensor]:
+    def frozen_weights(self) -> dict[str, Tensor]:
         """Weights that are saved with those that were learnt."""
         return {PREFIX + name: w for name, w in self.first_stage.network.state_dict().items()}

@@ -39,7 +39,7 @@ def build_model(
     first_stage: tuple[Autoencoder, float] | None = None,
 ) -> Denoiser | Upscaler | Autoencoder:
     """An untrained model. section: of a recipe, its JSON, or ModelOptions; classes: what a model that is told the label may be
-    told; first_stage: the trained autoencoder in whose space it draws, and the spread of that."""
+    told; first_stage: the trained autoencoder in whose space it draws, and its latents' standard deviation."""
     options = ModelOptions.of(section)
     if first_stage is not None:
         return LatentDenoiser(options, patch_px, normalisation, classes, *first_stage)
@@ -47,7 +47,7 @@ def build_model(
 
 
 def save_model(
-    folder: Path, weights: dict[str, Tensor], section: Any, normalisation: Normalisation, **facts: Any
+    folder: Path, weights: dict[str, Tensor], section: Any, normalisation: Normalisation, **metadata: Any
 ) -> None:
     """Write model.safetensors and model.json; each appears whole or not at all. section: as for `build_model`."""
     options = ModelOptions.of(section)
@@ -64,14 +64,14 @@ def save_model(
         "parameters": sum(v.numel() for v in weights.values()),
         "section": options.values,
         "weights_sha256": digest,
-        **facts,
+        **metadata,
     }
     write_json(folder / "model.json", description, indent=2, sort_keys=True)
 
 
 def training_sigmas(options: ModelOptions) -> list[float | None]:
     """The least and the largest noise level that a model learns; null for no bound."""
-    return list(make_objective(options.objective).trained) if options.denoises else [None, None]
+    return list(make_objective(options.objective).sigma_range) if options.denoises else [None, None]
 
 
 def load_model(

@@ -39,7 +39,7 @@ class EDM:
         sigma_limit: float | None = None,
     ):
         self.sigma_data, self.p_mean, self.p_std = sigma_data, p_mean, p_std
-        self.trained = sigma_min, sigma_limit
+        self.sigma_range = sigma_min, sigma_limit
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = sigma**2 + self.sigma_data**2
@@ -54,13 +54,13 @@ class EDM:
         """lambda(sigma), eq. 27."""
         return 1 / sigma**2 + 1 / self.sigma_data**2
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         """Standard normal numbers -> training noise levels: ln sigma ~ N(p_mean, p_std^2), clamped to the trained range.
 
         What lies beyond it gathers at its ends: at the upper one every drawing begins.
         """
         sigma = torch.exp(normal * self.p_std + self.p_mean)
-        return sigma if self.trained == (None, None) else sigma.clamp(*self.trained)
+        return sigma if self.sigma_range == (None, None) else sigma.clamp(*self.sigma_range)
 
 
 class Prediction(nn.Module):
@@ -85,7 +85,7 @@ class Prediction(nn.Module):
         super().__init__()
         self.kind, self.min_snr, self.loss, self.told = kind, min_snr, loss, told
         self.sigmas = schedule_sigmas(schedule, timesteps)
-        self.trained = self.sigmas[0], self.sigmas[-1]
+        self.sigma_range = self.sigmas[0], self.sigmas[-1]
         # On the model's device: a table that had to be sent there would be waited for in each evaluation.
         table = torch.tensor(self.sigmas, dtype=torch.float64)
         self.register_buffer("table", table, persistent=False)
@@ -93,15 +93,15 @@ class Prediction(nn.Module):
 
     def scalings(self, sigma: Tensor) -> Scalings:
         total = 1 + sigma**2
-        one = torch.ones_like(sigma)
+        ones = torch.ones_like(sigma)
         skip, out = {
-            "eps": (one, -sigma),
+            "eps": (ones, -sigma),
             "v": (1 / total, -sigma / total.sqrt()),
-            "x0": (torch.zeros_like(sigma), one),
+            "x0": (torch.zeros_like(sigma), ones),
         }[self.kind]
-        return Scalings(skip, out, 1 / total.sqrt(), self.noise_told(sigma))
+        return Scalings(skip, out, 1 / total.sqrt(), self.c_noise(sigma))
 
-    def noise_told(self, sigma: Tensor) -> Tensor:
+    def c_noise(self, sigma: Tensor) -> Tensor:
         if self.told == "log-snr":
             return -2 * sigma.log()
         return 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype)
@@ -124,7 +124,7 @@ class Prediction(nn.Module):
             return snr.clamp(max=self.min_snr)
         return {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[self.kind]
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         """Standard normal numbers -> training noise levels: t is uniform among 1 to T."""
         uniform = 0.5 * (1 + torch.erf(normal.double() / math.sqrt(2)))
         t = (uniform * len(self.sigmas)).long().clamp(0, len(self.sigmas) - 1)
@@ -136,7 +136,7 @@ class SuperResolution:
 
     factor = 2
 
-    def draw_sigma(self, normal: Tensor) -> Tensor:
+    def sample_sigma(self, normal: Tensor) -> Tensor:
         return torch.zeros_like(normal)
 
 

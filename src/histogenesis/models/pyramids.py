@@ -36,13 +36,13 @@ class SlideBatches:
         mpps: Sequence[float],
         halvings: Sequence[int],
         px: int,
-        draw_sigma: Callable[[Tensor], Tensor],
+        sample_sigma: Callable[[Tensor], Tensor],
         seed: int,
         device: str = "cpu",
         min_tissue: float = 0.1,
         normalisation: Normalisation | None = None,
     ):
-        self.px, self.draw_sigma, self.seed, self.device = px, draw_sigma, seed, device
+        self.px, self.sample_sigma, self.seed, self.device = px, sample_sigma, seed, device
         runs, first = [], 0
         places: dict[int, list[tuple[float, ...]]] = {n: [] for n in halvings}
         for slide, mpp in zip(slides, mpps):
@@ -51,8 +51,8 @@ class SlideBatches:
                 if n:
                     level = halved(level)
                 if n in places and min(level.shape[:2]) >= px:
-                    found = tissue_places(level, px, min_tissue)
-                    rows = [[first, level.shape[0], level.shape[1], *place] for place in found.tolist()]
+                    corners = tissue_places(level, px, min_tissue)
+                    rows = [[first, level.shape[0], level.shape[1], *place] for place in corners.tolist()]
                     places[n] += [(*row, mpp * 2**n) for row in rows]
                     runs.append(level.reshape(-1))
                     first += level.numel()
@@ -64,7 +64,7 @@ class SlideBatches:
         step = max(1, len(self.pixels) // 3 // 4_000_000)
         return Normalisation.measure(self.pixels.reshape(-1, 3)[::step].cpu().numpy(), 0.5)
 
-    def hold(self, device: str) -> bool:
+    def cache_on(self, device: str) -> bool:
         return True
 
     def read(self, step: int, places: range, device: str | None = None) -> Batch:
@@ -89,7 +89,7 @@ class SlideBatches:
             normal=torch.tensor([s.standard_normal() for s in streams], dtype=torch.float32),
             key=torch.tensor([int(s.integers(-(2**63), 2**63)) for s in streams]),
             mpp=torch.tensor(mpp, dtype=torch.float32),
-            level=torch.zeros(len(rows)),
+            lowres_noise=torch.zeros(len(rows)),
             label=None,
         )
 
@@ -102,7 +102,7 @@ class SlideBatches:
         return Batch(
             image=image,
             noise=normals(picked.key, image.shape[1:], NOISE),
-            sigma=self.draw_sigma(picked.normal),
+            sigma=self.sample_sigma(picked.normal),
             mpp=picked.mpp,
             dropout_key=picked.key.to(torch.int32),
         )

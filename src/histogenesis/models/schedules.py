@@ -48,13 +48,15 @@ def alpha_bars(schedule: str | Any, timesteps: int) -> np.ndarray:
 
 def schedule_sigmas(kind: str | Any, timesteps: int) -> list[float]:
     """sigma_1 to sigma_T, rising."""
-    kept = alpha_bars(kind, timesteps)
-    return np.sqrt((1 - kept) / kept).tolist()
+    alpha_bar = alpha_bars(kind, timesteps)
+    return np.sqrt((1 - alpha_bar) / alpha_bar).tolist()
 
 
-def spaced(learned: list[float], steps: int) -> list[float]:
+def space_timesteps(training_sigmas: list[float], steps: int) -> list[float]:
     """`steps` of a schedule's noise levels, evenly spaced in t from T down to 1, then 0."""
-    if steps > len(learned):
-        raise ValueError(f"{steps} sampler steps, but the model's schedule has {len(learned)}: use at most as many")
-    t = np.linspace(len(learned), 1, steps).round().astype(int)
-    return [learned[i - 1] for i in t] + [0.0]
+    if steps > len(training_sigmas):
+        raise ValueError(
+            f"{steps} sampler steps, but the model's schedule has {len(training_sigmas)}: use at most as many"
+        )
+    t = np.linspace(len(training_sigmas), 1, steps).round().astype(int)
+    return [training_sigmas[i - 1] for i in t] + [0.0]

@@ -49,8 +49,8 @@ def cast_weights(denoiser: Denoiser) -> None:
 
     What tells the network its conditions stays in float32, and so does batch normalisation, whose kernels take both.
     """
-    whole = [*denoiser.network.float32, *(m for m in denoiser.network.modules() if isinstance(m, nn.BatchNorm2d))]
-    stay = {id(w) for module in whole for w in module.parameters()}
+    in_float32 = [*denoiser.network.float32, *(m for m in denoiser.network.modules() if isinstance(m, nn.BatchNorm2d))]
+    stay = {id(w) for module in in_float32 for w in module.parameters()}
     for w in denoiser.network.parameters():
         if id(w) not in stay:
             w.data = w.data.bfloat16()

@@ -46,7 +46,7 @@ class Start:
             comparable(self.description["section"], self.description.get("classes")),
             comparable(section, classes),
         )
-        if told_more(there["conditions"], here["conditions"]):
+        if adds_cond_images(there["conditions"], here["conditions"]):
             there["conditions"] = here["conditions"]
         wrong = [
             f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
@@ -54,7 +54,7 @@ class Start:
             if there.get(key) != here.get(key)
         ]
         # The autoencoder of a model that draws in its space.
-        kept = model.kept() if isinstance(model, Denoiser) else {}
+        frozen = model.frozen_weights() if isinstance(model, Denoiser) else {}
         own = model.network.state_dict()
         weights = load_file(self.folder / "model.safetensors", device=str(next(iter(own.values())).device))
         if not wrong:
@@ -62,7 +62,7 @@ class Start:
         other = [name for name, w in own.items() if name not in weights or weights[name].shape != w.shape]
         if not wrong and other:
             wrong = [f"{len(other)} of {len(own)} weights are missing there or of another size ({other[0]}, ...)"]
-        if not wrong and any(name not in weights or not torch.equal(weights[name], w) for name, w in kept.items()):
+        if not wrong and any(name not in weights or not torch.equal(weights[name], w) for name, w in frozen.items()):
             wrong = ["it draws in the space of another autoencoder"]
         if wrong:
             raise BadInput(f"training.start: {self.folder} is another model: {'; '.join(wrong)}. Make them alike")
@@ -84,10 +84,10 @@ def blind(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tenso
     return found
 
 
-def told_more(there: list[str], here: list[str]) -> bool:
+def adds_cond_images(there: list[str], here: list[str]) -> bool:
     """Whether a model is told what another is, and is shown pictures beside, whose channels come after those of the other."""
-    shown, also = pictures_of(there), pictures_of(here)
-    return set(there) - set(shown) == set(here) - set(also) and also[: len(shown)] == shown
+    cond_images, also = pictures_of(there), pictures_of(here)
+    return set(there) - set(cond_images) == set(here) - set(also) and also[: len(cond_images)] == cond_images
 
 
 def comparable(section: dict, classes: list[str] | None) -> dict:

@@ -37,7 +37,7 @@ class Diverged(BadInput):
 
 
 class Trainer:
-    """Holds what changes while training: weights, their moving average, Adam's moments, the step, and an adversary if any."""
+    """Holds what changes while training: weights, their EMA, Adam's moments, the step, and a discriminator if any."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Trainer:
         self.denoiser = denoiser.to(device).train()
         self.denoiser.precision = self.t.precision
         # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
-        self.adversary = denoiser.begin_training(section, device) if isinstance(denoiser, Autoencoder) else None
+        self.discriminator = denoiser.begin_training(section, device) if isinstance(denoiser, Autoencoder) else None
         self.weights = dict(self.denoiser.network.named_parameters())
-        self.average = {name: w.detach().clone() for name, w in self.weights.items()}
-        kept = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
-        self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in kept}
+        self.ema = {name: w.detach().clone() for name, w in self.weights.items()}
+        stored = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
+        self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in stored}
         self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
         self.on_gpu = torch.device(device).type == "cuda"
         if self.on_gpu:
@@ -103,9 +103,9 @@ class Trainer:
         losses = self.read_losses() if not self.on_gpu or len(self.unread) >= READ_EVERY else []
         self.optimizer.param_groups[0]["lr"] = self.learning_rate()
         self.optimizer.step()
-        if self.adversary:
-            self.adversary.learn(self.learning_rate())
-        self._update_average()
+        if self.discriminator:
+            self.discriminator.learn(self.learning_rate())
+        self._update_ema()
         self.step += 1
         return losses
 
@@ -137,16 +137,16 @@ class Trainer:
             w.grad = part.reshape(w.shape).clone()
 
     @torch.no_grad()
-    def _update_average(self) -> None:
-        """Moving average with a half-life in images, shorter at the start (Karras et al. 2022, ema_rampup)."""
-        seen = (self.step + 1) * self.t.batch
+    def _update_ema(self) -> None:
+        """Exponential moving average with a half-life in images, shorter at the start (Karras et al. 2022, ema_rampup)."""
+        images = (self.step + 1) * self.t.batch
         half_life = (
-            min(self.t.ema_half_life_images, seen * self.t.ema_rampup)
+            min(self.t.ema_half_life_images, images * self.t.ema_rampup)
             if self.t.ema_rampup
             else (self.t.ema_half_life_images)
         )
-        keep = 0.5 ** (self.t.batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
+        decay = 0.5 ** (self.t.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.ema.values()), list(self.weights.values()), 1 - decay)
 
     def _check(self, step: int, loss: float, gradient_norm: float) -> None:
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
@@ -169,10 +169,10 @@ class Trainer:
     def _groups(self) -> dict[str, dict[str, Tensor]]:
         moments = {name: self.optimizer.state[w] for name, w in self.weights.items()}
         groups = {"buffers": self.buffers} if self.buffers else {}
-        groups |= self.adversary.groups() if self.adversary else {}
+        groups |= self.discriminator.groups() if self.discriminator else {}
         return groups | {
             "weights": dict(self.weights),
-            "average": self.average,
+            "average": self.ema,
             "first": {name: m["exp_avg"] for name, m in moments.items()},
             "second": {name: m["exp_avg_sq"] for name, m in moments.items()},
         }
@@ -180,23 +180,23 @@ class Trainer:
     def save(self) -> None:
         if self.rank == 0:
             log = self.state / "train.jsonl"
-            facts = {
+            metadata = {
                 "best": self.best if math.isfinite(self.best) else None,
                 "running": self.running,
                 "log": log.read_text() if log.exists() else "",
             }
-            save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), facts)
+            save_checkpoint(self.state / "checkpoint.safetensors", self.step, self.digest, self._groups(), metadata)
 
     def resume(self) -> None:
         """Go on from the last whole checkpoint, if there is one, and from the log as it was then."""
         log = ""
-        found = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
-        if found:
-            self.step, facts = found
-            self.best, self.running, log = facts["best"] or math.inf, facts["running"], facts["log"]
+        checkpoint = load_checkpoint(self.state / "checkpoint.safetensors", self.digest, self._groups())
+        if checkpoint:
+            self.step, metadata = checkpoint
+            self.best, self.running, log = metadata["best"] or math.inf, metadata["running"], metadata["log"]
             fill_steps(self.optimizer, self.step)
-            if self.adversary:
-                self.adversary.resume(self.step)
+            if self.discriminator:
+                self.discriminator.resume(self.step)
         if self.rank == 0:
             write_text(self.state / "train.jsonl", log)
 
@@ -207,7 +207,7 @@ class Trainer:
 
     # ------------------------------------------------------------------ the loop
 
-    def run(self, validate: Callable[[], float] | None, draw_samples: Callable[[int], None] | None) -> None:
+    def run(self, validate: Callable[[], float] | None, render_samples: Callable[[int], None] | None) -> None:
         """Train to `training.steps`; raises Stopped after a SIGTERM or SIGUSR1, with the state saved."""
         self.stop = StopRequest()
         bar = tqdm(total=self.t.steps, initial=self.step, unit="step", disable=self.rank > 0, mininterval=2)
@@ -217,7 +217,7 @@ class Trainer:
             bar.update()
             last = self.step == self.t.steps
             logs, saves = (self.step % every == 0 or last for every in (self.t.log_every, self.t.checkpoint_every))
-            validates, draws = (self.step % every == 0 for every in (self.t.validate_every, self.t.sample_every))
+            validates, renders = (self.step % every == 0 for every in (self.t.validate_every, self.t.sample_every))
             stopping = self._stop_everywhere()
             if logs or saves or validates or last or stopping:
                 losses += self.read_losses()
@@ -230,8 +230,8 @@ class Trainer:
                 since, losses = time.monotonic(), []
             if validate and (validates or last):
                 self.log(step=self.step, validation_loss=validate())
-            if draw_samples and self.rank == 0 and draws and not last:
-                draw_samples(self.step)
+            if render_samples and self.rank == 0 and renders and not last:
+                render_samples(self.step)
             if saves or stopping:
                 self.save()
             if stopping and not last:
@@ -248,20 +248,20 @@ class Trainer:
         def pick(step: int) -> list[Picked]:
             return [self.batches.pick(step, share) for share in shares]
 
-        def made(picked: list[Picked]) -> list[Batch]:
-            return [self.batches.make(one.to(self.device)) for one in picked]
+        def make_batches(picked: list[Picked]) -> list[Batch]:
+            return [self.batches.make(share.to(self.device)) for share in picked]
 
         if not self.on_gpu:
-            yield from (made(pick(step)) for step in steps)
+            yield from (make_batches(pick(step)) for step in steps)
             return
-        self.batches.hold(self.device)
+        self.batches.cache_on(self.device)
         with ThreadPoolExecutor(self.t.readers) as readers:
             ahead = deque(readers.submit(pick, step) for step in steps[: 2 * self.t.readers])
             for step in steps:
                 picked = ahead.popleft().result()
                 if step + 2 * self.t.readers in steps:
                     ahead.append(readers.submit(pick, step + 2 * self.t.readers))
-                yield made(picked)
+                yield make_batches(picked)
 
     def _stop_everywhere(self) -> bool:
         if self.world == 1:
@@ -273,9 +273,9 @@ class Trainer:
 
 @torch.no_grad()
 def validation_loss(trainer: Trainer, held_out: Batches, images: int) -> float:
-    """The loss of the averaged weights on held-out patches: always the same patches, noise and sigmas."""
+    """The loss of the EMA weights on held-out patches: always the same patches, noise and sigmas."""
     size = trainer.t.micro_batch or trainer.t.batch
-    with averaged(trainer):
+    with ema_weights(trainer):
         losses = [
             trainer.denoiser.sample_loss(
                 held_out.read(0, range(i, min(i + size, images)), trainer.device), dropout=False
@@ -285,8 +285,8 @@ def validation_loss(trainer: Trainer, held_out: Batches, images: int) -> float:
     return float(torch.cat(losses).mean())
 
 
-class averaged:
-    """Within this block the network has the averaged weights, and no dropout."""
+class ema_weights:
+    """Within this block the network has the EMA weights, and no dropout."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -302,9 +302,9 @@ class averaged:
     @torch.no_grad()
     def _swap(self):
         for name, w in self.trainer.weights.items():
-            kept = w.detach().clone()
-            w.copy_(self.trainer.average[name])
-            self.trainer.average[name].copy_(kept)
+            raw = w.detach().clone()
+            w.copy_(self.trainer.ema[name])
+            self.trainer.ema[name].copy_(raw)
 
 
 def join_processes() -> str:

@@ -39,5 +39,5 @@ class Upscaler(nn.Module):
 
     def sample_loss(self, batch: Batch, dropout: bool) -> Tensor:
         """Mean absolute error of each patch made from its own area average (Lim et al. 2017, section 3); shape (B,)."""
-        made = self(avg_pool2d(batch.image, self.objective.factor))
-        return (made - batch.image).abs().mean(dim=(1, 2, 3))
+        upscaled = self(avg_pool2d(batch.image, self.objective.factor))
+        return (upscaled - batch.image).abs().mean(dim=(1, 2, 3))

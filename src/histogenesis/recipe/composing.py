@@ -72,7 +72,7 @@ class Sampler(Section):
 
     @property
     def solver(self) -> dict:
-        """What histogenesis.sampling.solvers.stages takes."""
+        """What histogenesis.sampling.solvers.solver_evaluations takes."""
         return self.model_dump(exclude={"threshold", "epsilon_scaling", "guided_sigmas"})
 
     @model_validator(mode="after")

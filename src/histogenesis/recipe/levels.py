@@ -21,7 +21,7 @@ from histogenesis.recipe.composing import (
 )
 
 
-class Smaller(Section):
+class CascadeStage(Section):
     """A network of a cascade inside a tile: it draws the whole tile in fewer pixels."""
 
     model: Name = Field(description="its name among `models`")
@@ -66,7 +66,7 @@ class Level(Section):
     gpus: Annotated[PositiveInt, NO_BYTES] = Field(
         1, description="GPUs of one node that draw the level together, a band of it each; without GPUs, processes"
     )
-    cascade: list[Smaller] = Field(
+    cascade: list[CascadeStage] = Field(
         [],
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
     )
@@ -98,9 +98,9 @@ class Level(Section):
         return self.model_copy(update={"constraint": kept})
 
     @property
-    def networks(self) -> list[Smaller]:
+    def networks(self) -> list[CascadeStage]:
         """The networks that draw a tile, from the smallest to the one that decides."""
-        return [*self.cascade, Smaller(model=self.model, tile_px=self.tile_px, sampler=self.sampler)]
+        return [*self.cascade, CascadeStage(model=self.model, tile_px=self.tile_px, sampler=self.sampler)]
 
     @property
     def asked(self) -> list[tuple[int, str]]:

@@ -306,7 +306,7 @@ class WinnerModel(Section):
     training: dict[str, Any] = Field(default_factory=dict, description="what is other than in the winner's training")
 
 
-class TakenModel(Section):
+class ImportedModel(Section):
     """A model that another run has trained, or one that ships: its two files are copied, and nothing is trained."""
 
     path: Annotated[str | None, NO_BYTES] = Field(
@@ -332,6 +332,6 @@ class TakenModel(Section):
 
 KINDS_BY_KEY = {"path": "taken", "pretrained": "taken", "winner_of": "winner"}
 AnyModel = Annotated[
-    Annotated[Model, Tag("trained")] | Annotated[TakenModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
+    Annotated[Model, Tag("trained")] | Annotated[ImportedModel, Tag("taken")] | Annotated[WinnerModel, Tag("winner")],
     Discriminator(lambda v: next((kind for key, kind in KINDS_BY_KEY.items() if _has(v, key)), "trained")),
 ]

@@ -16,7 +16,7 @@ from histogenesis.recipe.extending import read_recipe
 from histogenesis.recipe.fitting import check_network, check_sample_network, learns
 from histogenesis.recipe.grid import expand
 from histogenesis.recipe.levels import AnyLevel, Level
-from histogenesis.recipe.models import AnyModel, Model, TakenModel, WinnerModel
+from histogenesis.recipe.models import AnyModel, ImportedModel, Model, WinnerModel
 from histogenesis.recipe.problems import Together, absent, problems_of
 from histogenesis.recipe.reading import AnyReaderStudy, Survey, Viewer, WholeSlides
 from histogenesis.recipe.samples import AnySamples, BroughtSamples, Samples, Study
@@ -275,7 +275,7 @@ class Recipe(Section):
         if isinstance(section, BroughtSamples):
             return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
         model = self.models[section.model]
-        told = isinstance(model, TakenModel) or "label" in getattr(model, "conditions", [])
+        told = isinstance(model, ImportedModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
         return self.evaluation.utility is not None and section.utility and told and not one
 
@@ -299,8 +299,8 @@ class Recipe(Section):
         return {name: model for name, model in self.models.items() if isinstance(model, WinnerModel)}
 
     @property
-    def taken_models(self) -> dict[str, TakenModel]:
-        return {name: model for name, model in self.models.items() if isinstance(model, TakenModel)}
+    def imported_models(self) -> dict[str, ImportedModel]:
+        return {name: model for name, model in self.models.items() if isinstance(model, ImportedModel)}
 
     @property
     def trained_models(self) -> dict[str, Model]:

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, m
 
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section
 from histogenesis.recipe.composing import Sampler, check_guided
-from histogenesis.recipe.levels import Smaller
+from histogenesis.recipe.levels import CascadeStage
 
 
 class Samples(Section):
@@ -25,7 +25,7 @@ class Samples(Section):
         None, description="default: that of the model's patches; another size shows another field of view"
     )
     sampler: Sampler = Sampler()
-    cascade: list[Smaller] = Field(
+    cascade: list[CascadeStage] = Field(
         [],
         description="networks that draw the patch smaller first; each next one, and at last `model`, enlarges (`lowres`):"
         " patches of URCDM's LRDM",

@@ -74,7 +74,7 @@ def derived(recipe: Recipe) -> dict[str, Any]:
             for k, level in enumerate(levels)
             if name in level.models
         ]
-        for name in recipe.taken_models
+        for name in recipe.imported_models
     }
     return {
         "tilings": [level.tiling for level in levels],

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.conditioning_crop import ConditioningCrop
 from histogenesis.canvas.plan import plan_of
-from histogenesis.canvas.sight import Sight
-from histogenesis.canvas.tiling import Drawn, shifted_grid
+from histogenesis.canvas.tiling import ForegroundMask, shifted_grid
 from histogenesis.recipe import AnyLevel, Level, Recipe, UpscaledLevel
 from histogenesis.report.found import Run
 
@@ -31,10 +31,10 @@ def tiles_of(
     if isinstance(level, Level):
         yield from _drawn(level, recipe, k, slide, used, above)
     elif isinstance(level, UpscaledLevel) and level.model:  # an upscaler that was trained
-        side, drawn, (height, width) = level.tile_px, Drawn(used, *size_px), size_px
+        side, foreground, (height, width) = level.tile_px, ForegroundMask(used, *size_px), size_px
         for tile in shifted_grid(max(height, side), max(width, side), side, 0, 0):
             rows, columns = (slice(part.start, min(part.stop, n)) for part, n in zip(tile.core, size_px))
-            if drawn.any((rows, columns)):
+            if foreground.any((rows, columns)):
                 yield min(side, *size_px), 1
 
 
@@ -44,14 +44,14 @@ def _drawn(
     """As the drawing's own plan has it: every round, each network of a cascade, with the steps that are taken again."""
     size_px, latent_px = recipe.synthetic.size_px(k), recipe.latent_px(level.model)
     above_px = recipe.synthetic.size_px(k - 1) if k else size_px
-    (down, across), drawn = (n / m for n, m in zip(size_px, above_px)), Drawn(plan, *size_px, latent_px)
+    (down, across), foreground = (n / m for n, m in zip(size_px, above_px)), ForegroundMask(plan, *size_px, latent_px)
     rounds = plan_of(level, size_px, (recipe.seed, slide, k), latent_px, down)
     with LevelFile(above) if above and level.white else nullcontext() as seen:
-        sight = Sight(seen, (down, across), (255, 255, 255)) if seen else None
+        crop = ConditioningCrop(seen, (down, across), (255, 255, 255)) if seen else None
         for one in rounds:
-            tiles = [tile for tile in one.tiles.values() if drawn.any(tile.core)]
-            if sight:
-                tiles = [tile for tile in tiles if not sight.is_white(tile, level.white.share, level.white.above)]
+            tiles = [tile for tile in one.tiles.values() if foreground.any(tile.core)]
+            if crop:
+                tiles = [tile for tile in tiles if not crop.is_background(tile, level.white.share, level.white.above)]
             for network, times in zip(level.networks, rounds.evaluated(one)):
                 yield from ((network.tile_px, times) for _ in tiles)
 

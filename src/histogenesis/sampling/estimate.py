@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from histogenesis.sampling.guidance import at_sigma, scaled
-from histogenesis.sampling.threshold import thresholded
+from histogenesis.sampling.guidance import at_sigma, scale_epsilon
+from histogenesis.sampling.threshold import apply_threshold
 
 if TYPE_CHECKING:
     from histogenesis.models.normalisation import Normalisation
     from histogenesis.models.options import Options
-    from histogenesis.sampling.solvers import Stage
+    from histogenesis.sampling.solvers import Evaluation
 
 
 def estimator(
@@ -24,17 +24,17 @@ def estimator(
     normalisation: Normalisation,
     mpp: float,
     **cond: Tensor,
-) -> Callable[[Tensor, Stage], Tensor]:
-    """What `solve` asks: (x (B, C, h, w), stage) -> the estimate, of the same shape.
+) -> Callable[[Tensor, Evaluation], Tensor]:
+    """What `solve` asks: (x (B, C, h, w), evaluation) -> the estimate, of the same shape.
 
     denoise(x, sigma_b, mpp_b, **cond) is the model, guided (see sampling/guidance.py).
     """
 
-    def estimate(x: Tensor, stage: Stage) -> Tensor:
-        sigma_b = torch.full((len(x),), stage.sigma, device=x.device)
+    def estimate(x: Tensor, evaluation: Evaluation) -> Tensor:
+        sigma_b = torch.full((len(x),), evaluation.sigma, device=x.device)
         mpp_b = torch.full((len(x),), mpp, device=x.device)
-        asked = at_sigma(denoise, sampler.guided_sigmas, stage.sigma)
-        denoised = scaled(asked(x, sigma_b, mpp_b, **cond), x, sampler, stage.step)
-        return thresholded(denoised, sampler.threshold, normalisation)
+        asked = at_sigma(denoise, sampler.guided_sigmas, evaluation.sigma)
+        denoised = scale_epsilon(asked(x, sigma_b, mpp_b, **cond), x, sampler, evaluation.step)
+        return apply_threshold(denoised, sampler.threshold, normalisation)
 
     return estimate

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from histogenesis.core.errors import BadInput
-from histogenesis.models.conditions import alpha_bar, level_of, pictures_of
+from histogenesis.models.conditions import alpha_bar, noise_level_of, pictures_of
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX
 from histogenesis.models.options import Options
 
-Estimate = Callable[..., Tensor]  # D(x_bchw, sigma_b, mpp_b, **told)
+Estimate = Callable[..., Tensor]  # D(x_bchw, sigma_b, mpp_b, **cond)
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class OfClass:
     model: Denoiser
     index: int
 
-    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
+    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
         of_class = torch.full((len(x_bchw),), self.index, device=x_bchw.device)
-        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **told)
+        return self.model(x_bchw, sigma_b, mpp_b, label_b=of_class, **cond)
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Guided:
     poorer: Estimate
     w: float
 
-    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
-        conditional = self.conditional(x_bchw, sigma_b, mpp_b, **told)
+    def __call__(self, x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
+        conditional = self.conditional(x_bchw, sigma_b, mpp_b, **cond)
         if self.w == 0:
             return conditional
-        return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **told))
+        return conditional + self.w * (conditional - self.poorer(x_bchw, sigma_b, mpp_b, **cond))
 
 
-def guided(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
+def guide(model: Denoiser, label: str | None = None, w: float = 0.0, weaker: Denoiser | None = None) -> Estimate:
     """The model, told a class (None: none), and guided by w: away from itself without the class, or from a weaker model.
 
     Raises BadInput for a class that a model has not learnt, and for a weaker one that is shown other pictures.
@@ -76,7 +76,7 @@ def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate
     for what, mine, its in (
         ("conditions", {*model.conditions} - {"label"}, {*weaker.conditions} - {"label"}),
         ("autoencoder", first_stage(model), first_stage(weaker)),
-        ("mean or spread of the pixels", True, alike or not model.kept()),
+        ("mean or spread of the pixels", True, alike or not model.frozen_weights()),
     ):
         if mine != its:
             raise BadInput(
@@ -87,21 +87,21 @@ def in_units_of(model: Denoiser, weaker: Denoiser, poorer: Estimate) -> Estimate
         return poorer
     scale = own.std / own.sigma_data * other.sigma_data / other.std
 
-    def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **told: Tensor) -> Tensor:
-        if "seen_bchw" in told:
+    def converted(x_bchw: Tensor, sigma_b: Tensor, mpp_b: Tensor, **cond: Tensor) -> Tensor:
+        if "cond_image_bchw" in cond:
             shift = other.encode(own.decode(torch.zeros_like(x_bchw[:, :, :1, :1])))
-            told = told | _seen(pictures_of(model.conditions), scale, shift, **told)
-        return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **told)))
+            cond = cond | _convert_cond(pictures_of(model.conditions), scale, shift, **cond)
+        return own.encode(other.decode(poorer(other.encode(own.decode(x_bchw)), sigma_b * scale, mpp_b, **cond)))
 
     return converted
 
 
-def _seen(
+def _convert_cond(
     names: list[str],
     scale: float,
     shift_bc11: Tensor,
-    seen_bchw: Tensor,
-    seen_noise_b: Tensor | None = None,
+    cond_image_bchw: Tensor,
+    lowres_noise_b: Tensor | None = None,
     **_: Tensor,
 ) -> dict[str, Tensor]:
     """The pictures that a model is shown, in units in which a pixel p is `scale` p + `shift`.
@@ -109,22 +109,22 @@ def _seen(
     A low-resolution picture is sqrt(a) p + sqrt(1 - a) noise, and becomes sqrt(a) (scale p + shift) + scale sqrt(1 - a) noise.
     Over q it is one of another level again, of a' = a / q^2, where q^2 = a + scale^2 (1 - a).
     """
-    found, level = [], {}
-    for name, picture in zip(names, seen_bchw.chunk(len(names), dim=1)):
-        if name == "lowres" and seen_noise_b is not None:
-            kept = alpha_bar(seen_noise_b)
-            q2 = kept + scale**2 * (1 - kept)
-            shifted = scale * picture + kept.sqrt()[:, None, None, None] * shift_bc11
-            found.append(shifted / q2.sqrt()[:, None, None, None])
-            level = {"seen_noise_b": level_of(kept / q2)}
+    images, noise_level = [], {}
+    for name, picture in zip(names, cond_image_bchw.chunk(len(names), dim=1)):
+        if name == "lowres" and lowres_noise_b is not None:
+            signal = alpha_bar(lowres_noise_b)
+            q2 = signal + scale**2 * (1 - signal)
+            shifted = scale * picture + signal.sqrt()[:, None, None, None] * shift_bc11
+            images.append(shifted / q2.sqrt()[:, None, None, None])
+            noise_level = {"lowres_noise_b": noise_level_of(signal / q2)}
         else:
-            found.append(scale * picture + shift_bc11)
-    return {"seen_bchw": torch.cat(found, dim=1), **level}
+            images.append(scale * picture + shift_bc11)
+    return {"cond_image_bchw": torch.cat(images, dim=1), **noise_level}
 
 
 def first_stage(model: Denoiser) -> str:
     """What tells the latent spaces of two models apart: a digest of the autoencoder's weights; "none": pixels."""
-    weights = [w.cpu() for name, w in sorted(model.kept().items()) if name.startswith(PREFIX)]
+    weights = [w.cpu() for name, w in sorted(model.frozen_weights().items()) if name.startswith(PREFIX)]
     return hashlib.sha256(b"".join(w.float().numpy().tobytes() for w in weights)).hexdigest() if weights else "none"
 
 
@@ -144,7 +144,7 @@ def at_sigma(denoise: Callable[..., Tensor], sigmas: tuple[float, float] | None,
     return denoise.conditional
 
 
-def scaled(denoised: Tensor, x: Tensor, sampler: Options, step: int) -> Tensor:
+def scale_epsilon(denoised: Tensor, x: Tensor, sampler: Options, step: int) -> Tensor:
     """Epsilon scaling (Ning et al. 2024, ICLR, eq. 12): eps / lambda_t, lambda_t = k t + b; lambda_t = 1 changes nothing.
 
     step: of the sampler, from 0; t counts the steps that are left, from `steps` down to 1.

@@ -16,16 +16,16 @@ from tqdm import tqdm
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.interrupt import Stopped
 from histogenesis.core.noise import normal
-from histogenesis.models.conditions import enlarge, noised
+from histogenesis.models.conditions import add_noise, enlarge
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.options import Options
 from histogenesis.sampling.estimate import estimator
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import solve, stages, takes
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import solve, solver_evaluations, takes
 
 
 @torch.inference_mode()
-def draw_batch(
+def sample_batch(
     models: Sequence[Denoiser],
     section: Options,
     label: str | None,
@@ -39,30 +39,33 @@ def draw_batch(
     models: of the cascade, if there is one, from the smallest on, and the one that decides.
     """
     keys = [*numbers, *[numbers[-1]] * (section.batch - len(numbers))]
-    sizes = [*((one.tile_px, one.sampler) for one in section.cascade), (size_px, section.sampler)]
-    smaller = None
+    sizes = [*((stage.tile_px, stage.sampler) for stage in section.cascade), (size_px, section.sampler)]
+    lowres = None
     for model, (px, sampler) in zip(models, sizes, strict=True):
         shape, of = (model.channels, *(2 * [px // model.factor])), () if px == size_px else (px,)
 
-        def noise(purpose: str, step: int, draw: int, shape=shape, of=of) -> torch.Tensor:
+        def noise(purpose: str, step: int, resample_index: int, shape=shape, of=of) -> torch.Tensor:
             more = of if purpose == "fresh" else (*of, purpose)
-            drawn = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
-            return torch.from_numpy(np.stack([drawn[k] for k in keys])).to(device)
+            sampled = {k: normal(shape, "patches", section.seed, label or "", k, step, *more) for k in numbers}
+            return torch.from_numpy(np.stack([sampled[k] for k in keys])).to(device)
 
         cond: dict[str, torch.Tensor] = {}
-        if smaller is not None:
-            level = torch.full((len(keys),), section.lowres_noise, device=device)
-            small = enlarge(model.normalisation.encode(smaller), px)
-            cond = {"seen_bchw": noised(small, level, noise("lowres", 0, 0)), "seen_noise_b": level}
-        stage_list = stages(**sampler.solver, learned=model.objective.sigmas)
-        denoise = guided(model, label, section.guidance)
+        if lowres is not None:
+            lowres_noise_b = torch.full((len(keys),), section.lowres_noise, device=device)
+            small = enlarge(model.normalisation.encode(lowres), px)
+            cond = {
+                "cond_image_bchw": add_noise(small, lowres_noise_b, noise("lowres", 0, 0)),
+                "lowres_noise_b": lowres_noise_b,
+            }
+        evaluations = solver_evaluations(**sampler.solver, training_sigmas=model.objective.sigmas)
+        denoise = guide(model, label, section.guidance)
         estimate = estimator(denoise, sampler, model.normalisation, mpp * size_px / px, **cond)
-        x, _ = solve(noise("fresh", 0, 0) * stage_list[0].sigma, takes(stage_list), estimate, noise)
-        smaller = model.to_uint8(x)
-    return smaller.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
+        x, _ = solve(noise("fresh", 0, 0) * evaluations[0].sigma, takes(evaluations), estimate, noise)
+        lowres = model.to_uint8(x)
+    return lowres.permute(0, 2, 3, 1).cpu().numpy()[: len(numbers)]
 
 
-def draw_patches(
+def sample_patches(
     models: Sequence[Denoiser],
     section: Options,
     labels: list[str | None],
@@ -82,17 +85,17 @@ def draw_patches(
         for k, label in enumerate(labels)
         for first in range(0, section.images, section.batch)
     ]
-    made = []
+    generated = []
     for k, label, numbers in tqdm(jobs, desc="patches", unit="batch", mininterval=2):
         file = state / f"{k}-{numbers[0]:08d}.npy"
         pictures = finished(file)
         if pictures is None:
-            pictures = draw_batch(models, section, label, numbers, size_px, mpp, device)
+            pictures = sample_batch(models, section, label, numbers, size_px, mpp, device)
             save_proven(file, pictures)
             if stop() and (k, label, numbers) != jobs[-1]:
                 raise Stopped(f"stopped on request, finished batches are in {state}")
-        made.append(pictures)
-    return np.concatenate(made), [label for _, label, numbers in jobs for _ in numbers]
+        generated.append(pictures)
+    return np.concatenate(generated), [label for _, label, numbers in jobs for _ in numbers]
 
 
 def finished(file: Path) -> np.ndarray | None:

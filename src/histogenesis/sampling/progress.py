@@ -9,12 +9,12 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from histogenesis.core.noise import normal
 from histogenesis.models.batches import Batches
-from histogenesis.models.conditions import noised
+from histogenesis.models.conditions import add_noise
 from histogenesis.models.model import Denoiser, Upscaler
 from histogenesis.models.options import ModelOptions, Options
-from histogenesis.sampling.guidance import guided
-from histogenesis.sampling.solvers import sample, stages
-from histogenesis.sampling.threshold import thresholded
+from histogenesis.sampling.guidance import guide
+from histogenesis.sampling.solvers import sample, solver_evaluations
+from histogenesis.sampling.threshold import apply_threshold
 
 STEPS = 20
 LOWRES_NOISE = 0.2
@@ -29,21 +29,24 @@ def kinds(denoiser: Denoiser, mpps: list[float]) -> list[tuple[float, str | None
 def from_noise(denoiser: Denoiser, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """What a denoiser draws, beside held-out pictures where it is told some."""
     section = ModelOptions.of(section)
-    options, learned = section.training, denoiser.objective.sigmas
+    options, training_sigmas = section.training, denoiser.objective.sigmas
     # A schedule's first noise levels are so high that estimates leave what pictures can be; the threshold keeps them there.
-    threshold = Options(kind="dynamic", percentile=0.995) if learned and not section.autoencoder else None
-    limit = None if learned else denoiser.objective.trained[1]
-    solver, n = stages("dpmpp-2m", STEPS, learned=learned, start=limit), options.sample_images
+    threshold = Options(kind="dynamic", percentile=0.995) if training_sigmas and not section.autoencoder else None
+    limit = None if training_sigmas else denoiser.objective.sigma_range[1]
+    solver, n = (
+        solver_evaluations("dpmpp-2m", STEPS, training_sigmas=training_sigmas, start=limit),
+        options.sample_images,
+    )
     px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
-        told = {name: value.to(device) for name, value in told_of(checks, mpp, n, px, options.seed).items()}
-        if "seen_bchw" in told:
-            told["seen_bchw"] = denoiser.to_latent(told["seen_bchw"])
-        denoise = guided(denoiser, label)
+        cond = {name: value.to(device) for name, value in cond_of(checks, mpp, n, px, options.seed).items()}
+        if "cond_image_bchw" in cond:
+            cond["cond_image_bchw"] = denoiser.to_latent(cond["cond_image_bchw"])
+        denoise = guide(denoiser, label)
 
-        def estimate(x, sigma, mpp=mpp, told=told, denoise=denoise):
-            return thresholded(denoise(x, full * sigma, full * mpp, **told), threshold, denoiser.normalisation)
+        def estimate(x, sigma, mpp=mpp, cond=cond, denoise=denoise):
+            return apply_threshold(denoise(x, full * sigma, full * mpp, **cond), threshold, denoiser.normalisation)
 
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
         if limit:
@@ -61,16 +64,16 @@ def above(denoiser: Denoiser, checks: Batches, mpp: float, n: int, px: int) -> T
     return denoiser.to_latent(interpolate(avg_pool2d(patches, 2), scale_factor=2.0))
 
 
-def told_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
+def cond_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str, Tensor]:
     """The pictures beside n held-out patches (their top left px), not encoded: the denoiser's keywords."""
     if not checks.pictures:
         return {}
-    seen, told = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
+    cond_images, cond = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
     if "lowres" in checks.pictures:
-        told["seen_noise_b"] = torch.full((n,), LOWRES_NOISE)
-        noise = torch.from_numpy(normal(tuple(seen[0].shape), "lowres", seed))
-        seen[0] = noised(seen[0], told["seen_noise_b"], noise)
-    return told | {"seen_bchw": torch.cat(seen, dim=1)}
+        cond["lowres_noise_b"] = torch.full((n,), LOWRES_NOISE)
+        noise = torch.from_numpy(normal(tuple(cond_images[0].shape), "lowres", seed))
+        cond_images[0] = add_noise(cond_images[0], cond["lowres_noise_b"], noise)
+    return cond | {"cond_image_bchw": torch.cat(cond_images, dim=1)}
 
 
 def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
@@ -79,8 +82,8 @@ def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
     Of AMONG that lie evenly among all, those with most to see: the first ones of a slide may be its pale edge.
     """
     there = np.unique(checks.patches.mpp)
-    found = checks.by_mpp[np.abs(there - mpp).argmin()]
-    some = found[np.unique(np.linspace(0, len(found) - 1, max(AMONG, n)).astype(int))].tolist()
+    rows_there = checks.by_mpp[np.abs(there - mpp).argmin()]
+    some = rows_there[np.unique(np.linspace(0, len(rows_there) - 1, max(AMONG, n)).astype(int))].tolist()
     images = checks.encoded(checks.patches.read(some))
     order = images.std(dim=(1, 2, 3)).argsort(descending=True, stable=True)
     rows = torch.from_numpy(np.resize(order.numpy(), n))
@@ -89,8 +92,8 @@ def nearest(checks: Batches, mpp: float, n: int) -> tuple[Tensor, list[int]]:
 
 def enlarged(upscaler: Upscaler, section: Any, checks: Batches, mpps: list[float], device: str) -> list[Tensor]:
     """Held-out patches, made by an upscaler from their average over 2 x 2 px."""
-    made = [nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device) for mpp in mpps]
-    return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in made]
+    generated = [nearest(checks, mpp, ModelOptions.of(section).training.sample_images)[0].to(device) for mpp in mpps]
+    return [upscaler(avg_pool2d(image, upscaler.objective.factor)) for image in generated]
 
 
 def reconstructed(

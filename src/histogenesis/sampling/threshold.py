@@ -10,7 +10,7 @@ from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.options import Options
 
 
-def thresholded(denoised_bchw: Tensor, section: Options | None, normalisation: Normalisation) -> Tensor:
+def apply_threshold(denoised_bchw: Tensor, section: Options | None, normalisation: Normalisation) -> Tensor:
     """Estimates in model units, kept within what uint8 pictures are, as the recipe's sampler says; None: as they are."""
     if section is None:
         return denoised_bchw

@@ -17,8 +17,8 @@ from histogenesis.core.whole import load_json
 from histogenesis.patches.sources import LISTS
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
+from histogenesis.recipe.imported import check_fits
 from histogenesis.recipe.problems import absent, nearest
-from histogenesis.recipe.taken import check_fits
 
 ALWAYS_THERE = ("stain-statistics", "learned")
 
@@ -256,9 +256,9 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
     """Models of other runs, and what trainings start from: there, whole, and fit for the levels that name them."""
     from histogenesis.models.shipped import folder_of
 
-    for name, taken in recipe.taken_models.items():
+    for name, imported in recipe.imported_models.items():
         try:
-            yield from check_taken(recipe, name, folder_of(taken.source))
+            yield from check_imported(recipe, name, folder_of(imported.source))
         except BadInput as error:
             yield Finding(f"models.{name}", str(error))
     for name, model in recipe.trained_models.items():
@@ -276,7 +276,7 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
                 yield Finding(f"models.{name}.{key}", not_there(Path(path)))
 
 
-def check_taken(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
+def check_imported(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
     """Whether a model of another run can make the levels that name it."""
     facts = load_json(folder / "model.json")
     levels = recipe.synthetic.levels if recipe.synthetic else []

@@ -20,8 +20,8 @@ from histogenesis.models.model import load_model
 from histogenesis.models.training import join_processes
 from histogenesis.recipe import Level, canonical
 from histogenesis.recipe.identity import bearing
-from histogenesis.recipe.taken import check_learnt
-from histogenesis.sampling.guidance import guided
+from histogenesis.recipe.imported import check_learnt
+from histogenesis.sampling.guidance import guide
 from histogenesis.steps.inputs import digest_of, read_plan
 
 NO_LADDER: Mapping[str, list[tuple[int, float]]] = {}
@@ -80,7 +80,7 @@ def draw_level(
     parts = [canonical(bearing(options)), *size_px, seed, slide, k, *weights, digest_of(above), key]
     parts += [digest_of(plan), digest_of(plan and plan.with_suffix(".png"))]
     digest = blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    if job is None and out.exists() and Canvas(out).facts.get("drawing") == digest:
+    if job is None and out.exists() and Canvas(out).attributes.get("drawing") == digest:
         print(f"{out} was finished meanwhile by the process that held its state")
         return
 
@@ -124,7 +124,7 @@ def bundles_of(models: Path, options: Level, device: str) -> list[Bundle]:
     weaker: Any = options.weaker and load_model(models / options.weaker, device, options.precision)
     return [
         Bundle(
-            guided(model, options.label if model.classes else None, options.guidance, weaker),
+            guide(model, options.label if model.classes else None, options.guidance, weaker),
             model.normalisation,
             model.conditions,
             model.objective.sigmas,

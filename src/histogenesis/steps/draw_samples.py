@@ -20,7 +20,7 @@ from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import Samples, canonical
 from histogenesis.recipe.identity import bearing
 from histogenesis.report.training_pictures import save_sheet
-from histogenesis.sampling.patches import draw_patches
+from histogenesis.sampling.patches import sample_patches
 from histogenesis.steps.inputs import digest_of
 
 
@@ -56,17 +56,17 @@ def draw_samples(
     denoiser = denoisers[-1]
     card = load_json(model / "model.json")
     section: Any = options
-    told: list[str | None] = list(options.classes or denoiser.classes) if denoiser.classes else [None]
+    classes: list[str | None] = list(options.classes or denoiser.classes) if denoiser.classes else [None]
     size_px, mpp = options.size_px or card["patch_px"], options.mpp or min(card["mpps"], default=float("nan"))
     if mpp == mpp and card["mpps"] and not same_mpp(mpp, card["mpps"]).any():
         raise BadInput(f"{model}: it has learned mpps {card['mpps']} and never saw {mpp:g}")
 
-    *smaller, weights = (digest_of(folder / "model.safetensors") for folder in folders)
-    parts = json.dumps([canonical(bearing(options)), weights, key, *smaller])
+    *cascade, weights = (digest_of(folder / "model.safetensors") for folder in folders)
+    parts = json.dumps([canonical(bearing(options)), weights, key, *cascade])
     digest = blake2b(parts.encode(), digest_size=16).hexdigest()
     stop = StopRequest()
     finished = state / digest[:12]
-    pictures, labels = draw_patches(denoisers, section, told, size_px, mpp, finished, device, lambda: bool(stop))
+    pictures, labels = sample_patches(denoisers, section, classes, size_px, mpp, finished, device, lambda: bool(stop))
     n = len(pictures)
     cut = Cut(name, size_px, coords=np.full((n, 2), -1, np.int64), mpp=np.full(n, mpp), tissue=np.ones(n, np.float32))
     only = card["classes"][0] if len(card.get("classes", [])) == 1 else ""  # the class of what a model draws untold

@@ -28,7 +28,7 @@ from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.shipped import folder_of
 from histogenesis.recipe import Model, Recipe
 from histogenesis.recipe.data import LabelledPatches, Phantom
-from histogenesis.recipe.models import TakenModel
+from histogenesis.recipe.models import ImportedModel
 from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
@@ -210,7 +210,7 @@ def classifiers(recipe: Recipe) -> list[Part]:
 
 def _classifier(network: str, px: int) -> tuple[float, int]:
     """FLOP of a picture, and weights."""
-    from histogenesis.evaluation.utility import NETWORKS
+    from histogenesis.evaluation.tstr import NETWORKS
 
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = NETWORKS[network](2)
@@ -267,14 +267,14 @@ def flop_of(recipe: Recipe, level, side: int) -> float:
 
 
 def _flop(recipe: Recipe, name: str, side: int) -> float:
-    model, taken = recipe.trained_models.get(name), recipe.models[name]
+    model, imported = recipe.trained_models.get(name), recipe.models[name]
     if model:
         return _cost(model, side).flop
-    return _flop_of_taken(taken.source, side) if isinstance(taken, TakenModel) else 0.0
+    return _flop_of_imported(imported.source, side) if isinstance(imported, ImportedModel) else 0.0
 
 
 @cache
-def _flop_of_taken(source: str, px: int) -> float:
+def _flop_of_imported(source: str, px: int) -> float:
     try:
         section = load_json(folder_of(source) / "model.json")["section"]
     except BadInput:
@@ -330,15 +330,16 @@ def measured_tflops(model: Model, px: int, device: str, clock: Callable[[], floa
     torch.manual_seed(0)
     network = build_model(model, px, Normalisation.unit(), ["one", "two"]).to(device).eval()
     network.precision = model.training.precision
-    batch, seen = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
+    batch, n_images = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
     x, one = torch.randn(batch, 3, px, px, device=device), torch.ones(batch, device=device)
-    beside = {"seen_bchw": torch.randn(batch, 3 * seen, px, px, device=device), "seen_noise_b": one} if seen else {}
+    images = torch.randn(batch, 3 * n_images, px, px, device=device)
+    cond = {"cond_image_bchw": images, "lowres_noise_b": one} if n_images else {}
     runs, begin = ceil(64 / batch), None
     with torch.inference_mode():
         for n in range(runs + 1):
             if n == 1:
                 begin = clock()
-            network(x, one, one, **beside)
+            network(x, one, one, **cond)
         if device != "cpu":
             torch.cuda.synchronize()
     seconds = clock() - begin

@@ -36,10 +36,10 @@ def measure_reconstruction(
     held_out = PatchCollection(patches, splits, "validation")
     rows = torch.linspace(0, len(held_out) - 1, min(images, len(held_out))).round().long().numpy()
     real = held_out.read(rows)
-    made, codes = reconstruct(autoencoder, real)
-    perceptual = perceptual_distance(autoencoder, real, made)
-    size = autoencoder.network.codes.num_embeddings
-    found = measure(real, made, codes, size, held_out.patient[rows], perceptual)
+    reconstructions, codes = reconstruct(autoencoder, real)
+    perceptual = perceptual_distance(autoencoder, real, reconstructions)
+    size = autoencoder.network.codebook.num_embeddings
+    found = measure(real, reconstructions, codes, size, held_out.patient[rows], perceptual)
     write_json(out, found)
-    save_grid(picture, [real[:SHOWN], made[:SHOWN]], ["held out", "reconstructed"])
+    save_grid(picture, [real[:SHOWN], reconstructions[:SHOWN]], ["held out", "reconstructed"])
     print(f"PSNR {found['psnr']['value']:.1f} dB, SSIM {found['ssim']['value']:.3f}, {found['codes_used']} codes used")

@@ -11,8 +11,8 @@ from histogenesis.evaluation.collect import held_out_split
 from histogenesis.evaluation.labelled import read_labelled
 from histogenesis.evaluation.labelled_sets import MOST, labelled, real_set, sample_set
 from histogenesis.evaluation.shared_arm import trained_on_real
-from histogenesis.evaluation.utility import Labelled, utility
-from histogenesis.evaluation.utility_files import write_utility
+from histogenesis.evaluation.tstr import Labelled, tstr
+from histogenesis.evaluation.tstr_files import write_tstr
 from histogenesis.patches.splits import read_splits
 
 
@@ -55,14 +55,16 @@ def measure_utility(
     if (test is None) == (splits is None):
         raise BadInput("give either --test or --splits")
     compute_with(threads)
-    learnt, made, held_out = of_patches(real, generated, splits, seed) if splits else of_files(real, generated, test)
+    learnt, synthetic, held_out = (
+        of_patches(real, generated, splits, seed) if splits else of_files(real, generated, test)
+    )
     options: dict[str, Any] = {"network": network, "seeds": seeds, "steps": steps}
     options |= {"batch": batch, "lr": lr, "first_seed": seed}
     shared = trained_on_real(on_real, learnt, options) if on_real else None
     if on_real and shared is None:
         print("the shared classifiers learnt from other patches than these are compared with: trained anew", flush=True)
-    found = utility(learnt, made, held_out, **options, progress=True, on_real=shared)
-    write_utility(out, found)
+    found = tstr(learnt, synthetic, held_out, **options, progress=True, on_real=shared)
+    write_tstr(out, found)
     for arm, part in found["arms"].items():
         print(f"{arm}: accuracy {part['value']:.3f} ({part['low']:.3f} to {part['high']:.3f})")
     part = found["recognised"]
@@ -76,9 +78,9 @@ def of_files(*sets: Path) -> list[Labelled]:
 
 def of_patches(real: Path, generated: Path, splits: Path, seed: int) -> list[Labelled]:
     """The same from a patch set and samples of it."""
-    made = sample_set(generated)
-    about = float(made.mpp[0]), sorted(set(made.label.tolist())), MOST, seed
+    synthetic = sample_set(generated)
+    about = float(synthetic.mpp[0]), sorted(set(synthetic.label.tolist())), MOST, seed
     train, held_out = (
         labelled(real_set(real, splits, split, *about)) for split in ("train", held_out_split(read_splits(splits)))
     )
-    return [train, labelled(made), held_out]
+    return [train, labelled(synthetic), held_out]

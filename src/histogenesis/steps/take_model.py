@@ -11,7 +11,7 @@ from histogenesis.core.whole import load_json
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
-from histogenesis.recipe.taken import check_fits
+from histogenesis.recipe.imported import check_fits
 
 
 def take_model(*, model: str, out: Path, levels: Sequence[tuple[AnyLevel, float | None]] = ()) -> None:

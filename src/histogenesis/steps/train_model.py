@@ -20,9 +20,9 @@ from histogenesis.core.interrupt import hold
 from histogenesis.core.whole import load_json
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.model import build_model, load_model, save_model
-from histogenesis.models.networks.vq import latent_spread
+from histogenesis.models.networks.vq import latent_std
 from histogenesis.models.start import Start
-from histogenesis.models.training import Trainer, averaged, join_processes, validation_loss
+from histogenesis.models.training import Trainer, ema_weights, join_processes, validation_loss
 from histogenesis.patches.dataset import PatchCollection
 from histogenesis.recipe import Model, WinnerModel, canonical
 from histogenesis.recipe.identity import bearing
@@ -32,7 +32,7 @@ from histogenesis.steps.inputs import digest_of
 
 # What may change without making another training, beside what bears on no byte: its length (it goes on), and what it shows.
 SHOWN = {"steps", "validation_images", "sample_images"}
-SPREAD_IMAGES = 256  # training patches on which the spread of an autoencoder's latents is measured
+LATENT_STD_IMAGES = 256  # training patches on which the standard deviation of an autoencoder's latents is measured
 
 
 def train_model(
@@ -77,9 +77,9 @@ def train_model(
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
     mpps = np.unique(learnt.mpp)[::-1].tolist()  # [nan] where it is not known
-    draw_samples = sampled(trainer, section, checks, mpps, device, state / "samples")
+    render_samples = sampled(trainer, section, checks, mpps, device, state / "samples")
     try:
-        trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), draw_samples)
+        trainer.run(lambda: validation_loss(trainer, checks, section.training.validation_images), render_samples)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -88,7 +88,7 @@ def train_model(
     facts = facts_of(trainer, section, learnt, batches, start, first_stage, device)
     save_model(
         out,
-        trainer.average | trainer.buffers | getattr(trainer.denoiser, "kept", dict)(),
+        trainer.ema | trainer.buffers | getattr(trainer.denoiser, "frozen_weights", dict)(),
         section,
         batches.normalisation,
         mpps=[mpp for mpp in mpps if mpp == mpp],
@@ -97,7 +97,7 @@ def train_model(
         **computed_on(device),
     )
     shutil.copyfile(state / "train.jsonl", out / "train.jsonl")
-    draw_samples(trainer.step, out / "samples.png")
+    render_samples(trainer.step, out / "samples.png")
     plot_losses(out / "loss.png", [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()])
 
 
@@ -117,7 +117,7 @@ class FirstStage:
         return FirstStage(load_model(folder), card, digest_of(folder / "model.safetensors"))
 
     @property
-    def with_spread(self) -> tuple[Any, float] | None:
+    def with_latent_std(self) -> tuple[Any, float] | None:
         """What `build_model` takes."""
         return (self.model, self.card["latent_spread"]) if self.card else None
 
@@ -156,28 +156,28 @@ def prepare(
     """The trainer, with the batches that it learns from and those that it is checked on."""
     training, seed = section.training, section.training.seed
     held_out = PatchCollection(*files, "validation", section.classes)
-    classes = told_classes(section, learnt)
+    classes = cond_classes(section, learnt)
     sigma_data = None if first_stage.card else section.objective.sigma_data
     normalisation = start.normalisation if start else normalisation_of(learnt, sigma_data)
     torch.manual_seed(seed)
     patch_px = training.crop_px or learnt.patch_px
-    model: Any = build_model(section, patch_px, normalisation, classes, first_stage.with_spread)
+    model: Any = build_model(section, patch_px, normalisation, classes, first_stage.with_latent_std)
     if start:
         start.fill(model, section.model_dump(mode="json"), classes)
-    seen: dict[str, Any] = {
+    cond_options: dict[str, Any] = {
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
         "crop_px": training.crop_px,
         "crop_context": training.crop_context,
         "classes": classes,
     }
-    common = (normalisation, model.objective.draw_sigma, seed)
-    batches = Batches(learnt, *common, training.augment, **seen, label_dropout=section.label_dropout)
-    checks = Batches(held_out, *common, augment=False, **seen)
+    common = (normalisation, model.objective.sample_sigma, seed)
+    batches = Batches(learnt, *common, training.augment, **cond_options, label_dropout=section.label_dropout)
+    checks = Batches(held_out, *common, augment=False, **cond_options)
     return Trainer(model, section, batches, state, digest, device), batches, checks
 
 
-def told_classes(section: Model, learnt: PatchCollection) -> list[str]:
+def cond_classes(section: Model, learnt: PatchCollection) -> list[str]:
     """The classes that a model is told, if it is told any."""
     return learnt.classes if "label" in section.conditions else []
 
@@ -189,14 +189,14 @@ def sampled(
 
     model: Any = trainer.denoiser
 
-    def draw_samples(step: int, file: Path | None = None) -> None:
-        with averaged(trainer), torch.no_grad():
+    def render_samples(step: int, file: Path | None = None) -> None:
+        with ema_weights(trainer), torch.no_grad():
             made = SAMPLES.get(section.objective.kind, from_noise)(model, section, checks, mpps, device)
         rows = [model.to_uint8(x).permute(0, 2, 3, 1).cpu().numpy() for x in made]
         names = [" ".join([f"{mpp:g} mpp"] * (mpp == mpp) + [label or ""]) for mpp, label in kinds(model, mpps)]
         save_grid(file or folder / f"{step:08d}.png", rows, names)
 
-    return draw_samples
+    return render_samples
 
 
 def facts_of(
@@ -210,7 +210,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """What model.json says of a training, beside its section."""
     facts: dict[str, Any] = {
-        "classes": told_classes(section, learnt) or learnt.classes,
+        "classes": cond_classes(section, learnt) or learnt.classes,
         "patch_px": section.training.crop_px or learnt.patch_px,
         "context_ratio": learnt.context_ratio if "context" in section.conditions else None,
         "steps": trainer.step,
@@ -223,8 +223,8 @@ def facts_of(
         facts["start"] = {"model": section.training.start, "sha256": start.digest.split(",")[0]}
     if section.encodes:
         network: Any = trainer.denoiser.network
-        some = np.linspace(0, len(learnt) - 1, min(SPREAD_IMAGES, len(learnt))).astype(int)
-        with averaged(trainer):
+        some = np.linspace(0, len(learnt) - 1, min(LATENT_STD_IMAGES, len(learnt))).astype(int)
+        with ema_weights(trainer):
             pixels = batches.encoded(learnt.read(some)).to(device)
-            facts["latent_spread"] = round(latent_spread(network, pixels), 6)
+            facts["latent_spread"] = round(latent_std(network, pixels), 6)
     return facts

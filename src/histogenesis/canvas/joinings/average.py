@@ -10,7 +10,7 @@ import numpy as np
 
 from histogenesis.canvas.joinings.base import Joining, Layout
 from histogenesis.canvas.tiling import Tile
-from histogenesis.canvas.waves import check_stride, overlapping, starts
+from histogenesis.canvas.wavefronts import check_stride, overlapping, starts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +52,8 @@ class Average(Joining):
 
 def covered(part: slice, length: int, layout: Layout, parity: int) -> np.ndarray:
     """Where tiles of one parity (even: 0, odd: 1) lie along one side: float32 of the part's length."""
-    found = np.zeros(length, np.float32)
+    coverage = np.zeros(length, np.float32)
     for n, start in enumerate(starts(length, layout.tile, layout.stride)):
         if n % 2 == parity:
-            found[start : start + layout.tile] = 1
-    return found[part]
+            coverage[start : start + layout.tile] = 1
+    return coverage[part]

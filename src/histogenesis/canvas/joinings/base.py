@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from histogenesis.canvas.tiling import Place, Tile
+from histogenesis.canvas.tiling import Tile, TileIndex
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +31,13 @@ class Joining:
     """How the tiles of one level agree. Subclasses are frozen dataclasses: their fields are a recipe's keys.
 
     `at_every_step`: all tiles take a step before any takes the next, and the state of the canvas lies between them; otherwise
-    each tile is drawn to its end, wave by wave.
+    each tile is drawn to its end, wavefront by wavefront.
     """
 
     kind: str
     at_every_step: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = False  # whether tiles may be drawn to their end one by one
-    holds: ClassVar[bool] = False  # whether a tile holds what its finished neighbours have drawn
+    inpaints: ClassVar[bool] = False  # whether a tile holds what its finished neighbours have drawn
     colours: ClassVar[int] = 0  # planes of estimates that lie beside the state, for joinings that merge them
     if TYPE_CHECKING:  # keys of some subclasses
         resample: int
@@ -52,8 +52,8 @@ class Joining:
         """Those of the `number`-th evaluation: their cores cover every pixel once, or more often where estimates are merged."""
         raise NotImplementedError
 
-    def waves(self, layout: Layout) -> list[dict[Place, Tile]]:
-        """Those that are drawn to their end, wave by wave: within one they do not wait for each other."""
+    def wavefronts(self, layout: Layout) -> list[dict[TileIndex, Tile]]:
+        """Those that are drawn to their end, wavefront by wavefront: within one they do not wait for each other."""
         return [{(tile.y, tile.x): tile for tile in self.tiles(layout, 0)}]
 
     def colour(self, layout: Layout, tile: Tile) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from histogenesis.canvas.joinings.base import Joining, Layout
-from histogenesis.canvas.tiling import Place, Tile
-from histogenesis.canvas.waves import check_stride, waves
+from histogenesis.canvas.tiling import Tile, TileIndex
+from histogenesis.canvas.wavefronts import check_stride, wavefronts
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Inpaint(Joining):
     )
     at_every_step: ClassVar[bool] = False
     one_by_one: ClassVar[bool] = True
-    holds: ClassVar[bool] = True
+    inpaints: ClassVar[bool] = True
 
-    def waves(self, layout: Layout) -> list[dict[Place, Tile]]:
-        return waves(layout.height, layout.width, layout.tile, layout.stride, self.order)
+    def wavefronts(self, layout: Layout) -> list[dict[TileIndex, Tile]]:
+        return wavefronts(layout.height, layout.width, layout.tile, layout.stride, self.order)
 
     def check(self, where: str, size_px: tuple[int, int], tile_px: int, blocks_px: list[int]) -> None:
         check_stride(where, size_px, tile_px, self.stride_px, blocks_px)

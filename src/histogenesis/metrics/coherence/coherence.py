@@ -14,7 +14,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.files import written
 from histogenesis.metrics.coherence.cross_scale import cross_scale_error
 from histogenesis.metrics.coherence.error_map import ErrorMap
-from histogenesis.metrics.coherence.seam_map import draw_seam_map, seam_map
+from histogenesis.metrics.coherence.seam_map import render_seam_map, seam_map
 from histogenesis.metrics.coherence.seams import gradient_profiles, seam_score, tile_lines
 from histogenesis.metrics.coherence.strips import open_levels, read_plan
 
@@ -95,7 +95,7 @@ def measure_coherence(
                 found = seam_map(image, plan, row_lines, column_lines, block_px=block)
                 seams |= {"map": f"seams_level{k}.npz", "picture": f"seams_level{k}.png"}
                 found.save(maps / seams["map"])
-                draw_seam_map(maps / seams["picture"], image, found)
+                render_seam_map(maps / seams["picture"], image, found)
             levels.append(
                 {
                     "level": k,

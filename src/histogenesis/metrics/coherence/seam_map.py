@@ -59,7 +59,7 @@ def seam_map(image, plan: np.ndarray | None, row_lines, column_lines, block_px: 
     return SeamMap(rows, columns, row_lines, column_lines)
 
 
-def draw_seam_map(path: Path, image, found: SeamMap) -> None:
+def render_seam_map(path: Path, image, found: SeamMap) -> None:
     """The level, small: borders that are steeper than their neighbours in red, flatter ones in blue, others in grey."""
     height, width = image.shape[:2]
     step = max(1, -(-max(height, width) // PICTURE_PX))

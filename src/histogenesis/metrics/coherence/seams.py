@@ -63,7 +63,7 @@ class SeamScore:
 def tile_lines(size_px: int, tile_px: int, stride_px: int | None = None, order: str | None = None) -> np.ndarray:
     """Where tiles of a fixed grid meet along one side: the multiples of tile_px inside the canvas.
 
-    Of overlapping tiles every stride_px (canvas/waves.py): where one decides and then another does. In the order `raster`
+    Of overlapping tiles every stride_px (canvas/wavefronts.py): where one decides and then another does. In the order `raster`
     each but the first begins where the one before ends; in a checkerboard every other lies between its neighbours' borders;
     without an order, all borders.
     """

@@ -87,7 +87,7 @@ def group_interval(
     counts=False,
     squared=False,
     level: float = LEVEL,
-    halves: int = 40,
+    n_resamples: int = 40,
     seed: int = 0,
 ) -> Intervals:
     """95 % intervals around `value` = statistic(*sets).
@@ -112,7 +112,7 @@ def group_interval(
         freedom.append(k - 1)
     known = min(g.max() + 1 for g in groups) >= GROUPS
     if known or np.any(counts):
-        half = _halves(statistic, sets, groups, halves, rng)
+        half = _halves(statistic, sets, groups, n_resamples, rng)
         quadratic = known & (half > QUADRATIC * variance)
         smooth = np.where(quadratic, np.maximum(variance - (half - variance) / 2, variance / 2), variance)
         variance = np.where(counts, half, smooth)
@@ -153,9 +153,9 @@ def _groups(units: Units, rng) -> np.ndarray:
     return group[label]
 
 
-def _halves(statistic, sets, groups, halves, rng) -> np.ndarray:
+def _halves(statistic, sets, groups, n_resamples, rng) -> np.ndarray:
     values, scales = [], []
-    for _ in range(halves):
+    for _ in range(n_resamples):
         parts, scale = [], []
         for s, group in zip(sets, groups):
             k = group.max() + 1

@@ -36,7 +36,7 @@ def bernoulli_nll(generated, real) -> float:
     return float(-(y * logs[0] + (1 - y) * logs[1]).mean())
 
 
-def paired_scores(real, generated, splits: int = 5, most: int = 1000, seed: int = 0) -> dict[str, dict]:
+def paired_scores(real, generated, n_folds: int = 5, most: int = 1000, seed: int = 0) -> dict[str, dict]:
     """SSIM and likelihood of random pairs, a mean in each of `splits` disjoint parts of the held-out set.
 
     real, generated: uint8 (n, p, p, 3); `most` pairs in all. For each score: its value, Student's interval over the
@@ -49,14 +49,14 @@ def paired_scores(real, generated, splits: int = 5, most: int = 1000, seed: int 
             f"real patches are {real.shape[1:3]} px and generated ones {generated.shape[1:3]} px: SSIM needs one size"
         )
     n = min(len(real), len(generated), most)
-    if n < 2 * splits:
+    if n < 2 * n_folds:
         raise BadInput(
-            f"{n} pairs cannot be split into {splits} parts of at least two: give more images or fewer splits"
+            f"{n} pairs cannot be split into {n_folds} parts of at least two: give more images or fewer splits"
         )
     rng = np.random.default_rng(seed)
     pairs = list(zip(rng.permutation(len(real))[:n], rng.permutation(len(generated))[:n]))
     scores: dict[str, list] = {"ssim": [], "likelihood": []}
-    for part in np.array_split(np.arange(n), splits):
+    for part in np.array_split(np.arange(n), n_folds):
         scores["ssim"].append(np.mean([ssim(real[pairs[i][0]], generated[pairs[i][1]]) for i in part]))
         scores["likelihood"].append(np.mean([bernoulli_nll(generated[pairs[i][1]], real[pairs[i][0]]) for i in part]))
     out = {}

@@ -126,11 +126,11 @@ def cached(path: Path, encoder: Encoder, images: ImageSet, batch: int = BATCH, p
         ):
             return old
     features = encode(encoder, images.images, batch, progress, images.mpp)
-    made = FeatureSet(
+    feature_set = FeatureSet(
         images.name, features, encoder.name, encoder.weights, digests, images.mpp, images.slide, images.patient
     )
-    save(path, made)
-    return made
+    save(path, feature_set)
+    return feature_set
 
 
 def save(path: Path, features: FeatureSet) -> None:

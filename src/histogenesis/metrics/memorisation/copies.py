@@ -61,17 +61,17 @@ class Queries:
         parts, patch, quarter, scale = [], [], [], []
         corners = np.tile(np.arange(4), self.n)
         owners = np.arange(self.n).repeat(4)
-        shown = np.zeros(4 * self.n, bool)
+        shows_texture = np.zeros(4 * self.n, bool)
 
         def add(found, size):
             found = found.reshape(4 * self.n, side, side)
-            kept = ~w.plain(found)
+            textured = ~w.plain(found)
             if size == 1:
-                shown[kept] = True
-            parts.append(w.upright(found[kept]).reshape(-1, side**2))
-            patch.append(owners[kept])
-            quarter.append(corners[kept])
-            scale.append(np.full(kept.sum(), size))
+                shows_texture[textured] = True
+            parts.append(w.upright(found[textured]).reshape(-1, side**2))
+            patch.append(owners[textured])
+            quarter.append(corners[textured])
+            scale.append(np.full(textured.sum(), size))
 
         add(w.quarters(even, side), 1)
         add(w.quarters(odd, side), 1)
@@ -79,12 +79,12 @@ class Queries:
             found = w.scaled_quarters(even, side, size)
             if found is not None:
                 add(found, size)
-        own = w.upright(w.quarters(even, side).reshape(-1, side, side)[shown]).reshape(-1, side**2)
+        own = w.upright(w.quarters(even, side).reshape(-1, side, side)[shows_texture]).reshape(-1, side**2)
         self.spread: np.ndarray = like.spread if like is not None else basis.spread_of(own)
         self.windows = np.concatenate(parts).astype(np.float32)
         self.coarse = w.unit(basis.project(self.windows) / self.spread[: w.COMPONENTS])
         self.patch, self.quarter, self.scale = (np.concatenate(v) for v in (patch, quarter, scale))
-        self.plain = np.logical_not(shown.reshape(self.n, 4).any(axis=1))
+        self.plain = np.logical_not(shows_texture.reshape(self.n, 4).any(axis=1))
         many = len(self.patch)
         self.cosine = np.full((many, CANDIDATES), -2, np.float32)
         self.train = np.full((many, CANDIDATES), -1, np.int64)
@@ -127,8 +127,8 @@ class Search:
         side = self.basis.side
         view = sliding_window_view(w.small_grey(images), (side, side), axis=(1, 2))
         found = view.reshape(-1, side, side)
-        kept = np.flatnonzero(~w.plain(found))
-        return w.upright(found[kept]).reshape(len(kept), side**2), kept // view.shape[1] ** 2
+        textured = np.flatnonzero(~w.plain(found))
+        return w.upright(found[textured]).reshape(len(textured), side**2), textured // view.shape[1] ** 2
 
     def _chunk(self, first, images, sets) -> int:
         upright, of = self._windows(images)

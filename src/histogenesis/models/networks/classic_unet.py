@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu, scaled_dot_product_attention
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type
 from histogenesis.models.networks.keys import ClassicUNet as Keys
 
 WIDTH_EMBEDDING = 512
@@ -20,10 +20,10 @@ class ClassicUNet(Conditioned):
 
     frequencies: Tensor
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         *widths, deepest = keys.widths
-        self.tell(WIDTH_EMBEDDING, WIDTH_EMBEDDING, to, noise=False)
+        self.build_embeddings(WIDTH_EMBEDDING, WIDTH_EMBEDDING, inputs, noise=False)
         self.register_buffer(
             "frequencies", 1e4 ** (-2 * torch.arange(WIDTH_EMBEDDING // 2) / WIDTH_EMBEDDING), persistent=False
         )
@@ -32,20 +32,20 @@ class ClassicUNet(Conditioned):
         def attention(width):
             return Attention(width, keys.heads) if width in keys.attention_channels else nn.Identity()
 
-        inputs = [to.image_channels + to.seen_channels, *widths]
-        self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in zip(inputs, widths))
+        c_ins = [inputs.image_channels + inputs.cond_channels, *widths]
+        self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in zip(c_ins, widths))
         self.down_attention = nn.ModuleList(attention(width) for width in widths)
-        self.middle, self.middle_attention = DoubleConvolution(inputs[-1], deepest), attention(deepest)
+        self.middle, self.middle_attention = DoubleConvolution(c_ins[-1], deepest), attention(deepest)
         pairs = list(zip([deepest, *widths[:0:-1]], widths[::-1]))
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(DoubleConvolution(2 * b, b) for _, b in pairs)
         self.up_attention = nn.ModuleList(attention(b) for _, b in pairs)
-        self.last = nn.Conv2d(keys.widths[0], to.image_channels, 1)
+        self.last = nn.Conv2d(keys.widths[0], inputs.image_channels, 1)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        with in_own_type(told.c_noise_b):
-            angle = told.c_noise_b.float()[:, None] * self.frequencies
-            embedding = self.time(torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)) + self.told(told)
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        with in_own_type(cond.c_noise_b):
+            angle = cond.c_noise_b.float()[:, None] * self.frequencies
+            embedding = self.time(torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)) + self.embed(cond)
         embedding = embedding.to(x_bchw.dtype)
         x, skips = x_bchw, []
         for block, attend in zip(self.down, self.down_attention):

@@ -6,7 +6,7 @@ Each transformer attends to the feature map itself, then to what the network is 
 import torch
 from torch import Tensor, nn
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs
 from histogenesis.models.networks.ddpmpp import norm
 from histogenesis.models.networks.keys import CrossAttentionUNet as Keys
 
@@ -17,15 +17,15 @@ class CrossAttentionUNet(Conditioned):
     A network that is told nothing attends to one token of zeros. There is no dropout: see GuidedUNet.
     """
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         # Seconds to import, and only needed where a recipe has this network.
         from diffusers.models import UNet2DConditionModel
 
         attends = [level in keys.attention_levels for level in range(len(keys.multipliers))]
         self.unet = UNet2DConditionModel(
-            in_channels=to.image_channels + to.seen_channels,
-            out_channels=to.image_channels,
+            in_channels=inputs.image_channels + inputs.cond_channels,
+            out_channels=inputs.image_channels,
             block_out_channels=keys.widths,
             layers_per_block=keys.blocks,
             down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
@@ -36,8 +36,8 @@ class CrossAttentionUNet(Conditioned):
         )
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
-        self.tell(keys.context_channels, keys.context_channels, to, noise=False)
+        self.build_embeddings(keys.context_channels, keys.context_channels, inputs, noise=False)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        tokens = torch.stack(self.embeddings(told) or [self.told(told)], dim=1).to(x_bchw.dtype)
-        return self.unet(x_bchw, told.c_noise_b, encoder_hidden_states=tokens).sample
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        tokens = torch.stack(self.embeddings(cond) or [self.embed(cond)], dim=1).to(x_bchw.dtype)
+        return self.unet(x_bchw, cond.c_noise_b, encoder_hidden_states=tokens).sample

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, group_norm, interpolate, scaled_dot_product_attention, silu
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type, linear
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type, linear
 from histogenesis.models.networks.keys import Network
 
 
@@ -21,12 +21,12 @@ class DDPMpp(Conditioned):
     at the levels `attention_levels`.
     """
 
-    def __init__(self, keys: Network, to: Surroundings):
+    def __init__(self, keys: Network, inputs: NetworkInputs):
         super().__init__()
-        assert to.image_px % 2**keys.halvings == 0, "the recipe's model checks this"
-        widths, blocks, attends = keys.widths, keys.blocks, keys.attention(to.image_px)
+        assert inputs.image_px % 2**keys.halvings == 0, "the recipe's model checks this"
+        widths, blocks, attends = keys.widths, keys.blocks, keys.attention(inputs.image_px)
         width_embedding = 4 * keys.channels
-        self.tell(keys.channels, width_embedding, to)
+        self.build_embeddings(keys.channels, width_embedding, inputs)
 
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
@@ -34,7 +34,7 @@ class DDPMpp(Conditioned):
             heads = keys.heads if attention else 0
             return Block(c_in, c_out, width_embedding, keys.dropout, next(layers), heads, resample=resample)
 
-        self.first = conv(to.image_channels + to.seen_channels, widths[0])
+        self.first = conv(inputs.image_channels + inputs.cond_channels, widths[0])
         self.encoder = nn.ModuleList()
         skips, c = [widths[0]], widths[0]
         for level, width in enumerate(widths):
@@ -57,21 +57,21 @@ class DDPMpp(Conditioned):
             if level:
                 self.decoder.append(block(c, c, resample="up"))
         self.last_norm = norm(c)
-        self.last = conv(c, to.image_channels, gain=1e-5)
+        self.last = conv(c, inputs.image_channels, gain=1e-5)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
         x = self.first(x_bchw)
-        embedding = silu(self.told(told)).to(x.dtype)
+        embedding = silu(self.embed(cond)).to(x.dtype)
         skips = [x]
         for block in self.encoder:
-            x = block(x, embedding, told.dropout_key_b)
+            x = block(x, embedding, cond.dropout_key_b)
             skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, told.dropout_key_b)
+            x = block(x, embedding, cond.dropout_key_b)
         for block in self.decoder:
             if block.resample != "up":
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = block(x, embedding, told.dropout_key_b)
+            x = block(x, embedding, cond.dropout_key_b)
         return self.last(silu(self.last_norm(x)))
 
 

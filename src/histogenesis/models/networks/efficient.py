@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs
 from histogenesis.models.networks.ddpmpp import Block, conv, norm
 from histogenesis.models.networks.keys import EfficientUNet as Keys
 
@@ -22,11 +22,11 @@ class EfficientUNet(Conditioned):
     form for 256 and 1024 px).
     """
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         channels, widths, blocks, attention = keys.channels, keys.widths, keys.blocks, keys.attention
         width_embedding = 4 * channels
-        self.tell(channels, width_embedding, to)
+        self.build_embeddings(channels, width_embedding, inputs)
         layers = iter(range(10_000))  # each block's number: a part of its dropout key
 
         def block(c_in, c_out, attends):
@@ -39,7 +39,7 @@ class EfficientUNet(Conditioned):
                 [block(c_in if n == 0 else c_out, c_out, attends and n == count - 1) for n in range(count)]
             )
 
-        self.first = conv(to.image_channels + to.seen_channels, channels)
+        self.first = conv(inputs.image_channels + inputs.cond_channels, channels)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c = channels
         for level, width in enumerate(widths):
@@ -55,24 +55,24 @@ class EfficientUNet(Conditioned):
             c = after
         self.halves = [level > 0 or keys.halve_first for level in range(len(widths))]
         self.last_norm = norm(2 * channels)
-        self.last = conv(2 * channels, to.image_channels, gain=1e-5)
+        self.last = conv(2 * channels, inputs.image_channels, gain=1e-5)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
         first = x = self.first(x_bchw)
-        embedding = silu(self.told(told)).to(x.dtype)
+        embedding = silu(self.embed(cond)).to(x.dtype)
         skips = []
         for level in self.down:
             resize, blocks = level.children()
             x = resize(x)
             for block in blocks.children():
-                x = block(x, embedding, told.dropout_key_b)
+                x = block(x, embedding, cond.dropout_key_b)
             skips.append(x)
         for block in self.middle:
-            x = block(x, embedding, told.dropout_key_b)
+            x = block(x, embedding, cond.dropout_key_b)
         for level, halves in zip(self.up, reversed(self.halves)):
             blocks, resize = level.children()
             x = torch.cat([x, skips.pop() * math.sqrt(0.5)], dim=1)
             for block in blocks.children():
-                x = block(x, embedding, told.dropout_key_b)
+                x = block(x, embedding, cond.dropout_key_b)
             x = resize(interpolate(x, scale_factor=2.0) if halves else x)
         return self.last(silu(self.last_norm(torch.cat([x, first * math.sqrt(0.5)], dim=1))))

@@ -6,7 +6,7 @@ embedding, self-attention at several feature-map sizes with so many channels a h
 
 from torch import Tensor, nn
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs
 from histogenesis.models.networks.ddpmpp import norm
 from histogenesis.models.networks.keys import GuidedUNet as Keys
 
@@ -19,17 +19,17 @@ class GuidedUNet(Conditioned):
     the same, and the library's is not.
     """
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         from diffusers.models import UNet2DModel  # seconds to import, and only needed where a recipe has this network
         from diffusers.models.attention_processor import Attention
         from diffusers.models.resnet import ResnetBlock2D
 
-        attends = [level in keys.attention(to.image_px) for level in range(len(keys.multipliers))]
+        attends = [level in keys.attention(inputs.image_px) for level in range(len(keys.multipliers))]
         groups = norm(keys.channels).num_groups  # 32 for 128 channels and more
         self.unet = UNet2DModel(
-            in_channels=to.image_channels + to.seen_channels,
-            out_channels=to.image_channels,
+            in_channels=inputs.image_channels + inputs.cond_channels,
+            out_channels=inputs.image_channels,
             block_out_channels=keys.widths,
             layers_per_block=keys.blocks,
             down_block_types=["AttnDownBlock2D" if a else "ResnetDownsampleBlock2D" for a in attends],
@@ -50,10 +50,10 @@ class GuidedUNet(Conditioned):
                 assert isinstance(out, nn.Linear)
                 zero(out)
         zero(self.unet.conv_out)
-        self.tell(keys.channels, 4 * keys.channels, to, noise=False)
+        self.build_embeddings(keys.channels, 4 * keys.channels, inputs, noise=False)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        return self.unet(x_bchw, told.c_noise_b, class_labels=self.told(told)).sample
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        return self.unet(x_bchw, cond.c_noise_b, class_labels=self.embed(cond)).sample
 
 
 def zero(layer: nn.Conv2d | nn.Linear) -> None:

@@ -20,8 +20,8 @@ from torch.nn.functional import (
     silu,
 )
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type
-from histogenesis.models.conditions import STEPS_TOLD, log_snr_of_level
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type
+from histogenesis.models.conditions import LOWRES_NOISE_STEPS, log_snr_of
 from histogenesis.models.networks.keys import ImagenUNet as Keys
 
 TOKENS = 2  # for each noise level that is told
@@ -32,23 +32,23 @@ SCALE = 8  # of the cosine between query and key
 class ImagenUNet(Conditioned):
     """F(x; log-SNR, ...) for pictures whose sides are multiples of 2^levels px (2^(levels - 1) if not `halve_first`)."""
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         first, widths, count = keys.channels, keys.widths, len(keys.multipliers)
-        told = first * 4 * (2 if to.seen_noise else 1)
-        self.tell(first, told, to, noise=False, seen_noise=False)
-        self.time = TimeTokens(told, first)
-        self.seen_time = TimeTokens(told, first) if to.seen_noise else None
+        cond_width = first * 4 * (2 if inputs.lowres_noise else 1)
+        self.build_embeddings(first, cond_width, inputs, noise=False, lowres_noise=False)
+        self.time = TimeTokens(cond_width, first)
+        self.seen_time = TimeTokens(cond_width, first) if inputs.lowres_noise else None
         self.token_norm = nn.LayerNorm(first)
 
         def block(c_in, c_out, crosses=False, gates=False):
             heads = (keys.heads, keys.head_channels, first) if crosses else None
-            return Block(c_in, c_out, told, heads, gates)
+            return Block(c_in, c_out, cond_width, heads, gates)
 
         def attention(width, context=first):
             return Transformer(width, keys.heads, keys.head_channels, context)
 
-        self.first = FirstConvolution(to.image_channels + to.seen_channels, first)
+        self.first = FirstConvolution(inputs.image_channels + inputs.cond_channels, first)
         self.first_block = block(first, first, gates=True) if keys.halve_first else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         inner = []
@@ -75,23 +75,23 @@ class ImagenUNet(Conditioned):
         # Without a doubling at last, what comes up has the width of the finest level.
         risen = first if keys.halve_first else widths[0]
         self.last_block = block(risen + (first if keys.first_to_last else 0), first, gates=True)
-        smaller = to.image_channels if to.seen_noise else 0
-        self.last = nn.Conv2d(first + smaller, to.image_channels, 3, padding=1)
+        lowres_channels = inputs.image_channels if inputs.lowres_noise else 0
+        self.last = nn.Conv2d(first + lowres_channels, inputs.image_channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
-        self.image_channels = to.image_channels
+        self.image_channels = inputs.image_channels
 
-    def hear(self, told: Told) -> tuple[Tensor, Tensor]:
+    def embed_cond(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
         """What every block is told (B, width), and what is attended to (B, tokens, channels); float32."""
-        with in_own_type(told.c_noise_b):
-            time, tokens = self.time(told.c_noise_b.float())
+        with in_own_type(cond.c_noise_b):
+            time, tokens = self.time(cond.c_noise_b.float())
             if self.seen_time is not None:
-                seen, more = self.seen_time(log_snr_of_level(told.seen_noise_b.float() / STEPS_TOLD))
-                time, tokens = time + seen, torch.cat([tokens, more], dim=1)
-            return silu(time + self.told(told)), self.token_norm(tokens)
+                lowres_time, more = self.seen_time(log_snr_of(cond.lowres_noise_b.float() / LOWRES_NOISE_STEPS))
+                time, tokens = time + lowres_time, torch.cat([tokens, more], dim=1)
+            return silu(time + self.embed(cond)), self.token_norm(tokens)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        embedding, tokens = (part.to(x_bchw.dtype) for part in self.hear(told))
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        embedding, tokens = (part.to(x_bchw.dtype) for part in self.embed_cond(cond))
         first = x = self.first(x_bchw)
         if self.first_block is not None:
             x = self.first_block(x, embedding)
@@ -117,7 +117,7 @@ class ImagenUNet(Conditioned):
                 x = block(joined(x, skips), embedding)
             x = double(attend(x, tokens) if isinstance(attend, Transformer) else x)
         x = self.last_block(torch.cat([x, first], dim=1) if self.first_to_last else x, embedding)
-        if self.seen_time is not None:  # the smaller picture, which lies beside the noisy one
+        if self.seen_time is not None:  # the low-resolution picture, which lies beside the noisy one
             x = torch.cat([x, x_bchw[:, self.image_channels : 2 * self.image_channels]], dim=1)
         return self.last(x)
 
@@ -161,9 +161,9 @@ class Block(nn.Module):
     """Two convolutions; between them attention to what is told (heads: their number, channels of each, of a token), then scale
     and shift by it; at last each channel is weighed by what the block sees of the whole picture (gates)."""
 
-    def __init__(self, c_in: int, c_out: int, told: int, heads: tuple[int, int, int] | None, gates: bool):
+    def __init__(self, c_in: int, c_out: int, cond_width: int, heads: tuple[int, int, int] | None, gates: bool):
         super().__init__()
-        self.affine = nn.Linear(told, 2 * c_out)
+        self.affine = nn.Linear(cond_width, 2 * c_out)
         self.cross = Attention(c_out, *heads, itself=False) if heads else None
         self.norm0, self.conv0 = ChannelNorm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm1, self.conv1 = ChannelNorm(c_out), nn.Conv2d(c_out, c_out, 3, padding=1)
@@ -202,8 +202,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = self.weigh(x).flatten(2).softmax(dim=-1)
-        seen = (x.flatten(2) @ weights.transpose(1, 2))[..., None]
-        return self.widen(silu(self.narrow(seen))).sigmoid()
+        context = (x.flatten(2) @ weights.transpose(1, 2))[..., None]
+        return self.widen(silu(self.narrow(context))).sigmoid()
 
 
 class Gain(nn.Module):

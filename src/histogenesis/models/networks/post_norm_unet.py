@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention, silu
 
-from histogenesis.models.conditioning import Conditioned, Surroundings, Told, in_own_type
+from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type
 from histogenesis.models.networks.ddpmpp import conv, norm
 from histogenesis.models.networks.keys import PostNormUNet as Keys
 
@@ -18,11 +18,11 @@ class PostNormUNet(Conditioned):
 
     frequencies: Tensor
 
-    def __init__(self, keys: Keys, to: Surroundings):
+    def __init__(self, keys: Keys, inputs: NetworkInputs):
         super().__init__()
         first, widths = keys.channels, keys.widths
         width_embedding = 4 * first
-        self.tell(first, width_embedding, to, noise=False)
+        self.build_embeddings(first, width_embedding, inputs, noise=False)
         self.register_buffer("frequencies", 1e4 ** (-2 * torch.arange(first // 2) / first), persistent=False)
         self.time = nn.ModuleList([nn.Linear(first, width_embedding), nn.Linear(width_embedding, width_embedding)])
 
@@ -32,7 +32,7 @@ class PostNormUNet(Conditioned):
 
         heads = [keys.heads if level in keys.attention_levels else 0 for level in range(len(widths))]
         below = [first, *widths[:-1]]
-        self.first = nn.Conv2d(to.image_channels + to.seen_channels, first, 3, padding=1)
+        self.first = nn.Conv2d(inputs.image_channels + inputs.cond_channels, first, 3, padding=1)
         self.down = nn.ModuleList(stage(a, b, h) for a, b, h in zip(below, widths, heads))
         self.shrink = nn.ModuleList(nn.Conv2d(b, b, 3, stride=2, padding=1) for b in widths)
         self.middle = stage(widths[-1], widths[-1], keys.heads)
@@ -40,13 +40,13 @@ class PostNormUNet(Conditioned):
         self.up = nn.ModuleList(stage(a + b, b, h) for a, b, h in zip(above, widths[::-1], heads[::-1]))
         self.enlarge = nn.ModuleList(conv(b, b) for b in widths[::-1])
         self.last_norm = norm(widths[0] + first)
-        self.last = nn.Conv2d(widths[0] + first, to.image_channels, 3, padding=1)
+        self.last = nn.Conv2d(widths[0] + first, inputs.image_channels, 3, padding=1)
 
-    def predict(self, x_bchw: Tensor, told: Told) -> Tensor:
-        with in_own_type(told.c_noise_b):
-            angle = told.c_noise_b.float()[:, None] * self.frequencies
+    def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
+        with in_own_type(cond.c_noise_b):
+            angle = cond.c_noise_b.float()[:, None] * self.frequencies
             time = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
-            embedding = self.time[1](gelu(self.time[0](time))) + self.told(told)
+            embedding = self.time[1](gelu(self.time[0](time))) + self.embed(cond)
         embedding = silu(embedding).to(x_bchw.dtype)
         first = x = self.first(x_bchw)
         skips = []

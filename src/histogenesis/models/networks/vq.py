@@ -58,7 +58,7 @@ class VQF4(nn.Module):
         )
 
     @property
-    def codes(self) -> nn.Embedding:
+    def codebook(self) -> nn.Embedding:
         return self.model.quantize.embedding
 
     @property
@@ -78,7 +78,7 @@ class VQF4(nn.Module):
         """The nearest code of each latent pixel, (B, c, h, w), and its number, (B, h, w)."""
         b, _, h, w = z_bchw.shape
         index = self.model.quantize(z_bchw.float())[2][2].reshape(b, h, w)
-        return self.codes(index).permute(0, 3, 1, 2), index
+        return self.codebook(index).permute(0, 3, 1, 2), index
 
     def decode(self, z_bchw: Tensor) -> Tensor:
         """Latents, which are quantised first, to pictures."""
@@ -94,9 +94,11 @@ class VQF4(nn.Module):
         """
         z = self.encode(x_bchw).float()
         code, _ = self.quantise(z)
-        made = self._decode(z + (code - z).detach())  # straight through: the decoder's gradient reaches the encoder
+        reconstruction = self._decode(
+            z + (code - z).detach()
+        )  # straight through: the decoder's gradient reaches the encoder
         codebook = (code - z.detach()).square() + commitment * (z - code.detach()).square()
-        return made.float(), codebook.mean(dim=(1, 2, 3))
+        return reconstruction.float(), codebook.mean(dim=(1, 2, 3))
 
     def start_from(self, folder: Path, sha256: str) -> None:
         """Take the weights of a VQModel that diffusers has saved: config.json and diffusion_pytorch_model.safetensors.
@@ -127,13 +129,13 @@ def check_sha256(file: Path, sha256: str) -> None:
     """Raises BadInput for a file that is not there, or is another than the recipe means."""
     if not file.is_file():
         raise BadInput(f"{file}: there is no such file; fetch it, or correct the recipe")
-    found = sha256_of(file)
-    if found != sha256.lower():
-        raise BadInput(f"{file}: its sha256 is {found}, not {sha256}; fetch it again, or correct the recipe")
+    sha256_there = sha256_of(file)
+    if sha256_there != sha256.lower():
+        raise BadInput(f"{file}: its sha256 is {sha256_there}, not {sha256}; fetch it again, or correct the recipe")
 
 
 @torch.no_grad()
-def latent_spread(network: VQF4, pictures_bchw: Tensor, batch: int = 16) -> float:
+def latent_std(network: VQF4, pictures_bchw: Tensor, batch: int = 16) -> float:
     """Standard deviation of the latents of pictures in [-1, 1]: diffusion works on latents divided by it."""
     parts = [network.encode(pictures_bchw[i : i + batch]).flatten() for i in range(0, len(pictures_bchw), batch)]
     return float(torch.cat(parts).double().std())

@@ -1,13 +1,13 @@
 """Overlapping tiles, and the order in which they may be drawn when each holds what its finished neighbours have drawn.
 
 Tiles lie every `stride` px, at least half a tile apart, so that a pixel belongs to two at most along each side. A pixel is
-decided by the first tile, in the order of the waves, that covers it: that tile's core has it. Tiles of one wave decide
-nothing that another of them sees, so they can be drawn at the same time, anywhere.
+decided by the first tile, in the order of the wavefronts, that covers it: that tile's core has it. Tiles of one wavefront
+decide nothing that another of them sees, so they can be drawn at the same time, anywhere.
 """
 
 from collections.abc import Callable
 
-from histogenesis.canvas.tiling import Place, Tile
+from histogenesis.canvas.tiling import Tile, TileIndex
 
 
 def starts(side_px: int, tile_px: int, stride_px: int) -> range:
@@ -16,32 +16,32 @@ def starts(side_px: int, tile_px: int, stride_px: int) -> range:
     return range(0, side_px - tile_px + 1, stride_px)
 
 
-def raster_wave(i: int, j: int) -> int:
+def raster_wavefront(i: int, j: int) -> int:
     """Diagonal by diagonal: a tile waits for W, N and NW (and NE holds nothing that N has not decided before it)."""
     return i + j
 
 
-def checkerboard_wave(i: int, j: int) -> int:
+def checkerboard_wavefront(i: int, j: int) -> int:
     """Four colours: even rows and columns first, then tiles between two of them, then those between four."""
     return 2 * (i % 2) + j % 2
 
 
-WAVES: dict[str, Callable[[int, int], int]] = {"raster": raster_wave, "checkerboard": checkerboard_wave}
+WAVEFRONTS: dict[str, Callable[[int, int], int]] = {"raster": raster_wavefront, "checkerboard": checkerboard_wavefront}
 
 
-def waves(height: int, width: int, tile_px: int, stride_px: int, order: str) -> list[dict[Place, Tile]]:
-    """Tiles wave by wave: their cores cover every pixel of the canvas exactly once."""
+def wavefronts(height: int, width: int, tile_px: int, stride_px: int, order: str) -> list[dict[TileIndex, Tile]]:
+    """Tiles wavefront by wavefront: their cores cover every pixel of the canvas exactly once."""
     rows, columns = starts(height, tile_px, stride_px), starts(width, tile_px, stride_px)
-    wave_of = WAVES[order]
-    found: dict[int, dict[Place, Tile]] = {}
+    wavefront_of = WAVEFRONTS[order]
+    by_wavefront: dict[int, dict[TileIndex, Tile]] = {}
     for i, y in enumerate(rows):
         for j, x in enumerate(columns):
             core = (
                 _core(i, y, len(rows), tile_px, stride_px, order),
                 _core(j, x, len(columns), tile_px, stride_px, order),
             )
-            found.setdefault(wave_of(i, j), {})[i, j] = Tile(y, x, tile_px, core)
-    return [found[number] for number in sorted(found)]
+            by_wavefront.setdefault(wavefront_of(i, j), {})[i, j] = Tile(y, x, tile_px, core)
+    return [by_wavefront[number] for number in sorted(by_wavefront)]
 
 
 def _core(n: int, start: int, count: int, tile_px: int, stride_px: int, order: str) -> slice:
@@ -54,7 +54,7 @@ def _core(n: int, start: int, count: int, tile_px: int, stride_px: int, order: s
     return slice(start + shared * before, start + tile_px - shared * after)
 
 
-def overlapping(height: int, width: int, tile_px: int, stride_px: int) -> dict[Place, Tile]:
+def overlapping(height: int, width: int, tile_px: int, stride_px: int) -> dict[TileIndex, Tile]:
     """The same tiles where each decides its whole window together with the others (`average`)."""
     rows, columns = starts(height, tile_px, stride_px), starts(width, tile_px, stride_px)
     return {
@@ -64,9 +64,9 @@ def overlapping(height: int, width: int, tile_px: int, stride_px: int) -> dict[P
     }
 
 
-def neighbours(place: Place) -> list[Place]:
-    """The eight places around a tile: no other tile can overlap it."""
-    i, j = place
+def neighbours(index: TileIndex) -> list[TileIndex]:
+    """The eight indices around a tile: no other tile can overlap it."""
+    i, j = index
     return [(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
 
 

@@ -1,4 +1,4 @@
-"""What the utility experiment leaves behind: utility.json and a plot of accuracies and confusion matrices."""
+"""What "train on synthetic, test on real" leaves behind: utility.json and a plot of accuracies and confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt
 from histogenesis.core.files import write_text, written
 
 
-def write_utility(folder: str | Path, found: dict) -> None:
-    """found: of metrics.utility.utility. Files are written to a temporary name and renamed."""
+def write_tstr(folder: str | Path, found: dict) -> None:
+    """found: of evaluation.tstr.tstr. Files are written to a temporary name and renamed."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     clean = json.dumps(found, indent=1).replace("NaN", "null")  # one seed has no interval

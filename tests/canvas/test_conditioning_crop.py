@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from histogenesis.canvas.canvas import Level, write_level
-from histogenesis.canvas.sight import Sight, seen_pictures
+from histogenesis.canvas.conditioning_crop import ConditioningCrop, build_cond
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.field import NoiseField
 from histogenesis.models.model import Normalisation
@@ -31,9 +31,9 @@ def ramp(height, width):
 
 @pytest.mark.parametrize("ratio", [2.0, 2.5, 6.25])
 def test_the_wider_view_has_the_tiles_centre(tmp_path, ratio):
-    sight = Sight(level(tmp_path, ramp(160, 200)), (ratio, ratio), (255, 255, 255))
+    crop = ConditioningCrop(level(tmp_path, ramp(160, 200)), (ratio, ratio), (255, 255, 255))
     for y, x in [(100, 200), (137, 161), (200, 300)]:
-        view = sight.wider(tile(y, x, 32)).astype(float)
+        view = crop.context(tile(y, x, 32)).astype(float)
         assert view.shape == (32, 32, 3)
         inside = ~np.all(view == 255, axis=-1)
         assert inside.all()
@@ -43,28 +43,28 @@ def test_the_wider_view_has_the_tiles_centre(tmp_path, ratio):
 
 
 def test_beyond_the_border_lies_background(tmp_path):
-    sight = Sight(level(tmp_path, ramp(20, 20)), (4.0, 4.0), (9, 8, 7))
-    view = sight.wider(tile(0, 0, 16))  # its centre is (2, 2) of the level above: from -6 on
+    crop = ConditioningCrop(level(tmp_path, ramp(20, 20)), (4.0, 4.0), (9, 8, 7))
+    view = crop.context(tile(0, 0, 16))  # its centre is (2, 2) of the level above: from -6 on
     assert np.all(view[:6] == (9, 8, 7)) and np.all(view[:, :6] == (9, 8, 7))
     assert np.array_equal(view[6:, 6:], ramp(10, 10))
-    far = sight.wider(tile(64, 64, 16))
+    far = crop.context(tile(64, 64, 16))
     assert np.array_equal(far[:10, :10], ramp(20, 20)[10:, 10:]) and np.all(far[10:] == (9, 8, 7))
 
 
 @pytest.mark.parametrize("ratio", [2, 3])
 def test_the_same_view_is_the_tiles_own_part(tmp_path, ratio):
     pixels = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    sight = Sight(level(tmp_path, pixels), (float(ratio), float(ratio)), (0, 0, 0))
+    crop = ConditioningCrop(level(tmp_path, pixels), (float(ratio), float(ratio)), (0, 0, 0))
     one = tile(4 * ratio, 6 * ratio, 5 * ratio)
-    assert np.array_equal(sight.same(one), pixels[4:9, 6:11])
-    assert np.array_equal(sight.under(one), pixels[4:9, 6:11])
+    assert np.array_equal(crop.lowres(one), pixels[4:9, 6:11])
+    assert np.array_equal(crop.under(one), pixels[4:9, 6:11])
 
 
 @pytest.mark.parametrize("size", [(40, 60), (50, 75), (125, 190)])
 def test_enlarging_a_part_is_a_part_of_enlarging_the_whole(tmp_path, size):
     pixels = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     ratio = (size[0] / 20, size[1] / 30)
-    sight = Sight(level(tmp_path, pixels), ratio, (0, 0, 0))
+    crop = ConditioningCrop(level(tmp_path, pixels), ratio, (0, 0, 0))
     whole = interpolate(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()).double(), size=size, mode="bilinear")[
         0
     ]
@@ -74,26 +74,26 @@ def test_enlarging_a_part_is_a_part_of_enlarging_the_whole(tmp_path, size):
         (slice(13, size[0]), slice(21, size[1])),
         (slice(5, 6), slice(7, 9)),
     ]:
-        assert np.abs(sight.enlarged(rows, columns) - whole[rows, columns]).max() <= 0.51
+        assert np.abs(crop.interpolate(rows, columns) - whole[rows, columns]).max() <= 0.51
 
 
 def test_pictures_come_in_the_order_of_their_channels_at_the_networks_size(tmp_path):
     normalisation, noise = Normalisation.unit(), NoiseField(1, "s")
     pixels = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    sight = Sight(level(tmp_path, pixels), (2.0, 2.0), (0, 0, 0))
+    crop = ConditioningCrop(level(tmp_path, pixels), (2.0, 2.0), (0, 0, 0))
     tiles = [tile(16, 32, 16), tile(40, 8, 16)]
-    told = seen_pictures(["lowres", "context"], tiles, 16, sight, normalisation, noise, 0.0)
-    assert told["seen_bchw"].shape == (2, 6, 16, 16) and told["seen_noise_b"].tolist() == [0, 0]
-    small = normalisation.encode(torch.from_numpy(sight.same(tiles[0]).transpose(2, 0, 1)[None].copy()))
+    cond = build_cond(["lowres", "context"], tiles, 16, crop, normalisation, noise, 0.0)
+    assert cond["cond_image_bchw"].shape == (2, 6, 16, 16) and cond["lowres_noise_b"].tolist() == [0, 0]
+    small = normalisation.encode(torch.from_numpy(crop.lowres(tiles[0]).transpose(2, 0, 1)[None].copy()))
     lowres = interpolate(small, size=16, mode="bilinear")[0]
-    assert torch.allclose(told["seen_bchw"][0, :3], lowres, atol=0.06), "level 0: almost no noise"
-    wide = normalisation.encode(torch.from_numpy(sight.wider(tiles[1]).transpose(2, 0, 1).copy()))
-    assert torch.equal(told["seen_bchw"][1, 3:], wide)
-    quarter = seen_pictures(["context"], tiles, 4, sight, normalisation, noise, 0.2)["seen_bchw"]
+    assert torch.allclose(cond["cond_image_bchw"][0, :3], lowres, atol=0.06), "level 0: almost no noise"
+    wide = normalisation.encode(torch.from_numpy(crop.context(tiles[1]).transpose(2, 0, 1).copy()))
+    assert torch.equal(cond["cond_image_bchw"][1, 3:], wide)
+    quarter = build_cond(["context"], tiles, 4, crop, normalisation, noise, 0.2)["cond_image_bchw"]
     assert quarter.shape == (2, 3, 4, 4)
     assert torch.allclose(quarter[1], wide.reshape(3, 4, 4, 4, 4).mean(dim=(2, 4)), atol=1e-5)
-    noisy = seen_pictures(["lowres"], tiles, 16, sight, normalisation, noise, 0.5)["seen_bchw"]
-    again = seen_pictures(["lowres"], tiles[::-1], 16, sight, normalisation, noise, 0.5)["seen_bchw"]
+    noisy = build_cond(["lowres"], tiles, 16, crop, normalisation, noise, 0.5)["cond_image_bchw"]
+    again = build_cond(["lowres"], tiles[::-1], 16, crop, normalisation, noise, 0.5)["cond_image_bchw"]
     assert torch.equal(noisy, again.flip(0)), "its noise goes with the place, not with the batch"
-    assert not torch.allclose(noisy[0], told["seen_bchw"][0, :3], atol=0.3)
-    assert seen_pictures([], tiles, 16, None, normalisation, noise, 0.2) == {}
+    assert not torch.allclose(noisy[0], cond["cond_image_bchw"][0, :3], atol=0.3)
+    assert build_cond([], tiles, 16, None, normalisation, noise, 0.2) == {}

@@ -1,4 +1,6 @@
-"""Are generated patches of use? A classifier trained on real, generated, or both, tested on real patches held out.
+"""Train on synthetic, test on real (TSTR): are generated patches of use?
+
+A classifier is trained on real, generated, or both, and tested on real patches held out.
 
 ResNet-50 as Diffusion4Path does it, with torchvision's names so that its weights load; a small network for tests. Every
 arm sees the same number of images in training, so that "both" wins by variety and not by more steps.
@@ -88,7 +90,7 @@ class Labelled:
         return len(self.images)
 
 
-def utility(
+def tstr(
     real: Labelled,
     generated: Labelled,
     test: Labelled,

@@ -1,4 +1,4 @@
-"""What a tile is seen with of the level above: its own view at lower resolution, and a wider view about its centre."""
+"""What conditions a tile, of the level above: its own view at lower resolution, and a wider view about its centre."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch.nn.functional import avg_pool2d
 from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.field import NoiseField
-from histogenesis.models.conditions import enlarge, noised
+from histogenesis.models.conditions import add_noise, enlarge
 
 if TYPE_CHECKING:
     from histogenesis.models.model import Normalisation
 
 
 @dataclass
-class Sight:
+class ConditioningCrop:
     """Windows of the finished level above. `ratio`: px of this level per px of that one; `background`: its RGB colour."""
 
     above: Level
     ratio: tuple[float, float]
     background: tuple[int, int, int]
 
-    def wider(self, tile: Tile) -> np.ndarray:
+    def context(self, tile: Tile) -> np.ndarray:
         """As many px of the level above as the tile has, with the same centre (to the nearest px): uint8 (t, t, 3).
 
         Where the view leaves the canvas it is background.
@@ -35,14 +35,14 @@ class Sight:
         y, x = (
             round((start + tile.size / 2) / ratio - tile.size / 2) for start, ratio in zip((tile.y, tile.x), self.ratio)
         )
-        return self.padded(y, x, tile.size, tile.size)
+        return self.pad(y, x, tile.size, tile.size)
 
-    def same(self, tile: Tile) -> np.ndarray:
+    def lowres(self, tile: Tile) -> np.ndarray:
         """The tile's own part of the level above, at a whole-numbered ratio: uint8 (t / ratio, t / ratio, 3)."""
         (y, x), side = (round(n / r) for n, r in zip((tile.y, tile.x), self.ratio)), round(tile.size / self.ratio[0])
-        return self.padded(y, x, side, side)
+        return self.pad(y, x, side, side)
 
-    def enlarged(self, rows: slice, columns: slice) -> np.ndarray:
+    def interpolate(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of this level's canvas as the level above shows it, bilinear at any ratio: uint8 (h, w, 3)."""
         axes, corner, side = [], [], []
         for part, ratio, limit in zip((rows, columns), self.ratio, self.above.shape):
@@ -51,26 +51,26 @@ class Sight:
             corner.append(first)
             side.append(min(int(at[-1]) + 2, limit) - first)
             axes.append(at - first)
-        seen = self.above.window(*corner, *side).astype(np.float32)
+        view = self.above.window(*corner, *side).astype(np.float32)
         for axis, at in enumerate(axes):
-            low = np.minimum(at.astype(int), seen.shape[axis] - 1)
-            high = np.minimum(low + 1, seen.shape[axis] - 1)
+            low = np.minimum(at.astype(int), view.shape[axis] - 1)
+            high = np.minimum(low + 1, view.shape[axis] - 1)
             share = (at - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-            seen = seen.take(low, axis) * (1 - share) + seen.take(high, axis) * share
-        return np.floor(seen + 0.5).astype(np.uint8)
+            view = view.take(low, axis) * (1 - share) + view.take(high, axis) * share
+        return np.floor(view + 0.5).astype(np.uint8)
 
-    def shown(self, rows: slice, columns: slice) -> np.ndarray:
+    def upsample(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of this level's canvas as the level above shows it: uint8 (h, w, 3).
 
         At a whole-numbered ratio each pixel is repeated, which is A+ y; at others it is bilinear.
         """
         if any(ratio != int(ratio) for ratio in self.ratio):
-            return self.enlarged(rows, columns)
+            return self.interpolate(rows, columns)
         f_y, f_x = map(int, self.ratio)
         y, x = rows.start // f_y, columns.start // f_x
-        seen = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
-        seen = seen.repeat(f_y, axis=0).repeat(f_x, axis=1)[rows.start - f_y * y :, columns.start - f_x * x :]
-        return seen[: rows.stop - rows.start, : columns.stop - columns.start]
+        view = self.above.window(y, x, -(-rows.stop // f_y) - y, -(-columns.stop // f_x) - x)
+        view = view.repeat(f_y, axis=0).repeat(f_x, axis=1)[rows.start - f_y * y :, columns.start - f_x * x :]
+        return view[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def under(self, tile: Tile) -> np.ndarray:
         """All whole or partial px of the level above that lie under a tile: uint8 (h, w, 3), not empty."""
@@ -81,11 +81,11 @@ class Sight:
         (y, height), (x, width) = parts
         return self.above.window(y, x, height, width)
 
-    def is_white(self, tile: Tile, share: float, above: int) -> bool:
+    def is_background(self, tile: Tile, share: float, above: int) -> bool:
         """Whether more than `share` of what lies under a tile is white: all three colours brighter than `above`."""
         return float((self.under(tile).min(axis=-1) > above).mean()) > share
 
-    def padded(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+    def pad(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """A window that may leave the canvas: uint8 (height, width, 3)."""
         out = np.empty((height, width, 3), np.uint8)
         out[:] = self.background
@@ -101,34 +101,34 @@ def tensor(pictures: list[np.ndarray], normalisation: Normalisation) -> Tensor:
     return normalisation.encode(torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy()))
 
 
-def seen_pictures(
-    sees: list[str],
+def build_cond(
+    conditions: list[str],
     tiles: list[Tile],
     px: int,
-    sight: Sight | None,
+    crop: ConditioningCrop | None,
     normalisation: Normalisation,
     noise: NoiseField,
     lowres_noise: float,
-    smaller: Tensor | None = None,
+    lowres: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """What a network that sees these conditions (in the order of their channels) is given beside tiles of `px` px.
 
-    smaller: the tiles as the network before has drawn them, in this model's units; without it `lowres` is the level above.
+    lowres: the tiles as the network before has drawn them, in this model's units; default: those of the level above.
     Returns the denoiser's keywords.
     """
-    told: dict[str, Tensor] = {}
+    cond: dict[str, Tensor] = {}
     pictures = []
-    for name in sees:
+    for name in conditions:
         if name == "context":
-            wide = tensor([sight.wider(tile) for tile in tiles], normalisation)
+            wide = tensor([crop.context(tile) for tile in tiles], normalisation)
             pictures.append(avg_pool2d(wide.to(noise.device), wide.shape[-1] // px))
         else:
-            small = tensor([sight.same(tile) for tile in tiles], normalisation) if smaller is None else smaller
+            small = tensor([crop.lowres(tile) for tile in tiles], normalisation) if lowres is None else lowres
             scale = tiles[0].size // px
-            grain = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
-            level = torch.full((len(tiles),), lowres_noise, device=grain.device)
-            pictures.append(noised(enlarge(small.to(grain.device), px), level, grain))
-            told["seen_noise_b"] = level
+            noise_bchw = noise.windows([(tile.y // scale, tile.x // scale) for tile in tiles], px, px)
+            lowres_noise_b = torch.full((len(tiles),), lowres_noise, device=noise_bchw.device)
+            pictures.append(add_noise(enlarge(small.to(noise_bchw.device), px), lowres_noise_b, noise_bchw))
+            cond["lowres_noise_b"] = lowres_noise_b
     if pictures:
-        told["seen_bchw"] = torch.cat(pictures, dim=1)
-    return told
+        cond["cond_image_bchw"] = torch.cat(pictures, dim=1)
+    return cond
