@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.whole import DAMAGED, found_damaged, load_json, mark_path, read_mark
+from histogenesis.core.whole import DAMAGED, Damaged, found_damaged, load_json, mark_path, read_mark
 from histogenesis.provenance import whole
 
 FILES = {
@@ -154,6 +154,20 @@ def test_a_mark_that_rots_is_said_and_proves_nothing(run):
     mark.write_text(mark.read_text().replace('"size": 4', '"size": 5'))
     (line,) = whole.heal(run)
     assert "b.tsv" in line and "unproven" in line and (run / "b.tsv").exists()
+    assert whole.heal(run) == [], "said once"
+
+
+@pytest.mark.parametrize(
+    "name, output", [("b.tsv", "b.tsv"), ("a/plan.json", "a/plan.json"), ("folder/two.png", "folder")]
+)
+def test_a_file_that_rots_with_its_mark_is_made_again_when_a_reader_finds_it_damaged(run, name, output):
+    """It was left for its user to delete, since nothing said that the run had made it."""
+    mark_path(run, run / name).write_text("{")
+    (run / name).write_text("{ no JSON")
+    whole.heal(run)
+    with pytest.raises(Damaged, match="is made again by the next start"):
+        load_json(run / name)
+    assert not (run / output).exists() and list(whole.to_be_healed(run)) == [f"{run}/{output}"]
 
 
 def test_a_phantom_goes_with_its_mark(run):

@@ -161,10 +161,14 @@ def damage_in(
 
 
 def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
-    """Marks that are damaged themselves prove nothing: they are taken away. A line for each. Phantoms go with theirs."""
+    """Marks that are damaged themselves prove nothing, but that the file is the run's own: so that one which a reader finds
+    damaged is made again, they say what it is now. A line for each. Phantoms go with theirs."""
     lines = []
     for file in [file for file, mark in marked if mark is None and not is_phantom(run, file)]:
-        mark_path(run, file).unlink(missing_ok=True)
+        if file.is_file():
+            write_mark(mark_path(run, file), as_found(run, file))
+        else:
+            mark_path(run, file).unlink(missing_ok=True)
         lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
     return lines
 
@@ -173,16 +177,22 @@ def is_phantom(run: Path, file: Path) -> bool:
     return inside(run, file).startswith("phantoms/") and file.is_file()
 
 
-def as_found(run: Path, phantom: Path) -> Mark:
-    """In place of a lost mark: what a phantom's file is now. If it comes out so again, what was made of it stays."""
-    slide, stat = phantom.name.removesuffix(".tif").removesuffix(".mask.png"), phantom.stat()
+def as_found(run: Path, file: Path) -> Mark:
+    """In place of a lost mark: what a file is now. If it comes out so again, what was made of it stays."""
+    stat, output, rule, wildcards = file.stat(), inside(run, file), "a step that its mark named", {}
+    if is_phantom(run, file):
+        rule, wildcards = "make_phantom", {"slide": file.name.removesuffix(".tif").removesuffix(".mask.png")}
+    for beside in mark_path(run, file).parent.glob("*.json"):
+        mark = read_mark_file(beside)
+        if mark and Path(output).is_relative_to(mark["output"]):  # a folder, of which this is a part
+            output, rule, wildcards = mark["output"], mark["rule"], mark["wildcards"]
     return {
         "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
-        "sha256": sha256_of(phantom),
-        "output": inside(run, phantom),
-        "rule": "make_phantom",
-        "wildcards": {"slide": slide},
+        "sha256": sha256_of(file),
+        "output": output,
+        "rule": rule,
+        "wildcards": wildcards,
         "written": "at a time that its mark said",
     }
 

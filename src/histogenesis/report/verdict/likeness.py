@@ -76,13 +76,17 @@ def _speaks(row: dict) -> bool:
 
 
 def _of_resolution(rows: Rows) -> str:
-    """far, worse, near, within or unknown, by most of the numbers that say anything."""
+    """far, worse, near, within or unknown, by most of the numbers that say anything; far, if most of each encoder's say so: one
+    that sees stains alone puts another patient's further away than noise of the right colours."""
     known = [d for row, d in rows if d.word != "unknown" or d.near]
     if not known:
         return "unknown"
     least = rules.MOST * len(known)
-    distances = [d for row, d in rows if kind_of(row) != "classifier" and d in known]
-    if distances and sum(d.far for d in distances) >= rules.MOST * len(distances):
+    distances = defaultdict(list)
+    for row, d in rows:
+        if kind_of(row) != "classifier" and d in known:
+            distances[row.get("encoder")].append(d.far)
+    if distances and all(sum(far) >= rules.MOST * len(far) for far in distances.values()):
         return "far"
     if sum(d.word == "worse" for d in known) >= least:
         return "worse"
