@@ -128,8 +128,9 @@ def test_what_was_read_before_ctrl_c_is_kept(tmp_path):
     """The process is stopped in the middle, and the next one reads only the rest."""
     slides = [old(tmp_path / f"{n}.svs", bytes([n])) for n in range(40)]
     program = f"""
-import time, sys
+import signal, time, sys
 from histogenesis.provenance import fingerprints as module
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 real = module.fingerprint
 def slow(path):
     time.sleep(0.7)
