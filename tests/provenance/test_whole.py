@@ -170,6 +170,18 @@ def test_a_file_that_rots_with_its_mark_is_made_again_when_a_reader_finds_it_dam
     assert not (run / output).exists() and list(whole.to_be_healed(run)) == [f"{run}/{output}"]
 
 
+def test_what_lies_beside_an_output_is_nobodys_target_when_its_mark_rots(run):
+    coords = run / "patches/main/coords/20x/patches/a.h5"
+    coords.parent.mkdir(parents=True)
+    coords.write_text("coords")
+    (run / "patches/main/a.h5").write_text("patches")
+    whole.vouch(run, "cut_patches", {"patch_set": "main", "slide": "a"}, [f"{run}/patches/main/a.h5"])
+    mark_path(run, coords).write_text("{")
+    whole.heal(run)
+    flip(coords)
+    assert whole.heal(run) == [] and whole.to_be_healed(run) == {} and coords.exists()
+
+
 def test_a_phantom_goes_with_its_mark(run):
     """Two were swapped and one mark was cut off: used unproven, it was taken for the other, and the run was stuck."""
     phantom = run / "phantoms/a.tif"

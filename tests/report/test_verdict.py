@@ -146,6 +146,15 @@ def test_the_headline_by_most_of_the_numbers(made_up_run, value, low, high, star
     assert likeness.status == {"bad": "bad", "Can": "look"}.get(status, "look" if low else "open")
 
 
+@pytest.mark.parametrize("other, start", [(11.0, "Can be told from tissue"), (95.0, "Does not look like tissue")])
+def test_one_encoder_alone_does_not_say_that_it_is_no_tissue(made_up_run, other, start):
+    """Five numbers of one that sees stains alone are far; it is no tissue where the other one says so too."""
+    stains = [row(95.0, 90.0, 99.0, name=name) for name in ("fid", "kid", "cmmd", "precision", "recall")]
+    seen = [row(other, other - 2, other + 2, name=name) | {"encoder": "another"} for name in ("fid", "kid", "cmmd")]
+    line, _ = write(made_up_run, [*stains, *seen])
+    assert line.text.startswith(start)
+
+
 def test_numbers_that_are_not_sure_are_not_called_missing(made_up_run):
     near, wide = row(11.0, 9.0, 13.0, mpp=2.0), row(35.0, None, None, mpp=1.0)
     line, _ = write(made_up_run, [near, wide, row(None, mpp=0.5)])

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 from histogenesis.core.files import sha256_of
@@ -165,12 +167,18 @@ def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[st
     damaged is made again, they say what it is now. A line for each. Phantoms go with theirs."""
     lines = []
     for file in [file for file, mark in marked if mark is None and not is_phantom(run, file)]:
-        if file.is_file():
+        if file.is_file() and not is_beside(run, file):
             write_mark(mark_path(run, file), as_found(run, file))
         else:
             mark_path(run, file).unlink(missing_ok=True)
         lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
     return lines
+
+
+def is_beside(run: Path, file: Path) -> bool:
+    """Whether a rule wrote it beside its outputs: by itself nothing makes it again."""
+    patterns = [re.sub(r"{\w+}", "*", pattern) for patterns in BESIDE.values() for pattern in patterns]
+    return any(fnmatch(inside(run, file), pattern) for pattern in patterns)
 
 
 def is_phantom(run: Path, file: Path) -> bool:
