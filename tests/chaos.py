@@ -63,7 +63,7 @@ KINDS = {
     "report": "report.html",
     "what was brought": "contents.json",
     "planned state": "state/planned.json",
-    "mark": "state/whole/**/*.json",
+    "mark": "state/whole*/**/*.json",
     "checkpoint": "state/train/*/*/checkpoint.safetensors",
 }
 DAMAGES = ("cut", "flip", "delete", "swap", "zero", "older")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.whole import DAMAGED, Damaged, found_damaged, load_json, mark_path, read_mark
+from histogenesis.core.whole import DAMAGED, Damaged, copy_path, found_damaged, load_json, mark_path, read_mark
 from histogenesis.provenance import whole
 
 FILES = {
@@ -149,9 +149,38 @@ def test_a_time_older_than_the_inputs_is_not_given_back(run):
     assert read_mark(run, run / "b.tsv")["mtime_ns"] == os.stat(run / "b.tsv").st_mtime_ns
 
 
-def test_a_mark_that_rots_is_said_and_proves_nothing(run):
-    mark = mark_path(run, run / "b.tsv")
-    mark.write_text(mark.read_text().replace('"size": 4', '"size": 5'))
+@pytest.mark.parametrize("rot", [lambda mark: mark.write_text("{"), lambda mark: mark.unlink()])
+@pytest.mark.parametrize("of", [mark_path, copy_path])
+def test_a_file_that_rots_with_one_of_its_marks_is_made_again(of, rot, run):
+    """An older copy of a file, whose mark had been emptied, was used as it was found: other bytes, and exit 0."""
+    before = read_mark(run, run / "b.tsv")
+    rot(of(run, run / "b.tsv"))
+    assert read_mark(run, run / "b.tsv") == before
+    (run / "b.tsv").write_text("y\tx\n")
+    line = whole.heal(run)[-1]
+    assert f"{run}/b.tsv: damaged: other bytes" in line and list(whole.to_be_healed(run)) == [f"{run}/b.tsv"]
+    assert whole.heal(run) == [], "said once"
+
+
+def test_a_mark_that_rots_is_written_anew_from_its_copy_and_a_copy_that_is_lost_from_its_mark(run):
+    mark, copy = mark_path(run, run / "b.tsv"), copy_path(run, run / "b.tsv")
+    before = mark.read_bytes()
+    mark.write_bytes(b"")
+    (line,) = whole.heal(run)
+    assert "b.tsv" in line and "from its copy" in line and mark.read_bytes() == before
+    copy.unlink()
+    assert whole.heal(run) == [] and copy.read_bytes() == before
+
+
+def rot_both(run, path):
+    for of in (mark_path, copy_path):
+        of(run, path).write_text("{")
+
+
+def test_a_mark_that_rots_with_its_copy_is_said_and_proves_nothing(run):
+    for of in (mark_path, copy_path):
+        mark = of(run, run / "b.tsv")
+        mark.write_text(mark.read_text().replace('"size": 4', '"size": 5'))
     (line,) = whole.heal(run)
     assert "b.tsv" in line and "unproven" in line and (run / "b.tsv").exists()
     assert whole.heal(run) == [], "said once"
@@ -162,7 +191,7 @@ def test_a_mark_that_rots_is_said_and_proves_nothing(run):
 )
 def test_a_file_that_rots_with_its_mark_is_made_again_when_a_reader_finds_it_damaged(run, name, output):
     """It was left for its user to delete, since nothing said that the run had made it."""
-    mark_path(run, run / name).write_text("{")
+    rot_both(run, run / name)
     (run / name).write_text("{ no JSON")
     whole.heal(run)
     with pytest.raises(Damaged, match="is made again by the next start"):
@@ -176,7 +205,7 @@ def test_what_lies_beside_an_output_is_nobodys_target_when_its_mark_rots(run):
     coords.write_text("coords")
     (run / "patches/main/a.h5").write_text("patches")
     whole.vouch(run, "cut_patches", {"patch_set": "main", "slide": "a"}, [f"{run}/patches/main/a.h5"])
-    mark_path(run, coords).write_text("{")
+    rot_both(run, coords)
     whole.heal(run)
     flip(coords)
     assert whole.heal(run) == [] and whole.to_be_healed(run) == {} and coords.exists()
@@ -188,7 +217,7 @@ def test_a_phantom_goes_with_its_mark(run):
     phantom.parent.mkdir()
     phantom.write_text("another's")
     whole.vouch(run, "make_phantom", {"slide": "a"}, [str(phantom)])
-    mark_path(run, phantom).write_text("{")
+    rot_both(run, phantom)
     (line,) = whole.heal(run)
     assert "a.tif" in line and "made again" in line and not phantom.exists()
 

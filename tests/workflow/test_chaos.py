@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from histogenesis.core.whole import mark_path
+from histogenesis.core.whole import copy_path, mark_path
 
 pytestmark = pytest.mark.workflow
 
@@ -91,7 +91,7 @@ def test_what_goes_while_a_run_goes_on_is_missed_at_its_end_and_made_by_the_next
     results = copied.folder / "results/test-harb"
     overlay = results / "tissue/phantom_a/overlay.png"  # which no step reads
     mark = mark_path(results, overlay)
-    for path in (results / "report.html", overlay, mark):
+    for path in (results / "report.html", overlay, mark, copy_path(results, overlay)):
         path.unlink()
     head = begin(copied)
     wait_for(head, mark)  # the job has ended
@@ -137,7 +137,8 @@ def test_a_phantom_whose_mark_rotted_is_made_again_at_once_and_nothing_that_was_
     phantom = results / "phantoms" / name
     before, written = phantom.read_bytes(), (results / "report.html").stat().st_mtime_ns
     mark = mark_path(results, phantom)
-    mark.write_text(mark.read_text().replace("1", "2"))
+    for one in (mark, copy_path(results, phantom)):
+        one.write_text(one.read_text().replace("1", "2"))
     assert copied.planned("config/test/harb.yaml")["make_phantom"] == 1
     done = copied.run("config/test/harb.yaml")
     said = done.stdout + done.stderr

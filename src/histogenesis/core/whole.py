@@ -1,8 +1,9 @@
 """What proves a run's files whole, and what is done with one that is not.
 
 Beside the files that a job has written lie marks: {run}/state/whole/{path}.json says of each its size, its digest (sha256),
-which rule wrote it and when. They are written when the job has ended well and taken back before it begins
-(provenance/whole.py). Only what has a mark is a run's own: a user's file has none and is never touched.
+which rule wrote it and when, and a copy of that lies in {run}/state/whole.copy, since a mark rots as any file does. They are
+written when the job has ended well and taken back before it begins (provenance/whole.py). Only what has a mark is a run's
+own: a user's file has none and is never touched.
 
 A damaged file is moved to {run}/state/damaged, with its mark. So it is missing, and the next start makes it again.
 """
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import move, sha256_of, write_json
 
-MARKS, DAMAGED = "state/whole", "state/damaged"
+MARKS, COPIES, DAMAGED = "state/whole", "state/whole.copy", "state/damaged"
 Mark = dict[
     str, Any
 ]  # size, mtime_ns, sha256; output: what its rule declares, which holds it; rule, wildcards, written
@@ -44,8 +45,12 @@ def inside(run: Path, path: str | Path) -> str:
 
 
 def read_mark(run: Path, path: str | Path) -> Mark | None:
-    """None where a file has no mark, or one that cannot be read: that proves nothing."""
-    return read_mark_file(mark_path(run, path))
+    """A file's mark, or its copy; None where it has none, or neither can be read: that proves nothing."""
+    return read_mark_file(mark_path(run, path)) or read_mark_file(copy_path(run, path))
+
+
+def copy_path(run: Path, path: str | Path) -> Path:
+    return run / COPIES / f"{inside(run, path)}.json"
 
 
 def read_mark_file(file: Path) -> Mark | None:
@@ -56,8 +61,14 @@ def read_mark_file(file: Path) -> Mark | None:
         return None
 
 
-def write_mark(file: Path, mark: Mark) -> None:
-    write_json(file, mark | {"proof": proof_of(mark)}, indent=0, sort_keys=True)
+def write_mark(run: Path, path: str | Path, mark: Mark) -> None:
+    for file in (copy_path(run, path), mark_path(run, path)):
+        write_json(file, mark | {"proof": proof_of(mark)}, indent=0, sort_keys=True)
+
+
+def take_mark_back(run: Path, path: str | Path) -> None:
+    for file in (mark_path(run, path), copy_path(run, path)):
+        file.unlink(missing_ok=True)
 
 
 def proof_of(mark: Mark) -> str:
@@ -84,7 +95,7 @@ def set_aside(run: Path, path: str | Path, wrong: str, mark: Mark) -> str:
     name = inside(run, path)
     kept = run / DAMAGED / name
     if not read_mark(run, path):  # it rotted itself
-        write_mark(mark_path(run, path), mark)
+        write_mark(run, path, mark)
     remember(run, path)
     if os.path.lexists(path):
         shutil.move(path, kept)
@@ -98,18 +109,26 @@ def set_aside(run: Path, path: str | Path, wrong: str, mark: Mark) -> str:
     )
 
 
-def marks_of(run: Path, output: str | Path) -> list[Path]:
-    """The marks of an output: its own, or those of the files in it."""
-    folder = run / MARKS / inside(run, output)
-    return [path for path in (mark_path(run, output), *sorted(folder.rglob("*.json"))) if path.is_file()]
+def marked(run: Path, output: str | Path = "") -> list[Path]:
+    """The files of a run that have a mark or a copy of one, in order: all, or an output itself and those in it."""
+    found: set[str] = set()
+    for top in (str(run / MARKS), str(run / COPIES)):
+        inner = inside(run, output) if output else "."
+        if os.path.isfile(f"{top}/{inner}.json"):
+            found.add(inner)
+        for folder, _, names in os.walk(os.path.normpath(f"{top}/{inner}")):
+            found.update(os.path.relpath(f"{folder}/{name[:-5]}", top) for name in names if name.endswith(".json"))
+    return [run / name for name in sorted(found)]
 
 
 def remember(run: Path, output: str | Path) -> None:
     """Lay the marks of an output beside what is damaged: what it was before, and that it is to be made again."""
-    for path in marks_of(run, output):
-        to = run / DAMAGED / path.relative_to(run / MARKS)
+    for file in marked(run, output):
+        to = run / DAMAGED / f"{inside(run, file)}.json"
         to.parent.mkdir(parents=True, exist_ok=True)
-        move(path, to)
+        there = [one for one in (mark_path(run, file), copy_path(run, file)) if one.is_file()]
+        move(max(there, key=lambda one: bool(read_mark_file(one))), to)  # the first, unless only the copy can be read
+        take_mark_back(run, file)
 
 
 def load_json(path: str | Path) -> Any:

@@ -19,15 +19,16 @@ from pathlib import Path
 from histogenesis.core.files import sha256_of
 from histogenesis.core.whole import (
     DAMAGED,
-    MARKS,
     Mark,
+    copy_path,
     inside,
     mark_path,
-    marks_of,
+    marked,
     read_mark,
     read_mark_file,
     remember,
     set_aside,
+    take_mark_back,
     what_is_wrong,
     write_mark,
 )
@@ -66,8 +67,8 @@ def take_back(run: Path, outputs: Sequence[str]) -> None:
         if mends:
             remember(run, output)
         else:
-            for mark in marks_of(run, output):
-                mark.unlink(missing_ok=True)
+            for file in marked(run, output):
+                take_mark_back(run, file)
 
 
 def vouch(
@@ -92,7 +93,7 @@ def vouch(
         if before and before["sha256"] == mark["sha256"] and before["mtime_ns"] >= newest:
             os.utime(file, ns=(time.time_ns(), before["mtime_ns"]))
             mark["mtime_ns"] = before["mtime_ns"]
-        write_mark(mark_path(run, file), mark)
+        write_mark(run, file, mark)
         damaged_mark(run, file).unlink(missing_ok=True)
 
 
@@ -117,13 +118,9 @@ def damage_to(run: Path, inputs: Iterable[str]) -> list[str]:
 
 
 def marks(run: Path) -> Iterator[tuple[Path, Mark | None]]:
-    """(file, its mark), of all that has one; None for a mark that is damaged itself."""
-    top = str(run / MARKS)
-    for folder, folders, names in os.walk(top):
-        folders.sort()
-        for name in sorted(name for name in names if name.endswith(".json")):
-            file = os.path.join(folder, name)
-            yield Path(str(run) + file[len(top) : -len(".json")]), read_mark_file(Path(file))
+    """(file, its mark), of all that has one; None for a mark that is damaged itself, and its copy as well."""
+    for file in marked(run):
+        yield file, read_mark(run, file)
 
 
 def damage_in(
@@ -131,11 +128,11 @@ def damage_in(
     deep: bool = False,
     known: Mapping[str, list] | None = None,
     note: Callable[[Path, list], object] = lambda *_: None,
-    marked: Iterable[tuple[Path, Mark | None]] | None = None,
+    found: Iterable[tuple[Path, Mark | None]] | None = None,
 ) -> list[tuple]:
     """(file, what is wrong, mark) of all of a run that is not what was written; outputs that are missing Snakemake knows.
 
-    deep: every byte. known: file -> [size, time of change] of what was looked at; note(file, those): one more is. marked: what
+    deep: every byte. known: file -> [size, time of change] of what was looked at; note(file, those): one more is. found: what
     `marks` gave, where it was asked before.
     """
 
@@ -159,19 +156,29 @@ def damage_in(
         return (file, wrong, mark) if wrong else None
 
     with ThreadPoolExecutor(8) as pool:
-        return [one for one in pool.map(look, marks(run) if marked is None else marked) if one]
+        return [one for one in pool.map(look, marks(run) if found is None else found) if one]
 
 
-def vouch_anew(run: Path, marked: Iterable[tuple[Path, Mark | None]]) -> list[str]:
-    """Marks that are damaged themselves prove nothing, but that the file is the run's own: so that one which a reader finds
-    damaged is made again, they say what it is now. A line for each. Phantoms go with theirs."""
+def mend_marks(run: Path, found: Iterable[tuple[Path, Mark | None]]) -> list[str]:
+    """A mark that is damaged is written anew from its copy; a line for each.
+
+    Where both are, nothing is known but that the file is the run's own: so that one which a reader finds damaged is made again,
+    they say what it is now. Phantoms go with theirs.
+    """
     lines = []
-    for file in [file for file, mark in marked if mark is None and not is_phantom(run, file)]:
-        if file.is_file() and not is_beside(run, file):
-            write_mark(mark_path(run, file), as_found(run, file))
-        else:
-            mark_path(run, file).unlink(missing_ok=True)
-        lines.append(f"{mark_path(run, file)}: damaged; {file} is used unproven until it is made again")
+    for file, mark in found:
+        path = mark_path(run, file)
+        if mark and not read_mark_file(path):
+            write_mark(run, file, mark)
+            lines.append(f"{path}: damaged; written anew from its copy")
+        elif mark and not copy_path(run, file).is_file():
+            write_mark(run, file, mark)
+        elif not mark and not is_phantom(run, file):
+            if file.is_file() and not is_beside(run, file):
+                write_mark(run, file, as_found(run, file))
+            else:
+                take_mark_back(run, file)
+            lines.append(f"{path}: damaged, as its copy is; {file} is used unproven until it is made again")
     return lines
 
 
@@ -190,8 +197,8 @@ def as_found(run: Path, file: Path) -> Mark:
     stat, output, rule, wildcards = file.stat(), inside(run, file), "a step that its mark named", {}
     if is_phantom(run, file):
         rule, wildcards = "make_phantom", {"slide": file.name.removesuffix(".tif").removesuffix(".mask.png")}
-    for beside in mark_path(run, file).parent.glob("*.json"):
-        mark = read_mark_file(beside)
+    for beside in marked(run, file.parent):
+        mark = read_mark(run, beside)
         if mark and Path(output).is_relative_to(mark["output"]):  # a folder, of which this is a part
             output, rule, wildcards = mark["output"], mark["rule"], mark["wildcards"]
     return {
@@ -207,9 +214,9 @@ def as_found(run: Path, file: Path) -> Mark:
 
 def heal(run: Path) -> list[str]:
     """When a run starts: set aside what is damaged. A line for each."""
-    marked = list(marks(run))
-    lines = vouch_anew(run, marked)
-    for file, wrong, mark in damage_in(run, marked=marked):
+    found = list(marks(run))
+    lines = mend_marks(run, found)
+    for file, wrong, mark in damage_in(run, found=found):
         lines.append(set_aside(run, file, wrong, mark))
     return lines
 
@@ -243,10 +250,10 @@ def is_mended(run: Path, output: str, before: Mapping[str, Mapping[str, str]]) -
 
 def note_times(run: Path, output: Path) -> None:
     """The files of an output have another time now, and are the same."""
-    for path in marks_of(run, output):
-        mark, file = read_mark_file(path), run / path.relative_to(run / MARKS).with_suffix("")
+    for file in marked(run, output):
+        mark = read_mark(run, file)
         if mark and file.exists():
-            write_mark(path, mark | {"mtime_ns": os.stat(file).st_mtime_ns})
+            write_mark(run, file, mark | {"mtime_ns": os.stat(file).st_mtime_ns})
 
 
 def missing_of(outputs: Iterable[str]) -> list[str]:
