@@ -21,13 +21,13 @@ rule draw_level:
         k=levels_of_kind("draw"),
     conda:
         "../envs/torch.yaml"
-    threads: lambda w: RECIPE.cpu_threads * drawing_gpus(w)
+    threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=drawing_gpus,
     params:
-        launch=launched,
+        launch=drawing_launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,
@@ -53,13 +53,13 @@ rule draw_share:
         job=r"\d+",
     conda:
         "../envs/torch.yaml"
-    threads: lambda w: RECIPE.cpu_threads * drawing_gpus(w)
+    threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
         runtime=DRAW_AND_TRAIN_MINUTES,
         gpu=drawing_gpus,
     params:
-        launch=launched,
+        launch=drawing_launched,
         options=told("draw_level"),
         level=drawing_params,
         above=above_params,

@@ -69,9 +69,9 @@ def training_gpus(wildcards):
     return model.training.gpus if model else 1
 
 
-def launched_on(gpus):
-    """What starts one process for each GPU of a node."""
-    return "python" if gpus <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+def launched_on(processes):
+    """What starts as many processes of a node, one for each GPU."""
+    return "python" if processes <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {processes}"
 
 
 def launched(wildcards, resources):
@@ -109,9 +109,9 @@ def drawing_mb(wildcards):
     if held > STATE_IN_MEMORY_MB * 1e6:
         held = 4 * height * width
     if level.tile_by_tile:
-        held = 240 * level.batch * level.tile_px**2 * level.gpus
+        held = 240 * level.batch * level.tile_px**2 * drawing_processes(wildcards)
     decoded = 32 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
-    return TORCH_MB * level.gpus + 1e-6 * (held + decoded)
+    return TORCH_MB * drawing_processes(wildcards) + 1e-6 * (held + decoded)
 
 
 def evaluation_mb():

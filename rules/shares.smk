@@ -2,6 +2,8 @@
 
 from histogenesis.canvas.plan import plan_of
 
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, either under WSL
+
 
 def shares(wildcards):
     """Of a level that several jobs draw from one queue: what they leave behind."""
@@ -16,6 +18,17 @@ def shares(wildcards):
 def drawing_gpus(wildcards):
     """GPUs of a node that draw a level together, a process each."""
     return LEVELS[int(wildcards.k)].gpus
+
+
+def drawing_processes(wildcards):
+    """Processes that draw a level together: as many as GPUs, or where this machine has none, as the recipe says."""
+    level = LEVELS[int(wildcards.k)]
+    return level.gpus if any(map(os.path.exists, GPU_DEVICES)) else max(level.gpus, level.cpu_processes)
+
+
+def drawing_launched(wildcards, resources):
+    """What starts them; a job asks its own machine. As a param that is not compared."""
+    return launched_on(drawing_processes(wildcards))
 
 
 def drawing_params(wildcards):

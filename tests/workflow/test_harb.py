@@ -125,3 +125,17 @@ def test_two_gpus_share_a_training(copied, results):
     two, one = (load_file(path / "models/shared/model.safetensors") for path in (folder, results))
     assert all(torch.allclose(one[name], two[name], atol=2e-4) for name in one)
     assert any(not torch.equal(one[name], two[name]) for name in one), "it was trained again"
+
+
+def test_two_processes_draw_a_level_where_there_is_no_gpu(root, copied, results):
+    """A band of it each: the same file as of one process, and nothing reruns for their number."""
+    values = yaml.safe_load((root / RECIPE).read_text())
+    values["synthetic"]["levels"][2]["cpu_processes"] = 2
+    recipe = copied.folder / "two.yaml"
+    recipe.write_text(yaml.safe_dump(values))
+    assert copied.planned(recipe) == {}
+    level = "results/test-harb/synthetic/synthetic_001/level2.h5"
+    before = (copied.folder / level).read_bytes()
+    done = copied.run(recipe, "--printshellcmds", "--forcerun", "draw_level", "--", level)
+    assert "--nproc-per-node 2" in done.stdout + done.stderr and "threads: 2" in done.stdout + done.stderr
+    assert (copied.folder / level).read_bytes() == before

@@ -66,6 +66,9 @@ class Level(Section):
     gpus: Annotated[PositiveInt, NO_BYTES] = Field(
         1, description="GPUs of one node that draw the level together, a band of it each; without GPUs, processes"
     )
+    cpu_processes: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="where there is no GPU, so many processes (or `gpus`, if that is more) draw the level together"
+    )
     cascade: list[CascadeStage] = Field(
         [],
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
