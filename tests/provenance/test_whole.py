@@ -162,6 +162,16 @@ def test_a_file_that_rots_with_one_of_its_marks_is_made_again(of, rot, run):
     assert whole.heal(run) == [], "said once"
 
 
+def test_a_mark_that_is_swapped_for_anothers_proves_nothing(run):
+    """A file had been set aside by another's mark, and the other's rule run in place of its own."""
+    one, two = (mark_path(run, run / name) for name in ("b.tsv", "a/plan.json"))
+    before = one.read_bytes(), two.read_bytes()
+    one.write_bytes(before[1]), two.write_bytes(before[0])
+    assert read_mark(run, run / "b.tsv")["rule"] == "split"
+    assert len(whole.heal(run)) == 2 and (one.read_bytes(), two.read_bytes()) == before
+    assert (run / "b.tsv").exists() and whole.to_be_healed(run) == {}
+
+
 def test_a_mark_that_rots_is_written_anew_from_its_copy_and_a_copy_that_is_lost_from_its_mark(run):
     mark, copy = mark_path(run, run / "b.tsv"), copy_path(run, run / "b.tsv")
     before = mark.read_bytes()

@@ -23,7 +23,7 @@ from histogenesis.core.files import move, sha256_of, write_json
 MARKS, COPIES, DAMAGED = "state/whole", "state/whole.copy", "state/damaged"
 Mark = dict[
     str, Any
-]  # size, mtime_ns, sha256; output: what its rule declares, which holds it; rule, wildcards, written
+]  # file, size, mtime_ns, sha256; output: what its rule declares, which holds it; rule, wildcards, written
 
 
 class Damaged(BadInput):
@@ -56,12 +56,14 @@ def copy_path(run: Path, path: str | Path) -> Path:
 def read_mark_file(file: Path) -> Mark | None:
     try:
         mark = json.loads(file.read_bytes())
-        return mark if isinstance(mark, dict) and mark.pop("proof") == proof_of(mark) else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        own = [f"/{top}/{mark['file']}.json" for top in (MARKS, COPIES, DAMAGED)]  # marks may have been swapped
+        return mark if mark.pop("proof") == proof_of(mark) and f"/{file.as_posix()}".endswith(tuple(own)) else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_mark(run: Path, path: str | Path, mark: Mark) -> None:
+    mark = mark | {"file": inside(run, path)}
     for file in (copy_path(run, path), mark_path(run, path)):
         write_json(file, mark | {"proof": proof_of(mark)}, indent=0, sort_keys=True)
 
