@@ -5,6 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from histogenesis.core import device
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.speed import ready
@@ -45,6 +46,12 @@ def question(seed, batch=2):
     x, cond_image = torch.randn(batch, 3, 16, 16, generator=g), torch.randn(batch, 6, 16, 16, generator=g)
     sigma, mpp = torch.rand(batch, generator=g) + 0.1, torch.full((batch,), 1.0 + seed)
     return x, sigma, mpp, None, cond_image, torch.rand(batch, generator=g), torch.randint(0, 2, (batch,), generator=g)
+
+
+@pytest.fixture(autouse=True)
+def half_is_half(monkeypatch):
+    """Also on a CPU that has no instructions for it, and would compute in float32."""
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
 
 
 PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm")]

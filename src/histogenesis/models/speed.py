@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from histogenesis.core.errors import BadInput
+from histogenesis.core.device import precision_on
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import Autoencoder
 from histogenesis.models.upscaler import Upscaler
@@ -25,12 +25,10 @@ Model = TypeVar("Model", bound=Denoiser | Upscaler | Autoencoder)
 def ready(denoiser: Model, device: str, precision: str, fast: bool | None = None) -> Model:
     """Make a trained model ready to draw; changes and returns it. fast: compiled and as a CUDA graph; default: on a GPU.
 
-    Raises BadInput where a GPU has no bfloat16.
+    A CPU without bfloat16 computes in float32; raises BadInput where a GPU has none.
     """
     on_gpu = torch.device(device).type == "cuda"
-    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise BadInput(f"{torch.cuda.get_device_name(device)} has no bfloat16; set `precision: fp32`")
-    denoiser.precision = precision
+    denoiser.precision = precision = precision_on(device, precision)
     denoiser.eval().requires_grad_(False)
     if not isinstance(denoiser, Denoiser):
         return denoiser

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from histogenesis.core.device import precision_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import write_text
 from histogenesis.core.interrupt import Stopped, StopRequest
@@ -51,7 +52,7 @@ class Trainer:
         section = ModelOptions.of(section)
         self.t, self.batches, self.state, self.digest, self.device = section.training, batches, state, digest, device
         self.denoiser = denoiser.to(device).train()
-        self.denoiser.precision = self.t.precision
+        self.denoiser.precision = precision_on(device, self.t.precision)
         # What only training needs of a model: weights to start from, and a network that judges it and learns in turn with it.
         self.discriminator = denoiser.begin_training(section, device) if isinstance(denoiser, Autoencoder) else None
         self.weights = dict(self.denoiser.network.named_parameters())

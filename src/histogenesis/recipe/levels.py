@@ -58,7 +58,8 @@ class Level(Section):
         " leads away: (1 + w) D - w D of the weaker one (Karras et al. 2024)",
     )
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the network's arithmetic: `bf16` is faster on a GPU; part of the recipe, as it rounds"
+        "fp32",
+        description="of the network's arithmetic: `bf16` is faster on a GPU, and `fp32` on a CPU that lacks it; part of the recipe, as it rounds",
     )
     state: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"

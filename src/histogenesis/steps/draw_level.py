@@ -14,7 +14,7 @@ from histogenesis.canvas.codec import codec_of
 from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.task import Bundle
-from histogenesis.core.device import check_precision, compute_with, computed_on
+from histogenesis.core.device import compute_with, computed_on
 from histogenesis.core.interrupt import StopRequest, hold
 from histogenesis.models.model import load_model
 from histogenesis.models.training import join_processes
@@ -119,7 +119,6 @@ def draw_level(
 
 def bundles_of(models: Path, options: Level, device: str) -> list[Bundle]:
     """The models that a level names, as its engine takes them. Raises BadInput for a class or precision that is not there."""
-    check_precision(device, options.precision)
     found: list[Any] = [load_model(models / network.model, device, options.precision) for network in options.networks]
     weaker: Any = options.weaker and load_model(models / options.weaker, device, options.precision)
     return [

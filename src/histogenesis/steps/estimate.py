@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from histogenesis.core.device import precision_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.sigmas import evaluations
 from histogenesis.core.whole import load_json
@@ -329,7 +330,7 @@ def measured_tflops(model: Model, px: int, device: str, clock: Callable[[], floa
     """What this machine reaches with a model's own network, by a few evaluations of it."""
     torch.manual_seed(0)
     network = build_model(model, px, Normalisation.unit(), ["one", "two"]).to(device).eval()
-    network.precision = model.training.precision
+    network.precision = precision_on(device, model.training.precision)
     batch, n_images = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
     x, one = torch.randn(batch, 3, px, px, device=device), torch.ones(batch, device=device)
     images = torch.randn(batch, 3 * n_images, px, px, device=device)
