@@ -59,7 +59,8 @@ class Level(Section):
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="of the network's arithmetic: `bf16` is faster on a GPU, and `fp32` on a CPU that lacks it; part of the recipe, as it rounds",
+        description="of the network's arithmetic: `bf16` is faster on a GPU, and a CPU that lacks it takes `fp32`;"
+        " part of the recipe, as it rounds",
     )
     state: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the canvas between two steps; bf16 takes half the memory, and rounds"
