@@ -55,7 +55,7 @@ def section(sampler: str, steps: int, state: str) -> Section:
             "state": state,
             "constraint": {"kind": "null-space", "relaxation": {"sigma": 0.25}},
             "start": {"sigma": 2},
-            "sampler": {"kind": sampler, "steps": steps, "levels": "karras"},
+            "sampler": {"kind": sampler, "steps": steps, "timestep_spacing": "karras"},
         }
     )
 

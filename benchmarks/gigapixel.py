@@ -37,11 +37,11 @@ def denoise(x, sigma, mpp):
 def section(k: int, joining: str, steps: int, state: str) -> Level:
     values = {"mpp": 64 / 2**k, "model": "m", "tile_px": 512, "batch": 8, "joining": {"kind": joining}, "state": state}
     if joining == "independent":
-        values["white"] = {"share": 0.99, "above": 254}  # which makes it draw tile by tile
+        values["skip_background"] = {"share": 0.99, "above": 254}  # which makes it draw tile by tile
     if k:
         values |= {"constraint": {"kind": "null-space", "relaxation": {"sigma": 0.25}}, "start": {"sigma": 1}}
     else:
-        values |= {"white": None, "batch": 1}
+        values |= {"skip_background": None, "batch": 1}
     return Level.model_validate(values | {"sampler": {"kind": "dpmpp-2m", "steps": steps, "sigma_min": 0.02}})
 
 

@@ -73,7 +73,7 @@ STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.values()}) if RECIPE.study else []
-OF_USE = [name for name in RECIPE.samples if RECIPE.measures_utility(name)]  # by what a classifier learns from them
+OF_USE = [name for name in RECIPE.samples if RECIPE.measures_tstr(name)]  # by what a classifier learns from them
 PHANTOMS = {phantom.name: phantom for phantom in RECIPE.slides.phantoms}
 
 
@@ -265,7 +265,7 @@ def levels_of_kind(kind):
 def samples_evaluated():
     """All that is measured of samples, and the study's table; where nothing is measured, the samples, of which a crate holds what the
     report comes from."""
-    if not RECIPE.evaluation.judge:
+    if not RECIPE.evaluation.enabled:
         return expand(f"{RUN}/samples/{{samples}}/samples.h5", samples=RECIPE.samples)
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)

@@ -59,8 +59,8 @@ def kept_outputs():
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
     kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples)
     kept += outputs_of("take_samples", samples=RECIPE.brought_samples)
-    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders if RECIPE.evaluation.judge else [])
-    kept += outputs_of("evaluate_samples", samples=RECIPE.judged_samples)
+    kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders if RECIPE.evaluation.enabled else [])
+    kept += outputs_of("evaluate_samples", samples=RECIPE.evaluated_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
     if RECIPE.study:
         kept += outputs_of("gather_study")

@@ -31,7 +31,7 @@ models:
   layout: {pretrained: gut-he-layout-v1}
 samples:
   few: {model: layout, images: 2, mpp: 16, size_px: 32, batch: 2, sampler: {kind: dpmpp-2m, steps: 2}}
-evaluation: {judge: false}
+evaluation: {enabled: false}
 """
 
 

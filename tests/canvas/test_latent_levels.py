@@ -24,7 +24,7 @@ from histogenesis.recipe.imported import check_fits
 from histogenesis.report import cost
 
 UNIT, BACKGROUND = Normalisation.unit(), (240, 230, 241)
-VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 64, "code_channels": 2}
+VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codebook_size": 64, "code_channels": 2}
 NETWORK = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0}
 TRAINING = {"steps": 1, "precision": "fp32"}
 
@@ -285,7 +285,7 @@ def facts_of(section):
     [
         ({"joining": {"kind": "inpaint", "stride_px": 24}}, "`joining: inpaint` cannot: it holds finished pixels"),
         ({"cascade": [{"model": "s", "tile_px": 16}]}, "`cascade` cannot: its networks hand on pixels"),
-        ({"white": {"share": 0.5}}, "`white` cannot: it holds finished pixels"),
+        ({"skip_background": {"share": 0.5}}, "`skip_background` cannot: it holds finished pixels"),
         (
             {"constraint": {"kind": "null-space"}},
             "average of pixels that `null-space` holds means nothing: use `lowres`",
@@ -322,7 +322,7 @@ def test_a_latent_level_that_fits(tmp_path):
             {"constraint": {"kind": "null-space"}},
             "`null-space` holds means nothing: use `lowres`, `context` or `none`",
         ),
-        (1, {"joining": {"kind": "independent"}, "white": {"share": 0.5}}, r"levels\[1\]: .*`white` cannot"),
+        (1, {"joining": {"kind": "independent"}, "skip_background": {}}, r"levels\[1\]: .*`skip_background` cannot"),
         (2, {"model": "vq"}, "model 'vq' has the objective 'autoencoder'"),
     ],
 )

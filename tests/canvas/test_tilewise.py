@@ -283,7 +283,7 @@ def test_white_tiles_are_the_level_above_enlarged_and_cost_nothing(tmp_path):
         asked.append(len(x))
         return windowed(x, sigma, mpp, **cond)
 
-    d = drawing(level(batch=1, white={"share": 0.5, "above": 220}), above=above, bundles=[bundle(counting)])
+    d = drawing(level(batch=1, skip_background={"share": 0.5, "above": 220}), above=above, bundles=[bundle(counting)])
     found = pixels(d, tmp_path / "a")
     assert len(asked) == 6 * 3, "of 3 x 3 tiles only the left column is drawn"  # tiles at 12 and 24 are mostly white
     enlarged = ConditioningCrop(above, (2.0, 2.0), (255, 255, 255)).interpolate(slice(0, 40), slice(0, 40))
@@ -296,7 +296,7 @@ def test_a_drawn_tile_holds_its_white_neighbours_even_of_later_waves(tmp_path):
     rows = np.full((20, 20, 3), 240, np.uint8)
     rows[7:13, 7:13] = 100  # the middle tile alone is not white
     write_level(tmp_path / "above.h5", [(0, rows)], 20, 20, {"mpp": 8.0})
-    d = drawing(level(white={"share": 0.5, "above": 220}), above=LevelFile(tmp_path / "above.h5"))
+    d = drawing(level(skip_background={"share": 0.5, "above": 220}), above=LevelFile(tmp_path / "above.h5"))
     easel = TileFiles(d, tmp_path)
     known, mask = easel.known_region((1, 1))
     tiles = {place: tile for one in d.schedule for place, tile in one.tiles.items()}

@@ -22,7 +22,7 @@ from histogenesis.metrics.encoders.stain_statistics import stain_statistics
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import EncoderFile, Evaluation
 
-OPTIONS = Evaluation(repeats=10, images=60, splits=3, sensitivity_images=0, morphology_images=0, c2st_steps=0)
+OPTIONS = Evaluation(n_resamples=10, images=60, n_folds=3, sensitivity_images=0, morphology_images=0, c2st_steps=0)
 
 
 def blobs(n, seed, size=24, shift=0):
@@ -244,7 +244,7 @@ class Picture:
 
 
 def test_pfid_entries():
-    options = Evaluation(pfid_crops=100, repeats=10, pfid_resize_px=36)
+    options = Evaluation(pfid_crops=100, n_resamples=10, pfid_resize_px=36)
     train, held_out, made, tinted = (
         [Picture(10 * k + i, shift) for i in range(6)] for k, shift in ((1, 0), (2, 0), (3, 0), (3, 40))
     )
@@ -293,7 +293,7 @@ def script(root, name, *arguments, check=True):
 
 def test_scripts(root, run_dir):
     options = (
-        '{"repeats":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
+        '{"n_resamples":10,"encoders":["stain-statistics","he-network"],"sensitivity_images":20,"morphology_images":20,'
     )
     options += '"c2st_steps":3,"copy_views":false}'
     real = ["--patches", run_dir / "patches", "--splits", run_dir / "splits.tsv", "--options", options]

@@ -13,7 +13,7 @@ from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import Evaluation
 
 COLOURS = {"a": (200, 120, 180), "b": (120, 180, 200)}
-OPTIONS = Evaluation(images=30, train_images=100, repeats=10, neighbours=3, shown=4, sensitivity_images=0)
+OPTIONS = Evaluation(images=30, train_images=100, n_resamples=10, neighbours=3, n_shown=4, sensitivity_images=0)
 
 
 def pictures(label, n, seed, shift=0.0):

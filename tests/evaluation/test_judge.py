@@ -19,8 +19,8 @@ from histogenesis.slides.read import open_slide
 
 N, MPP, PX = 24, 1.0, 32
 OPTIONS = Evaluation(
-    encoders=["stain-statistics", "he-network"], images=N, repeats=10, sensitivity_images=N, morphology_images=N, c2st_steps=25,
-    copy_views=False,
+    encoders=["stain-statistics", "he-network"], images=N, n_resamples=10, sensitivity_images=N, morphology_images=N,
+    c2st_steps=25, copy_views=False,
 )  # fmt: skip
 
 

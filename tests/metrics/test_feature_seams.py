@@ -13,7 +13,7 @@ from histogenesis.metrics.encoders.registry import load
 from histogenesis.recipe import Evaluation
 
 TILES = LevelTiles(tile_px=32, joining={"kind": "independent"}, constraint={"kind": "none"})
-OPTIONS = Evaluation(images=200, repeats=20)
+OPTIONS = Evaluation(images=200, n_resamples=20)
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:

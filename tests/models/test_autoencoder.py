@@ -15,7 +15,7 @@ from histogenesis.models.networks.vq import VQF4, WEIGHTS
 from histogenesis.models.training import Trainer, validation_loss
 from histogenesis.recipe import Adversarial, Model, Perceptual
 
-NETWORK = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 32}
+NETWORK = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codebook_size": 32}
 ADVERSARIAL = {"start_step": 4, "channels": 4, "layers": 2}
 UNIT = Normalisation.unit()
 

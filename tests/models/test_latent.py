@@ -12,7 +12,7 @@ from histogenesis.models.training import Trainer
 from histogenesis.recipe import Model, RecipeError, Samples, parse_recipe
 from histogenesis.sampling.patches import sample_batch
 
-VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codes": 32, "code_channels": 3}
+VQ = {"kind": "vq-f4", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "codebook_size": 32, "code_channels": 3}
 TRAINING = {"steps": 1, "batch": 8, "lr": 3e-3, "precision": "fp32", "ema_half_life_images": 100}
 AUTOENCODER = {
     "patches": "p", "conditions": [], "network": VQ, "objective": {"kind": "autoencoder"}, "training": TRAINING

@@ -81,7 +81,7 @@ def test_the_continuous_linear_schedule_is_imagens(timesteps):
     kept = alpha_bars("continuous-linear", timesteps)
     assert np.log(kept / (1 - kept)) == pytest.approx(log_snr, rel=1e-9, abs=1e-9)
     assert np.abs(kept - alpha_bars("linear", timesteps)).max() < 0.012
-    objective = Prediction("v", "continuous-linear", timesteps, told="log-snr")
+    objective = Prediction("v", "continuous-linear", timesteps, noise_cond="log-snr")
     told = objective.scalings(torch.tensor(objective.sigmas, dtype=torch.float64)).noise
     assert told.numpy() == pytest.approx(log_snr, rel=1e-6, abs=1e-6)
 
@@ -144,7 +144,7 @@ def test_v_eps_and_x0_of_one_perfect_denoiser_give_the_same_sample(sampler):
             s = objective.scalings(torch.full((2, 1, 1, 1), sigma, dtype=torch.float64))
             return s.skip * x + s.out * forward(s.into * x, s.noise.flatten())
 
-        solver = solver_evaluations(sampler, 32, levels="schedule", training_sigmas=objective.sigmas)
+        solver = solver_evaluations(sampler, 32, timestep_spacing="schedule", training_sigmas=objective.sigmas)
         ends[kind] = sample(denoise, noise, solver, fresh.__getitem__)
     directly = sample(perfect, noise, solver, fresh.__getitem__)
     for end in ends.values():
@@ -190,5 +190,5 @@ def test_a_model_of_each_kind_is_built_from_the_recipe_and_starts_at_the_right_l
 
 def test_edm_has_no_schedule():
     assert EDM(0.5, -1.2, 1.2).sigmas is None
-    with pytest.raises(ValueError, match="use `levels: karras`"):
-        solver_evaluations(**Sampler(levels="schedule").solver)
+    with pytest.raises(ValueError, match="use `timestep_spacing: karras`"):
+        solver_evaluations(**Sampler(timestep_spacing="schedule").solver)

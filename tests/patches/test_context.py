@@ -159,12 +159,12 @@ def test_no_view_of_a_model_shows_what_is_held_out(phantom):
 def test_white_patches_are_left_out(phantom):
     white = {"share": 0.3, "above": 200}
     everything = cut(phantom, "all", min_tissue=0.05, per_slide=100)
-    fewer = cut(phantom, "few", min_tissue=0.05, per_slide=100, white=white)
+    fewer = cut(phantom, "few", min_tissue=0.05, per_slide=100, skip_background=white)
     assert 0 < len(fewer.coords) < len(everything.coords)
     with h5py.File(phantom / "few/s.h5") as few, h5py.File(phantom / "all/s.h5") as every:
         assert max(white_share(p, 200) for p in few["imgs"]) <= 0.3 < max(white_share(p, 200) for p in every["imgs"])
         kept = {tuple(c) for c in few["coords"][:]}
         for coords, picture in zip(every["coords"], every["imgs"]):
             assert (tuple(coords) in kept) == (white_share(picture, 200) <= 0.3)
-    none = cut(phantom, "none", white={"share": 0.0, "above": 0})
+    none = cut(phantom, "none", skip_background={"share": 0.0, "above": 0})
     assert none.skipped == {2.0: "every place was left out (more than 0% white)"}

@@ -120,9 +120,9 @@ def test_the_first_time_there_is_nothing_to_compare_with(run):
     "key, word, inside",
     [
         ("evaluation.images", "evaluation[encoders,images]", True),
-        ("evaluation.shown", "evaluation[encoders,images]", False),
-        ("evaluation.shown", "evaluation[-shown]", False),
-        ("evaluation.images", "evaluation[-shown]", True),
+        ("evaluation.n_shown", "evaluation[encoders,images]", False),
+        ("evaluation.n_shown", "evaluation[-n_shown]", False),
+        ("evaluation.images", "evaluation[-n_shown]", True),
         ("models.a.training.lr", "models/a", True),
         ("models.ab.training.lr", "models/a", False),
         ("models.a", "models/a", True),

@@ -53,7 +53,7 @@ VALUES = {
                 "constraint": {"kind": "context"},
                 "joining": {"kind": "inpaint", "stride_px": 12},
                 "sampler": {"kind": "dpmpp-2m", "steps": 4},
-                "white": {"share": 0.5},
+                "skip_background": {"share": 0.5},
             },
         ]
     },
@@ -101,9 +101,9 @@ def set_at(values, path, value):
         ((1, "cascade", 0, "model"), "base", "model 'base' learns mpps .* and never sees 3.2"),
         ((1, "model"), "large", "model 'large' learns mpps .* never sees 1.6"),
         ((1, "cascade", 0, "sampler", "steps"), 17, "learns 16 steps, fewer than the sampler's 17"),
-        ((1, "sampler"), {"levels": "schedule", "steps": 17}, "learns 16 steps, fewer than the sampler's 17"),
+        ((1, "sampler"), {"timestep_spacing": "schedule", "steps": 17}, "learns 16 steps, fewer than the sampler's 17"),
         ((1, "sampler"), {"kind": "heun", "eta": 0.5}, "`eta` belongs to `kind: ddim`"),
-        ((0, "white"), {"share": 0.5}, "nothing lies above it that could be white"),
+        ((0, "skip_background"), {"share": 0.5}, "nothing lies above it that could be background"),
         ((0, "joining"), {"kind": "inpaint", "stride_px": 20}, "must be at least half"),
     ],
 )

@@ -28,7 +28,7 @@ EVERYTHING = """
 run: everything
 slides: {table: slides.tsv, phantoms: [{name: p}]}
 patches:
-  cut: {size_px: 64, mpps: [16, 8], white: {}, context_ratio: 4}
+  cut: {size_px: 64, mpps: [16, 8], skip_background: {}, context_ratio: 4}
   drawn: {kind: regions, size_px: 64, mpps: [8], classes: [a, b]}
 models:
   taken: {path: elsewhere/models/x}
@@ -57,7 +57,7 @@ reading:
 evaluation:
   patches: cut
   encoders: [efficientnet-lite0, {name: phikon, file: phikon.pt}]
-  utility: {}
+  tstr: {}
   codec: {quality: 80}
 """
 GIVEN = """
@@ -103,13 +103,13 @@ def jobs(recipe: Recipe) -> dict[tuple, object]:
             add("split_groups")
     for name in recipe.models:
         add("take_model" if name in recipe.imported_models else "train_model", model=name)
-        if name in recipe.autoencoders and recipe.evaluation.judge:
+        if name in recipe.autoencoders and recipe.evaluation.enabled:
             add("measure_reconstruction", model=name)
     for name in recipe.samples:
         add("take_samples" if name in recipe.brought_samples else "draw_samples", samples=name)
-        if name in recipe.judged_samples:
+        if name in recipe.evaluated_samples:
             add("evaluate_samples", recipe.compared_with(name), samples=name)
-        if recipe.measures_utility(name):
+        if recipe.measures_tstr(name):
             add("measure_utility", samples=name)
             add("train_on_real", patch_set=recipe.compared_with(name))
     if recipe.study:
@@ -284,7 +284,7 @@ def test_an_identity_leads_to_its_section(root, tmp_path):
     name = next(iter(recipe.samples))
     word = told("draw_samples", recipe, SimpleNamespace(samples=name))["options"]
     section = json.loads(section_text(f"{file}#{word}"))
-    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare", "utility"})
+    assert section == recipe.samples[name].model_dump(mode="json", exclude={"compare", "tstr"})
     word = told("evaluate_samples", recipe, SimpleNamespace(samples=name))["options"]
     some = json.loads(section_text(f"{file}#{word}"))
     assert some["images"] == recipe.evaluation.images and "contact_sheet" not in some

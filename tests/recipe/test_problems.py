@@ -5,7 +5,8 @@ import copy
 import pytest
 import yaml
 
-from histogenesis.recipe import RecipeError, parse_recipe
+from histogenesis.recipe import RecipeError, parse_recipe, read_recipe
+from histogenesis.recipe.base import RENAMED
 
 
 @pytest.fixture
@@ -74,6 +75,80 @@ def test_a_recipe_that_only_trains_or_only_draws_is_one(values):
     assert parse_recipe(drawing).compared_patches is None
     with pytest.raises(RecipeError, match="nothing is made"):
         parse_recipe({"run": "nothing"})
+
+
+# Where each key of an earlier version stood, with a value that it had there.
+EARLIER = {
+    ("patches", "cut", "white"): {"share": 0.5},
+    ("models", "vq", "network", "codes"): 512,
+    ("models", "ddpm", "objective", "told"): "log-snr",
+    ("synthetic", "levels", 1, "white"): {},
+    ("synthetic", "levels", 0, "sampler", "levels"): "schedule",
+    ("samples", "drawn", "sampler", "levels"): "karras",
+    ("samples", "drawn", "utility"): False,
+    ("samples", "brought", "utility"): True,
+    ("evaluation", "judge"): True,
+    ("evaluation", "repeats"): 10,
+    ("evaluation", "splits"): 3,
+    ("evaluation", "shown"): 4,
+    ("evaluation", "utility"): {"seeds": 2},
+}
+ALL_SECTIONS = """
+run: earlier
+slides: {phantoms: [{name: a}, {name: b}]}
+patches: {cut: {size_px: 16, mpps: [16, 8]}}
+models:
+  vq: {patches: cut, network: {kind: vq-f4, channels: 4}, objective: {kind: autoencoder}, conditions: [], training: {steps: 1}}
+  ddpm: {patches: cut, network: {multipliers: [1, 1], attention_px: []}, objective: {kind: eps}, training: {steps: 1}}
+synthetic:
+  levels:
+    - {mpp: 16, size_px: [16, 16], model: ddpm, tile_px: 16, sampler: {kind: ddim}}
+    - {mpp: 8, model: ddpm, tile_px: 16, joining: {kind: independent}}
+samples:
+  drawn: {model: ddpm, sampler: {kind: ddim}}
+  brought: {folder: elsewhere, compare: cut}
+evaluation:
+  images: 20
+"""
+
+
+def test_every_key_that_was_renamed_is_named_in_one_line_with_its_new_name():
+    values = yaml.safe_load(ALL_SECTIONS)
+    parse_recipe(values)
+    for path, value in EARLIER.items():
+        own = copy.deepcopy(values)
+        change(own, path, value)
+        with pytest.raises(RecipeError) as error:
+            parse_recipe(own)
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+        assert str(error.value).splitlines()[1:] == [f"  {place}: is called `{RENAMED[path[-1]]}` now"]
+    assert {path[-1] for path in EARLIER} == set(RENAMED)
+
+
+def test_renamed_keys_are_named_together_with_what_else_is_wrong_with_them():
+    values = yaml.safe_load(ALL_SECTIONS)
+    values["evaluation"] |= {"repeats": 2}
+    values["tissue"] = {"mpp": 0}
+    values["models"]["ddpm"]["objective"]["told"] = "sigma"
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(values)
+    assert {line.split(": ")[0].strip() for line in str(error.value).splitlines()[1:]} == {
+        *("evaluation.repeats", "evaluation.n_resamples", "tissue.mpp"),
+        *("models.ddpm.objective.told", "models.ddpm.objective.noise_cond"),
+    }
+
+
+def test_a_renamed_key_in_a_grid_or_that_would_take_one_away_is_named_too(values, tmp_path):
+    own = yaml.safe_load(ALL_SECTIONS) | {"study": {"grid": {"samples.drawn.sampler.levels": ["karras", "schedule"]}}}
+    with pytest.raises(RecipeError, match=r"^study.grid.samples.drawn.sampler.levels: .* `timestep_spacing` now$"):
+        parse_recipe(own)
+    (tmp_path / "below.yaml").write_text(ALL_SECTIONS + "  tstr: {seeds: 2}")
+    (tmp_path / "above.yaml").write_text(
+        "extends: below.yaml\nrun: above\nevaluation: {utility: null, neighbours: null}"
+    )
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(read_recipe(tmp_path / "above.yaml"))
+    assert str(error.value).splitlines()[1:] == ["  evaluation.utility: is called `tstr` now"]
 
 
 def test_a_guess_is_not_held_against_the_recipe(values):

@@ -111,7 +111,7 @@ def write_run(run, fault, stripes, picture):
     names, out = (FAST, SEEING) if fault in SEEN else (FAST,), run / "evaluation"
     encoders = [load(name) for name in names]
     write_json(out / "condition.json", measure_condition(sets, run / "synthetic", run / "tissue", SIDE, 1))
-    evaluate(sets, encoders, Evaluation(images=100, repeats=20, splits=2, copy_views=False), out, 1)
+    evaluate(sets, encoders, Evaluation(images=100, n_resamples=20, n_folds=2, copy_views=False), out, 1)
     write_json(out / "evidence.json", write_evidence(out, sets, [encoder.name for encoder in encoders]))
 
 
@@ -185,7 +185,7 @@ def test_the_furthest_patches_are_the_planted_ones(stripes, tmp_path):
     names = np.repeat("s", len(everything))
     generated = ImageSet("generated", everything, np.full(len(names), MPP), names, names)
     sets = Sets(image_set("train", stripes["train"]), image_set("held_out", stripes["held_out"]), generated)
-    evaluate(sets, [load("stain-statistics")], Evaluation(images=100, repeats=10, splits=2), tmp_path, 1)
+    evaluate(sets, [load("stain-statistics")], Evaluation(images=100, n_resamples=10, n_folds=2), tmp_path, 1)
     found = write_evidence(tmp_path, sets, ["stain-statistics", "unknown"])
     (one,) = found["encoders"]["stain-statistics"].values()
     assert {pair["generated"] for pair in one["furthest"][:5]} == set(planted.tolist())

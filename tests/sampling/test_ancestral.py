@@ -52,7 +52,7 @@ def test_ddim_with_eta_1_is_ddpm_and_with_eta_0_is_deterministic():
     assert all(evaluation.sigma_up == 0 for evaluation in flow)
     sample(perfect, normal(4, 1, 1, 5, 5), flow)  # asks for no fresh noise
     # eta = 0 is Euler's step of the flow in sigma (Song et al. 2021, eq. 14)
-    for a, b in zip(flow, solver_evaluations("euler", T, levels="schedule", training_sigmas=SIGMAS)):
+    for a, b in zip(flow, solver_evaluations("euler", T, timestep_spacing="schedule", training_sigmas=SIGMAS)):
         x, d = normal(5, 1, 1, 3, 3), normal(6, 1, 1, 3, 3)
         assert torch.allclose(a.update(x, d, None)[0], b.update(x, d, None)[0])
 

@@ -34,7 +34,7 @@ def test_the_real_arm_is_trained_once_for_each_patch_set(published, root):
     assert part.count == 2 * len(published.samples) + len(sets) == 42
     ours = load_recipe(root / "config/diffusion4path.yaml")
     (part,) = classifiers(ours)
-    assert part.count == 3 * (2 * 4 * 3 * 3 + 2), "samples whose `utility` is false teach nobody"
+    assert part.count == 3 * (2 * 4 * 3 * 3 + 2), "samples whose `tstr` is false teach nobody"
 
 
 def test_winners_and_autoencoders_cost_too(published, root):

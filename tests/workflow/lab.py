@@ -44,7 +44,7 @@ synthetic:
     - {{mpp: 8, model: fine, tile_px: 16, constraint: {{kind: null-space}}, sampler: {{steps: 3}}}}
     - {{mpp: 4, model: fine, tile_px: 16, constraint: {{kind: null-space}}, sampler: {{steps: 3}}}}
   file: {{tile_px: 64}}
-evaluation: {{contact_sheet: 2, seam_shifts: 20, encoders: [stain-statistics, he-network], images: 20, repeats: 10,
+evaluation: {{contact_sheet: 2, seam_shifts: 20, encoders: [stain-statistics, he-network], images: 20, n_resamples: 10,
   pfid_crops: 10, sensitivity_images: 0, morphology_images: 0, c2st_steps: 0}}
 """
 TABLE = "slide\tpath\tpatient\tlabel\ttissue\na\ta.tif\tkowalski\tbenign\tdrawn/a.geojson\nb\tb.tif\tnguyen\ttumour\t\n"

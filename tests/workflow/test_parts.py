@@ -59,7 +59,7 @@ def test_a_drawing_alone_needs_a_models_folder_and_nothing_else(values, planned,
 
 
 def test_nothing_is_measured_where_the_recipe_says_so(values, planned):
-    values["evaluation"]["judge"] = False
+    values["evaluation"]["enabled"] = False
     drawing = {"train_model": 1, "draw_level": 6, "plan_tissue": 2, "stitch_slide": 2}
     assert planned(values) == {**TISSUE, **drawing, "write_recipe": 1, "write_report": 1}
 
@@ -67,7 +67,7 @@ def test_nothing_is_measured_where_the_recipe_says_so(values, planned):
 def test_patches_alone_need_a_models_folder_and_nothing_else(values, planned, model_folder):
     samples = {"some": {"model": "shared", "images": 4, "sampler": {"kind": "heun", "steps": 2}}}
     alone = {"run": "patches", "models": {"shared": {"path": "model"}}, "samples": samples}
-    alone["evaluation"] = {"judge": False}
+    alone["evaluation"] = {"enabled": False}
     assert planned(alone) == {"take_model": 1, "draw_samples": 1, "write_recipe": 1, "write_report": 1}
 
 

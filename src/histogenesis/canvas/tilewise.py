@@ -54,11 +54,11 @@ class TileFiles:
 
     def is_background(self, tile: Tile) -> bool:
         """Whether what the level above shows under a tile is mostly white."""
-        white, index = self.d.section.white, (tile.y, tile.x)
-        if white is None:
+        skip, index = self.d.section.skip_background, (tile.y, tile.x)
+        if skip is None:
             return False
         if index not in self.background_tiles:
-            self.background_tiles[index] = self.d.crop.is_background(tile, white.share, white.above)
+            self.background_tiles[index] = self.d.crop.is_background(tile, skip.share, skip.above)
         return self.background_tiles[index]
 
     def on_background(self, picture: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:

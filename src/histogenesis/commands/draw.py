@@ -4,7 +4,7 @@ import argparse
 from itertools import pairwise
 from pathlib import Path
 
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 
 EXAMPLES = """\
   histogenesis draw results/demo/models/shared
@@ -53,7 +53,7 @@ def drawing_recipe(args: argparse.Namespace) -> dict:
     from histogenesis.recipe import parse_recipe
 
     folder = folder_of(args.model)
-    card = load_json(folder / "model.json")
+    card = read_card(folder)
     section, tile = card["section"], card["patch_px"]
     needs = sorted({"lowres", "context"} & set(section["conditions"]))
     if needs or section["objective"]["kind"] in ("super-resolution", "autoencoder"):

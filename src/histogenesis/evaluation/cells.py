@@ -72,7 +72,7 @@ def compare(reference, other, groups, options: Evaluation, seed: int, origins: l
     value = values(rows[0], rows[1], reasons)
     value[NAMES.index("kid")] = attempt(lambda: kid(*sets, seed=seed).value, "kid", reasons)
     counts = np.array([name in MANIFOLD for name in NAMES])
-    found = group_interval(values, rows, value, units, counts, ~counts, n_resamples=options.repeats, seed=seed)
+    found = group_interval(values, rows, value, units, counts, ~counts, n_resamples=options.n_resamples, seed=seed)
     cells = {}
     for name, v, low, high in zip(NAMES, value, found.low, found.high):
         least, most = BOUNDS.get(name, (-np.inf, np.inf))

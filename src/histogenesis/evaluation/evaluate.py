@@ -144,7 +144,7 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
         pairs = {"value": (real, sets.generated.images[generated]), "patients": (real, other)}
         pairs |= {"floor": halves(real, other, seed)} | {name: (real, images) for name, images in bad.items()}
         try:
-            scores = {n: paired_scores(a, b, options.splits, 500, seed) for n, (a, b) in pairs.items()}
+            scores = {n: paired_scores(a, b, options.n_folds, 500, seed) for n, (a, b) in pairs.items()}
         except BadInput as error:
             entries += [_missing(n, "pixels", mpp, "", str(error)) for n in ("ssim", "likelihood")]
             continue
@@ -171,7 +171,7 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
                     "file": "",
                     "interval": f"no interval, {refused}"
                     if refused
-                    else f"Student's, {options.splits} splits of random pairs",
+                    else f"Student's, {options.n_folds} splits of random pairs",
                     "note": _notes(
                         "in nats per pixel and channel" if name == "likelihood" else "",
                         sets.note,

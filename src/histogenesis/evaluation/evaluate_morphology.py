@@ -152,7 +152,7 @@ def _interval(held_out, generated, value, sides: list[ImageSet], options, seed):
 
     index = [np.arange(len(side)) for side in sides]
     own = [units(side, rows) for side, rows in zip(sides, index)]
-    found = group_interval(statistic, index, value, own, n_resamples=options.repeats, seed=seed)
+    found = group_interval(statistic, index, value, own, n_resamples=options.n_resamples, seed=seed)
     low, high = (float(end[0]) for end in (found.low, found.high))
     if not np.isfinite([low, high]).all():
         return (

@@ -82,7 +82,7 @@ def _units(slides: Sequence[Source], which, places, features) -> Units:
 
 def _with_interval(real, other, units, options) -> tuple[tuple, str]:
     value = fid(real, other)
-    found = group_interval(fid, [real, other], value, units, squared=True, n_resamples=options.repeats)
+    found = group_interval(fid, [real, other], value, units, squared=True, n_resamples=options.n_resamples)
     if np.isnan(found.low[0]):
         return (value, None, None), found.text
     return (value, max(0.0, float(found.low[0])), float(found.high[0])), found.text

@@ -86,7 +86,7 @@ def evaluate_samples(
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
     render_pairs(out / "closest_pairs.png", sets, audits, training)
-    show(out, sets, *shown_by, options.shown)
+    show(out, sets, *shown_by, options.n_shown)
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
@@ -133,10 +133,10 @@ def pixel_entries(label: str, rows, sets: Sets, options: Evaluation, seed: int) 
     pairs |= {"floor": halves(real, other, seed)} if len(real) == len(other) else {}
     pairs |= {n: (real, s.images) for n, s in reference_sets(sets, {0.0: rows}, seed).items()}
     try:
-        scores = {n: paired_scores(a, b, options.splits, 500, seed) for n, (a, b) in pairs.items()}
+        scores = {n: paired_scores(a, b, options.n_folds, 500, seed) for n, (a, b) in pairs.items()}
     except BadInput as error:
         return [entry(metric, "pixels", label, None, {}, 0, str(error)) for metric in ("ssim", "likelihood")]
-    note, found = f"Student's interval over {options.splits} splits of random pairs", []
+    note, found = f"Student's interval over {options.n_folds} splits of random pairs", []
     for metric in ("ssim", "likelihood"):
         own = {n: tuple(score[metric][k] for k in ("value", "low", "high")) for n, score in scores.items()}
         beyond = {n: own[n][0] for n in own if n not in ("value", "patients", "floor")}

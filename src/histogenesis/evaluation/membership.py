@@ -9,12 +9,12 @@ import torch
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.noise import normal
-from histogenesis.core.whole import load_json
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.memorisation.membership import membership
 from histogenesis.models.batch import Batch
 from histogenesis.models.batches import Batches, Patches
+from histogenesis.models.card import read_card
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.model import load_model
 from histogenesis.patches.dataset import PatchCollection
@@ -33,7 +33,7 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
     model = load_model(Path(model_dir), device)
     if not isinstance(model, Denoiser) or model.channels != 3:
         raise BadInput(f"{model_dir}: it draws no pictures from noise, so that its loss on patches cannot be asked for")
-    card = load_json(Path(model_dir) / "model.json")
+    card = read_card(Path(model_dir))
     px, factor = card["patch_px"], card["section"].get("lowres_factor")
     if "lowres" in model.conditions and factor is None:
         raise BadInput(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of, write_json, written
-from histogenesis.core.whole import found_damaged, load_json
+from histogenesis.core.whole import found_damaged
+from histogenesis.models.card import read_card
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import PREFIX, Autoencoder, LatentDenoiser
 from histogenesis.models.normalisation import Normalisation
@@ -79,7 +80,7 @@ def load_model(
 ) -> Denoiser | Upscaler | Autoencoder:
     """Read a model's two files, ready to draw (models.speed); raises BadInput where they are missing, damaged or do not fit."""
     try:
-        description = load_json(folder / "model.json")
+        description = read_card(folder)
         if description.get("weights_sha256", "") not in ("", sha256_of(folder / "model.safetensors")):
             found_damaged(folder / "model.safetensors", "other weights than model.json says")
         weights = load_file(folder / "model.safetensors", device=device)

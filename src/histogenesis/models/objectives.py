@@ -80,10 +80,10 @@ class Prediction(nn.Module):
         timesteps: int = 1000,
         min_snr: float | None = None,
         loss: str = "mse",
-        told: str = "step",
+        noise_cond: str = "step",
     ):
         super().__init__()
-        self.kind, self.min_snr, self.loss, self.told = kind, min_snr, loss, told
+        self.kind, self.min_snr, self.loss, self.noise_cond = kind, min_snr, loss, noise_cond
         self.sigmas = schedule_sigmas(schedule, timesteps)
         self.sigma_range = self.sigmas[0], self.sigmas[-1]
         # On the model's device: a table that had to be sent there would be waited for in each evaluation.
@@ -102,7 +102,7 @@ class Prediction(nn.Module):
         return Scalings(skip, out, 1 / total.sqrt(), self.c_noise(sigma))
 
     def c_noise(self, sigma: Tensor) -> Tensor:
-        if self.told == "log-snr":
+        if self.noise_cond == "log-snr":
             return -2 * sigma.log()
         return 1000 / len(self.sigmas) * self.timestep(sigma).to(sigma.dtype)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 
 SHIPPED = "pretrained"  # models that ship: a folder each, in the repository or within this package
 PLACES = [Path(__file__).parents[3] / SHIPPED, Path(__file__).parents[1] / SHIPPED]
@@ -35,7 +35,7 @@ def folder_of(name: str) -> Path:
 def stain_of(name: str) -> str | None:
     """The stain that a model says it has seen, if it does; None also for a model that is not there (yet)."""
     try:
-        return load_json(folder_of(name) / "model.json").get("stain")
+        return read_card(folder_of(name)).get("stain")
     except BadInput:
         return None
 

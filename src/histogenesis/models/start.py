@@ -14,7 +14,7 @@ from torch import Tensor
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.files import sha256_of
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.models.conditions import pictures_of
 from histogenesis.models.denoiser import Denoiser
 from histogenesis.models.latent import Autoencoder
@@ -32,7 +32,7 @@ class Start:
         except BadInput as error:
             raise BadInput(f"training.start: {error}") from None
         self.digest = ",".join(sha256_of(self.folder / name) for name in FILES)
-        self.description = load_json(self.folder / "model.json")
+        self.description = read_card(self.folder)
         self.normalisation = Normalisation(
             **self.description["normalisation"], sigma_data=self.description["sigma_data"]
         )
@@ -94,7 +94,7 @@ def comparable(section: dict, classes: list[str] | None) -> dict:
     """What must be the same for weights to mean the same: key of a recipe's model -> value."""
     network, objective, conditions = section["network"], section["objective"], section["conditions"]
     found = {f"network.{key}": value for key, value in network.items() if key not in ("dropout", "weights")}
-    for key in ("kind", "sigma_data", "schedule", "timesteps", "told"):
+    for key in ("kind", "sigma_data", "schedule", "timesteps", "noise_cond"):
         found[f"objective.{key}"] = objective.get(key)
     found["conditions"] = conditions
     found["classes"] = list(classes or []) if "label" in conditions else []

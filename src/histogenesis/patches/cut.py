@@ -104,9 +104,9 @@ class Reading:
             yield patch
 
     def _refused(self, k: int, patch: np.ndarray) -> str:
-        white = self.options.white
-        if white is not None and white_share(patch, white.above) > white.share:
-            return f"more than {white.share:.0%} white"
+        skip = self.options.skip_background
+        if skip is not None and white_share(patch, skip.above) > skip.share:
+            return f"more than {skip.share:.0%} white"
         quality = quality_of(patch, self.background)
         for column, value in zip(COLUMNS, quality):
             self.cut.columns[column][k] = value

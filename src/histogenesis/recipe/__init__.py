@@ -4,7 +4,7 @@ One class a section. Unknown keys are refused, so that a misspelt key never sile
 in config/recipe.schema.json is generated from these classes (`histogenesis schema`), and a test shows when it drifts.
 """
 
-from histogenesis.recipe.base import NAME, Fraction, Mpp, Name, RecipeError, Section, White
+from histogenesis.recipe.base import NAME, Fraction, Mpp, Name, RecipeError, Section, SkipBackground
 from histogenesis.recipe.composing import (
     Average,
     Context,
@@ -33,7 +33,7 @@ from histogenesis.recipe.data import (
     Tissue,
 )
 from histogenesis.recipe.drawing import SlideFile, Synthetic, TissuePlan
-from histogenesis.recipe.evaluation import EncoderFile, Evaluation, Utility
+from histogenesis.recipe.evaluation import TSTR, EncoderFile, Evaluation
 from histogenesis.recipe.extending import as_yaml, extended, read_recipe
 from histogenesis.recipe.levels import (
     TVL1,
@@ -67,6 +67,7 @@ from histogenesis.recipe.schema import recipe_schema
 __all__ = [
     "EDSR",
     "NAME",
+    "TSTR",
     "TVL1",
     "VQF4",
     "Adversarial",
@@ -119,6 +120,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Section",
+    "SkipBackground",
     "SlideFile",
     "Slides",
     "Split",
@@ -131,8 +133,6 @@ __all__ = [
     "TissuePlan",
     "Training",
     "UpscaledLevel",
-    "Utility",
-    "White",
     "Winner",
     "WinnerModel",
     "as_yaml",

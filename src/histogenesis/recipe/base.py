@@ -16,6 +16,20 @@ Mpp = Annotated[float, Field(gt=0.01, lt=1000, description="micrometres per pixe
 NO_BYTES = Field(json_schema_extra={"bears_on_bytes": False})
 
 
+# Keys of earlier versions -> their names now, in sections that have a key of that name. A recipe's checks say so.
+RENAMED = {
+    "levels": "timestep_spacing",  # of a sampler
+    "told": "noise_cond",
+    "codes": "codebook_size",
+    "white": "skip_background",
+    "judge": "enabled",  # this and the next three: of the evaluation
+    "repeats": "n_resamples",
+    "splits": "n_folds",
+    "shown": "n_shown",
+    "utility": "tstr",  # of the evaluation and of samples
+}
+
+
 class Section(BaseModel):
     # Defaults too: 500_000 of a key that is a float is 500000.0, as when a job reads the recipe of the run; or digests differ.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -50,8 +64,8 @@ def _checked(section: Any) -> Any:
     return section
 
 
-class White(Section):
-    """What is too white to be worth a network's time."""
+class SkipBackground(Section):
+    """What is too white, as glass is, to be worth a network's time."""
 
     share: Fraction = Field(0.5, description="pictures with a larger share of white pixels are left out")
     above: int = Field(220, ge=0, le=255, description="a pixel is white if its three colours are all brighter")

@@ -41,15 +41,15 @@ class Sampler(Section):
         description="`heun` (second order, 2 evaluations a step), `dpmpp-2m` (second order, 1), `euler`, `ddim`, `ddpm`",
     )
     steps: PositiveInt = Field(18, description="how many steps from noise to picture")
-    levels: Literal["karras", "schedule"] | None = Field(
+    timestep_spacing: Literal["karras", "schedule"] | None = Field(
         None,
-        description="noise levels: sigma_min to sigma_max, or the steps of the model's own schedule; default: the latter for"
-        " `ddim` and `ddpm`, if the model has one",
+        description="where steps begin: from sigma_max to sigma_min (`karras`), or at steps of the model's own schedule, evenly"
+        " spaced (`schedule`); default: the latter for `ddim` and `ddpm`, if the model has one",
     )
     sigma_min: PositiveFloat = Field(0.002, description="lowest noise level (`karras`)")
     sigma_max: PositiveFloat = Field(80.0, description="highest noise level (`karras`)")
     rho: PositiveFloat = Field(
-        7.0, description="how levels are spread: higher means more of them at low noise (`karras`)"
+        7.0, description="how noise levels are spread: higher means more of them at low noise (`karras`)"
     )
     eta: Fraction | None = Field(None, description="of `ddim`: 0 (the default) is deterministic, 1 is ancestral")
     variance: Literal["posterior", "beta"] | None = Field(None, description="of `ddpm`; default: the posterior's")
@@ -64,7 +64,8 @@ class Sampler(Section):
     @property
     def on_schedule(self) -> bool:
         """Whether a model's own steps are taken, if it has any."""
-        return self.levels == "schedule" or (self.levels is None and self.kind in ("ddim", "ddpm"))
+        spacing = self.timestep_spacing
+        return spacing == "schedule" or (spacing is None and self.kind in ("ddim", "ddpm"))
 
     def step_sigmas(self, start: float | None = None) -> list[float]:
         """The noise levels at which the steps begin, then 0: of Karras et al., from `start` on where that is given."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, SkipBackground, by_kind
 
 
 class Phantom(Section):
@@ -137,7 +137,7 @@ class PatchSet(SlidePatches):
     context_ratio: Annotated[float, Field(gt=1)] | None = Field(
         None, description="beside each patch, the view about its centre that is so many times as wide, in as many px"
     )
-    white: White | None = Field(None, description="patches that are mostly white are left out")
+    skip_background: SkipBackground | None = Field(None, description="patches that are mostly white are left out")
     quality: Quality = Quality()
     labelled: bool = Field(False, description="each patch has the class of its slide: the table's column `label`")
 

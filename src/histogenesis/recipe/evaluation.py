@@ -30,7 +30,7 @@ class CodecSection(Section):
     subsampling: Literal[0, 1, 2] = Field(2, description="of chroma; 0: 4:4:4, 1: 4:2:2, 2: 4:2:0")
 
 
-class Utility(Section):
+class TSTR(Section):
     """A classifier trained on real patches, on generated ones, and on both, tested on real ones that were held out."""
 
     network: Literal["resnet50", "small"] = Field("resnet50", description="of the classifier")
@@ -43,7 +43,7 @@ class Utility(Section):
 class Evaluation(Section):
     """The account of how real, how coherent and how copied."""
 
-    judge: bool = Field(
+    enabled: bool = Field(
         True, description="false: models are trained, slides and samples drawn, and nothing is measured"
     )
     patches: Name | None = Field(
@@ -82,8 +82,8 @@ class Evaluation(Section):
         " compared with samples",
     )
     neighbours: PositiveInt = Field(5, description="k of precision, recall, density, coverage")
-    repeats: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")
-    splits: Annotated[int, Field(ge=2)] = Field(5, description="parts of the held-out set, for SSIM and likelihood")
+    n_resamples: Annotated[int, Field(ge=10)] = Field(40, description="random subsets behind each interval")
+    n_folds: Annotated[int, Field(ge=2)] = Field(5, description="parts of the held-out set, for SSIM and likelihood")
     copy_percentile: Annotated[float, Field(gt=0, lt=50)] = Field(
         1.0, description="a patch is too close to the training set if fewer per cent of held-out ones are"
     )
@@ -91,11 +91,11 @@ class Evaluation(Section):
         400, ge=0, description="training and held-out patches each whose loss the model is asked for; 0: none"
     )
     copy_views: bool = Field(True, description="look for turned and mirrored copies too (eight times the encoding)")
-    shown: PositiveInt = Field(
+    n_shown: PositiveInt = Field(
         16,
         description="samples of each class that are shown: at even ranks of their distance to the nearest held-out patch",
     )
-    utility: Utility | None = Field(None, description="for samples of two or more classes; default: not measured")
+    tstr: TSTR | None = Field(None, description="for samples of two or more classes; default: not measured")
     pfid_crops: int = Field(200, ge=0, description="crops of each patch FID, where real slides can be read; 0: none")
     pfid_px: PositiveInt | None = Field(None, description="size of those crops; default: the patches' own size")
     pfid_resize_px: PositiveInt | None = Field(

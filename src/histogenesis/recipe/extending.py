@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from histogenesis.core.home import workflow_home
-from histogenesis.recipe.base import RecipeError
+from histogenesis.recipe.base import RENAMED, RecipeError
 
 NATURE = ("kind", "path", "pretrained", "winner_of")  # keys that say what a section is
 TAKEN = {"path", "pretrained"}  # a model with one of these is not trained
@@ -70,7 +70,7 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     """Two sections merged; neither is changed."""
     merged = copy.deepcopy(dict(below))
     for key, value in above.items():
-        if value is None:
+        if value is None and (key in merged or key not in RENAMED):  # that a key was renamed is for the checks to say
             merged.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and same_nature(merged[key], value):
             merged[key] = laid_over(merged[key], value)

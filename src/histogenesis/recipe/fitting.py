@@ -22,8 +22,8 @@ def check_drawing(where: str, level: Level, size_px: tuple[int, int], above_px: 
         raise ValueError(
             f"{where}: the canvas {size_px[0]} x {size_px[1]} px is smaller than one tile of {level.tile_px} px"
         )
-    if level.white is not None and above_px is None:
-        raise ValueError(f"{where}: nothing lies above it that could be white; leave `white` out")
+    if level.skip_background is not None and above_px is None:
+        raise ValueError(f"{where}: nothing lies above it that could be background; leave `skip_background` out")
     check_tile_by_tile(where, level)
     check_cascade(where, level)
     level.constraint.check(where, size_px, above_px, level.tile_px, level.stride_px)
@@ -61,7 +61,7 @@ def check_tile_by_tile(where: str, level: Level) -> None:
         return
     for key, why in (
         ("cascade", "a cascade draws each tile to its end before the next network begins"),
-        ("white", "a white tile is finished from the start"),
+        ("skip_background", "a tile of background is finished from the start"),
     ):
         if getattr(level, key):
             raise ValueError(
@@ -88,8 +88,8 @@ def check_cascade(where: str, level: Level) -> None:
 def check_steps(sampler: Sampler, model: Model) -> None:
     """Raises ValueError where a sampler wants a schedule that a model has not learned; the message lacks the model's name."""
     learned = getattr(model.objective, "timesteps", None)
-    if learned is None and sampler.levels == "schedule":
-        raise ValueError("has no schedule of steps; use `sampler: levels: karras`")
+    if learned is None and sampler.timestep_spacing == "schedule":
+        raise ValueError("has no schedule of steps; use `sampler: timestep_spacing: karras`")
     if learned and sampler.on_schedule and sampler.steps > learned:
         raise ValueError(f"learns {learned} steps, fewer than the sampler's {sampler.steps}; use at most {learned}")
 
@@ -130,12 +130,12 @@ def check_latent(level: Level, model: Model) -> None:
     for there, what, why in (
         (not level.joining.at_every_step, f"`joining: {level.joining.kind}`", finished),
         (level.cascade, "`cascade`", "its networks hand on pixels inside a tile"),
-        (level.white, "`white`", finished),
+        (level.skip_background, "`skip_background`", finished),
     ):
         if there:
             raise ValueError(
                 f"{draws}, which {what} cannot: {why}. Use `joining: grid-shift`, `average` or `independent`, without"
-                " `cascade` and `white`, or a model of pixels"
+                " `cascade` and `skip_background`, or a model of pixels"
             )
     if level.constraint.of_pixels:
         raise ValueError(

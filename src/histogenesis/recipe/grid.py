@@ -11,7 +11,7 @@ import itertools
 import re
 from typing import Any, NamedTuple
 
-from histogenesis.recipe.base import RecipeError
+from histogenesis.recipe.base import RENAMED, RecipeError
 from histogenesis.recipe.samples import BROUGHT
 
 SECTIONS = ("patches", "models", "samples")
@@ -138,6 +138,8 @@ def axes_of(grid: dict[str, Any], values: dict[str, Any]) -> list[Axis]:
                 raise RecipeError(f"study.grid.{key}: the name {name!r} has more than letters, digits, `.` and `-`")
             for one in keys:
                 parts = one.split(".")
+                if parts[-1] in RENAMED:
+                    raise RecipeError(f"study.grid.{one}: `{parts[-1]}` is called `{RENAMED[parts[-1]]}` now")
                 if parts[0] not in SECTIONS or len(parts) < 3 or parts[1] not in (values.get(parts[0]) or {}):
                     raise RecipeError(
                         f"study.grid.{one}: varies nothing; a key starts with one of {', '.join(SECTIONS)} and a name that"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from histogenesis.core.errors import BadInput
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.recipe.fitting import check_network, learns
 from histogenesis.recipe.levels import AnyLevel, Level
 from histogenesis.recipe.models import Model
@@ -19,7 +19,7 @@ def check_learnt(models: Path, asked: dict[str, list[tuple[int, float]]]) -> Non
     """
     for name, levels in asked.items():
         try:
-            learnt = load_json(models / name / "model.json")["mpps"]
+            learnt = read_card(models / name)["mpps"]
         except FileNotFoundError:
             continue
         unlearnt = [f"{mpp:g} (level {k})" for k, mpp in levels if not learns(mpp, learnt)]

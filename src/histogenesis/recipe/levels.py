@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
-from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, White, by_kind
+from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, SkipBackground, by_kind
 from histogenesis.recipe.composing import (
     Constraint,
     GridShift,
@@ -76,7 +76,7 @@ class Level(Section):
         description="networks that draw the tile smaller first; each next one, and at last `model`, enlarges (`lowres`)",
     )
     lowres_noise: Fraction = Field(0.2, description="noise on the low-resolution pictures that networks see")
-    white: White | None = Field(
+    skip_background: SkipBackground | None = Field(
         None, description="tiles that are mostly white in the level above are not drawn, but enlarged from it"
     )
 
@@ -135,7 +135,7 @@ class Level(Section):
     @property
     def tile_by_tile(self) -> bool:
         """Whether each tile is drawn to its end before its neighbours, and not all of them step by step."""
-        return not self.joining.at_every_step or bool(self.cascade) or self.white is not None
+        return not self.joining.at_every_step or bool(self.cascade) or self.skip_background is not None
 
     @property
     def stride_px(self) -> int:

@@ -84,9 +84,9 @@ class Prediction(Section):
     loss: Literal["mse", "huber"] = Field(
         "mse", description="of the error in eps, v or x0; huber: half its square up to 1, then its size less 1/2"
     )
-    told: Literal["step", "log-snr"] = Field(
+    noise_cond: Literal["step", "log-snr"] = Field(
         "step",
-        description="how the network is told the noise: the step t (of 1000), or ln(alpha_bar / (1 - alpha_bar))",
+        description="how the network is conditioned on the noise: by the step t (of 1000), or ln(alpha_bar / (1 - alpha_bar))",
     )
 
     @property

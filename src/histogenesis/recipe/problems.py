@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from histogenesis.recipe.base import RENAMED
+
 NAMED = ("models", "patches", "samples")  # sections with names of the recipe's own
 ROUNDS = 6  # of looking again; each finds a layer of problems
 INNER = re.compile(r"^(levels\[\d+\][^:\s]*|[a-z_]+\.[a-z_.]+): ")  # a place within the section that a message names
@@ -123,6 +125,8 @@ def in_words(recipe: type[BaseModel], problem: Mapping[str, Any], values: Mappin
     given, what = problem.get("input"), problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         keys = keys_at(recipe, parts[:-1], values)
+        if RENAMED.get(parts[-1]) in keys:
+            return [Problem(path, f"is called `{RENAMED[parts[-1]]}` now")]
         meant = nearest(parts[-1], keys)
         hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(keys)}"
         return [Problem(path, f"unknown key; {hint}")]
@@ -169,7 +173,11 @@ def put_right(recipe: type[BaseModel], problem: Mapping[str, Any], parts: list[A
         above = above[part]
     key, section = parts[-1], dotted(parts[: 2 if parts[0] in NAMED else 1])
     if problem["type"] == "extra_forbidden":
-        given, meant = above.pop(key), nearest(key, keys_at(recipe, parts[:-1], values))
+        given, keys = above.pop(key), keys_at(recipe, parts[:-1], values)
+        if RENAMED.get(key) in keys:
+            above.setdefault(RENAMED[key], given)
+            return set()
+        meant = nearest(key, keys)
         if meant and meant not in above:
             above[meant] = given  # that it was meant so is a guess: what is wrong with it there is not said
             return {dotted([*parts[:-1], meant])}

@@ -86,9 +86,9 @@ class Recipe(Section):
             raise ValueError("slides: no slides: give `table: path/to/slides.tsv`, or `phantoms:`, under `slides:`")
 
     def _check_compared(self) -> None:
-        if not self.evaluation.judge and self.study:
-            raise ValueError("evaluation.judge: false leaves a study's table empty; take out `study:`, or judge")
-        if not (self.synthetic and self.patches and self.evaluation.judge):  # drawn only, or nothing to compare with
+        if not self.evaluation.enabled and self.study:
+            raise ValueError("evaluation.enabled: false leaves a study's table empty; take out one of the two")
+        if not (self.synthetic and self.patches and self.evaluation.enabled):  # drawn only, or nothing to compare with
             return
         if self.compared_patches is None:
             raise ValueError(f"evaluation.patches: say which patch set to compare with ({', '.join(self.patches)})")
@@ -186,7 +186,7 @@ class Recipe(Section):
         if samples.compare and not compared:
             raise ValueError(f"{where}.compare: {absent('patch set', samples.compare, self.patches)}")
         if not (compared or learnt):
-            if not self.evaluation.judge:  # drawn by a model from elsewhere, which only its files tell of
+            if not self.evaluation.enabled:  # drawn by a model from elsewhere, which only its files tell of
                 return
             raise ValueError(f"{where}: its model is from elsewhere; say which patch set to `compare` with")
         size = samples.size_px or (self.patches[learnt] if learnt else compared).size_px
@@ -267,22 +267,22 @@ class Recipe(Section):
     def autoencoders(self) -> list[str]:
         return [name for name in self.models if self._is_autoencoder(name)]
 
-    def measures_utility(self, samples: str) -> bool:
+    def measures_tstr(self, samples: str) -> bool:
         """Whether a classifier learns from samples: where the recipe wants it, and they are of two classes or more."""
-        if samples not in self.judged_samples:
+        if samples not in self.evaluated_samples:
             return False
         section = self.samples[samples]
         if isinstance(section, BroughtSamples):
-            return self.evaluation.utility is not None and section.utility and len(section.classes or []) > 1
+            return self.evaluation.tstr is not None and section.tstr and len(section.classes or []) > 1
         model = self.models[section.model]
         told = isinstance(model, ImportedModel) or "label" in getattr(model, "conditions", [])
         one = len(section.classes or getattr(model, "classes", None) or ["all", "of them"]) == 1
-        return self.evaluation.utility is not None and section.utility and told and not one
+        return self.evaluation.tstr is not None and section.tstr and told and not one
 
     @property
-    def judged_samples(self) -> dict[str, AnySamples]:
+    def evaluated_samples(self) -> dict[str, AnySamples]:
         """Those that are compared with held-out patches: all, or none."""
-        return self.samples if self.evaluation.judge else {}
+        return self.samples if self.evaluation.enabled else {}
 
     @property
     def brought_samples(self) -> dict[str, BroughtSamples]:
@@ -309,8 +309,8 @@ class Recipe(Section):
 
     @property
     def compared_patches(self) -> str | None:
-        """The patch set that synthetic slides are compared with; None where the recipe leaves it open, or judges nothing."""
-        if not self.evaluation.judge:
+        """The patch set that synthetic slides are compared with; None where the recipe leaves it open, or evaluates nothing."""
+        if not self.evaluation.enabled:
             return None
         finest = self.trained_models.get(self.synthetic.levels[-1].model) if self.synthetic else None
         learned_from = finest.patches if finest else None

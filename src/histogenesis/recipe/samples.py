@@ -36,7 +36,7 @@ class Samples(Section):
         "fp32", description="of the network's arithmetic; part of the recipe, as it rounds"
     )
     seed: int = Field(1, description="of the noise")
-    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
+    tstr: bool = Field(True, description="a classifier learns from them, where `evaluation.tstr` says how")
     compare: Name | None = Field(
         None, description="the patch set whose held-out patches they are compared with; default: the model's"
     )
@@ -74,7 +74,7 @@ class BroughtSamples(Section):
     images: PositiveInt = Field(256, description="at most so many; of each class, where they have some")
     classes: list[str] | None = Field(None, description="names of subfolders; default: they are all of one kind")
     min_tissue: Fraction = Field(0.5, description="of a patch from a slide: share of it that is not glass")
-    utility: bool = Field(True, description="a classifier learns from them, where `evaluation.utility` says how")
+    tstr: bool = Field(True, description="a classifier learns from them, where `evaluation.tstr` says how")
     seed: int = Field(1, description="of which are taken")
 
     @model_validator(mode="after")

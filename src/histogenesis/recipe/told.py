@@ -21,11 +21,11 @@ SAMPLED = {"encoders", "images", "train_images", "codec"}  # which patches are c
 OF_SAMPLES = SAMPLED | {
     "one_per_group",
     "neighbours",
-    "repeats",
-    "splits",
+    "n_resamples",
+    "n_folds",
     "copy_percentile",
     "copy_views",
-    "shown",
+    "n_shown",
     "sensitivity_images",
 }
 
@@ -170,7 +170,7 @@ def measure_reconstruction(recipe: Recipe, w: Any) -> Told:
 @step
 def draw_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
-    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "utility"}), **threads(recipe)}
+    return {"options": identity(f"samples/{w.samples}", section, without={"compare", "tstr"}), **threads(recipe)}
 
 
 @step
@@ -178,7 +178,7 @@ def take_samples(recipe: Recipe, w: Any) -> Told:
     section = recipe.samples[w.samples]
     compared = recipe.patches[section.compare]
     return {
-        "options": identity(f"samples/{w.samples}", section, without={"utility"}),
+        "options": identity(f"samples/{w.samples}", section, without={"tstr"}),
         "size_px": f"--size-px {compared.size_px}",
         "mpp": f"--mpp {min(compared.mpps):g}" if compared.mpps and not section.mpp else "",
     }
@@ -191,7 +191,7 @@ def evaluate_samples(recipe: Recipe, w: Any) -> Told:
 
 @step
 def measure_utility(recipe: Recipe, w: Any) -> Told:
-    options = recipe.evaluation.utility.model_dump() if recipe.evaluation.utility else {}
+    options = recipe.evaluation.tstr.model_dump() if recipe.evaluation.tstr else {}
     words = " ".join(f"--{key} {value}" for key, value in options.items())
     return {"options": words, **seed(recipe), **threads(recipe)}
 
@@ -282,7 +282,7 @@ def extract_features(recipe: Recipe, w: Any) -> Told:
 
 @step
 def evaluate_patches(recipe: Recipe, w: Any) -> Told:
-    other = {"judge", "contact_sheet", "seam_shifts", "utility", "shown", "patches", "one_per_group"}
+    other = {"enabled", "contact_sheet", "seam_shifts", "tstr", "n_shown", "patches", "one_per_group"}
     options = identity("evaluation", recipe.evaluation, without=other)
     return {"options": options, **tilings(recipe), **compared(recipe), **seed(recipe)}
 

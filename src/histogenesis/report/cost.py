@@ -46,12 +46,13 @@ def _drawn(
     above_px = recipe.synthetic.size_px(k - 1) if k else size_px
     (down, across), foreground = (n / m for n, m in zip(size_px, above_px)), ForegroundMask(plan, *size_px, latent_px)
     rounds = plan_of(level, size_px, (recipe.seed, slide, k), latent_px, down)
-    with LevelFile(above) if above and level.white else nullcontext() as seen:
+    skip = level.skip_background
+    with LevelFile(above) if above and skip else nullcontext() as seen:
         crop = ConditioningCrop(seen, (down, across), (255, 255, 255)) if seen else None
         for one in rounds:
             tiles = [tile for tile in one.tiles.values() if foreground.any(tile.core)]
             if crop:
-                tiles = [tile for tile in tiles if not crop.is_background(tile, level.white.share, level.white.above)]
+                tiles = [tile for tile in tiles if not crop.is_background(tile, skip.share, skip.above)]
             for network, times in zip(level.networks, rounds.evaluated(one)):
                 yield from ((network.tile_px, times) for _ in tiles)
 

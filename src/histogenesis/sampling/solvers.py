@@ -44,7 +44,7 @@ def solver_evaluations(
     rho: float = 7.0,
     eta: float | None = None,
     variance: str | None = None,
-    levels: str | None = None,
+    timestep_spacing: str | None = None,
     training_sigmas: list[float] | None = None,
     start: float | None = None,
 ) -> list[Evaluation]:
@@ -59,23 +59,25 @@ def solver_evaluations(
             training_sigmas = [sigma for sigma in training_sigmas if sigma <= start]
         if training_sigmas == []:
             raise ValueError(f"start: the model has learned no noise level as low as {start:g}")
-    if levels is None:
-        levels = "schedule" if training_sigmas and kind in ON_SCHEDULE else "karras"
-    sigmas = space_sigmas(steps, sigma_min, sigma_max, rho, levels, training_sigmas)
+    if timestep_spacing is None:
+        timestep_spacing = "schedule" if training_sigmas and kind in ON_SCHEDULE else "karras"
+    sigmas = space_sigmas(steps, sigma_min, sigma_max, rho, timestep_spacing, training_sigmas)
     extras: dict[str, dict[str, Any]] = {"ddim": {"eta": eta or 0.0}, "ddpm": {"variance": variance or "posterior"}}
     return SAMPLERS[kind](sigmas, **extras.get(kind, {}))
 
 
 def space_sigmas(
-    steps: int, sigma_min: float, sigma_max: float, rho: float, levels: str, training_sigmas: list[float] | None
+    steps: int, sigma_min: float, sigma_max: float, rho: float, spacing: str, training_sigmas: list[float] | None
 ) -> list[float]:
     """`steps` falling noise levels, then 0: of the model's own schedule, or those of Karras et al. within its reach."""
-    if levels == "karras":
+    if spacing == "karras":
         if training_sigmas:
             sigma_min, sigma_max = max(sigma_min, training_sigmas[0]), min(sigma_max, training_sigmas[-1])
         return karras_sigmas(steps, sigma_min, sigma_max, rho)
     if training_sigmas is None:
-        raise ValueError("levels: schedule: the model was trained without one; use `levels: karras`")
+        raise ValueError(
+            "timestep_spacing: schedule: the model was trained without one; use `timestep_spacing: karras`"
+        )
     return space_timesteps(training_sigmas, steps)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.patches.sources import LISTS
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
@@ -278,7 +278,7 @@ def check_models(recipe: Recipe) -> Iterator[Finding]:
 
 def check_imported(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]:
     """Whether a model of another run can make the levels that name it."""
-    facts = load_json(folder / "model.json")
+    facts = read_card(folder)
     levels = recipe.synthetic.levels if recipe.synthetic else []
     for k, level in enumerate(levels):
         if name in level.models:

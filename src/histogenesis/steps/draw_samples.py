@@ -14,7 +14,7 @@ from histogenesis.core.device import compute_with, computed_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import same_mpp
 from histogenesis.core.interrupt import StopRequest, hold
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.models.model import load_model
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import Samples, canonical
@@ -54,7 +54,7 @@ def draw_samples(
     folders = [*((models or model.parent) / one.model for one in options.cascade), model]
     denoisers: list[Any] = [load_model(folder, device, options.precision) for folder in folders]
     denoiser = denoisers[-1]
-    card = load_json(model / "model.json")
+    card = read_card(model)
     section: Any = options
     classes: list[str | None] = list(options.classes or denoiser.classes) if denoiser.classes else [None]
     size_px, mpp = options.size_px or card["patch_px"], options.mpp or min(card["mpps"], default=float("nan"))

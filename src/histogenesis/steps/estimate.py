@@ -23,6 +23,7 @@ from histogenesis.core.device import precision_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.sigmas import evaluations
 from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
@@ -196,10 +197,10 @@ def samples(recipe: Recipe) -> list[Part]:
 
 def classifiers(recipe: Recipe) -> list[Part]:
     """What generated patches teach: two arms for each set of samples, one for each patch set that they are compared with."""
-    asked = [name for name in recipe.samples if recipe.measures_utility(name)]
+    asked = [name for name in recipe.samples if recipe.measures_tstr(name)]
     if not asked:
         return []
-    use, sets = recipe.evaluation.utility, {recipe.compared_with(name) for name in asked}
+    use, sets = recipe.evaluation.tstr, {recipe.compared_with(name) for name in asked}
     trained, flop, weights = 0, 0.0, 0
     for name, arms in [*((recipe.compared_with(name), 2) for name in asked), *((name, 1) for name in sorted(sets))]:
         trained += arms * use.seeds
@@ -277,7 +278,7 @@ def _flop(recipe: Recipe, name: str, side: int) -> float:
 @cache
 def _flop_of_imported(source: str, px: int) -> float:
     try:
-        section = load_json(folder_of(source) / "model.json")["section"]
+        section = read_card(folder_of(source))["section"]
     except BadInput:
         return 0.0
     return 0.0 if section.get("autoencoder") else cost(section, px).flop

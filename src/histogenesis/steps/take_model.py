@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histogenesis.core.files import written
-from histogenesis.core.whole import load_json
+from histogenesis.models.card import read_card
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.recipe import AnyLevel
@@ -25,7 +25,7 @@ def take_model(*, model: str, out: Path, levels: Sequence[tuple[AnyLevel, float 
     """
     folder = folder_of(model)
     load_model(folder)
-    card = load_json(folder / "model.json")
+    card = read_card(folder)
     for level, ratio in levels:
         check_fits(folder, card, level, out.name, ratio)
     for name in FILES:

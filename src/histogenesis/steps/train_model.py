@@ -19,6 +19,7 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import hold
 from histogenesis.core.whole import load_json
 from histogenesis.models.batches import Batches, normalisation_of
+from histogenesis.models.card import read_card
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_std
 from histogenesis.models.start import Start
@@ -113,7 +114,7 @@ class FirstStage:
     def read(folder: Path | None) -> FirstStage:
         if folder is None:
             return FirstStage()
-        card = load_json(folder / "model.json")
+        card = read_card(folder)
         return FirstStage(load_model(folder), card, digest_of(folder / "model.safetensors"))
 
     @property

@@ -39,7 +39,7 @@ class VQF4(nn.Module):
         channels: int,
         multipliers: list[int],
         blocks: int,
-        codes: int,
+        codebook_size: int,
         code_channels: int,
         attention: bool,
     ):
@@ -51,7 +51,7 @@ class VQF4(nn.Module):
             down_block_types=["DownEncoderBlock2D"] * len(multipliers),
             up_block_types=["UpDecoderBlock2D"] * len(multipliers),
             layers_per_block=blocks,
-            num_vq_embeddings=codes,
+            num_vq_embeddings=codebook_size,
             latent_channels=code_channels,
             norm_num_groups=norm(channels).num_groups,  # 32 for the original's 128 channels
             mid_block_add_attention=attention,

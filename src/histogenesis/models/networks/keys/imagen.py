@@ -13,7 +13,7 @@ from histogenesis.models.networks.keys.base import NetworkKeys, key
 class ImagenUNet(NetworkKeys):
     """The U-Net of imagen-pytorch, which URCDM's published code takes; one entry a level, from the finest on.
 
-    Tell it the noise as log-SNR (`objective: told: log-snr`), as there: it learns the frequencies that it hears it by.
+    Tell it the noise as log-SNR (`objective: noise_cond: log-snr`), as there: it learns the frequencies that it hears it by.
     """
 
     kind: Literal["imagen"] = "imagen"

@@ -38,7 +38,7 @@ class VQF4(NetworkKeys):
         [1, 2, 4], "channels of each level, as a multiple of the first's", min_length=3, max_length=3
     )
     blocks: int = key(2, base.BLOCKS, gt=0)
-    codes: int = key(8192, "how many codes the codebook has", gt=0)
+    codebook_size: int = key(8192, "how many codes the codebook has", gt=0)
     code_channels: int = key(3, "numbers in a code", ge=1, le=3)
     attention: bool = key(True, "self-attention in the middle, as the original has it")
     weights: PublishedVQ | None = key(
