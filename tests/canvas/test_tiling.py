@@ -7,13 +7,15 @@ from histogenesis.canvas.joinings import GridShift, Layout
 from histogenesis.canvas.tiling import ForegroundMask, shifted_grid
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 48), (40, 56), (34, 100)])
-def test_cores_cover_the_canvas_once_for_every_shift(size):
+@pytest.mark.parametrize("size", [(16, 16), (16, 40), (32, 48), (40, 56), (34, 100)])
+def test_cores_cover_the_canvas_once_for_every_shift_and_each_tile_is_told_by_its_window(size):
+    """Of a canvas as high as a tile, the grid's two halves had one window, and only one of them was drawn: the rest was noise."""
     height, width = size
     for shift_y in range(0, 16, 3):
         for shift_x in range(0, 16, 5):
-            count = np.zeros(size, int)
-            for tile in shifted_grid(height, width, 16, shift_y, shift_x):
+            count, tiles = np.zeros(size, int), shifted_grid(height, width, 16, shift_y, shift_x)
+            assert len({(tile.y, tile.x) for tile in tiles}) == len(tiles)
+            for tile in tiles:
                 assert 0 <= tile.y <= height - 16 and 0 <= tile.x <= width - 16
                 rows, columns = tile.core
                 assert tile.y <= rows.start < rows.stop <= tile.y + 16

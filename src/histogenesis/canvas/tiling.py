@@ -29,9 +29,10 @@ def shifted_grid(height: int, width: int, tile_px: int, shift_y: int, shift_x: i
     """Tiles of a grid moved by (shift_y, shift_x): their cores cover every pixel of the canvas exactly once.
 
     A grid cell that sticks out of the canvas keeps the part inside as its core, and its window is pushed inside, so that
-    the network never sees anything but canvas.
+    the network never sees anything but canvas. Along a side of one tile there is nothing to move, and no two tiles have one window.
     """
     assert height >= tile_px and width >= tile_px, "the recipe's model checks this"
+    shift_y, shift_x = shift_y * (height > tile_px), shift_x * (width > tile_px)
     tiles = []
     for top in range(shift_y % tile_px - tile_px, height, tile_px):
         y0, y1 = max(top, 0), min(top + tile_px, height)
