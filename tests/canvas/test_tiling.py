@@ -9,7 +9,7 @@ from histogenesis.canvas.tiling import ForegroundMask, shifted_grid
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 40), (32, 48), (40, 56), (34, 100)])
 def test_cores_cover_the_canvas_once_for_every_shift_and_each_tile_is_told_by_its_window(size):
-    """Of a canvas as high as a tile, the grid's two halves had one window, and only one of them was drawn: the rest was noise."""
+    """Of a canvas as high as a tile both halves of the grid had one window, and only one was drawn: the rest stayed noise."""
     height, width = size
     for shift_y in range(0, 16, 3):
         for shift_x in range(0, 16, 5):

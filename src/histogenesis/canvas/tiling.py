@@ -29,7 +29,7 @@ def shifted_grid(height: int, width: int, tile_px: int, shift_y: int, shift_x: i
     """Tiles of a grid moved by (shift_y, shift_x): their cores cover every pixel of the canvas exactly once.
 
     A grid cell that sticks out of the canvas keeps the part inside as its core, and its window is pushed inside, so that
-    the network never sees anything but canvas. Along a side of one tile there is nothing to move, and no two tiles have one window.
+    the network never sees anything but canvas. A side of one tile has nothing to move: no two tiles have one window.
     """
     assert height >= tile_px and width >= tile_px, "the recipe's model checks this"
     shift_y, shift_x = shift_y * (height > tile_px), shift_x * (width > tile_px)
