@@ -128,4 +128,4 @@ def test_a_taken_denoiser_must_have_learned_the_level(tmp_path):
     with pytest.raises(BadInput, match=r"learns noise up to sigma 5 .* would start at 80"):
         check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=32))
     with pytest.raises(BadInput, match="learns crops of 32 px"):
-        check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=64, sampler=sampler))
+        check_fits(tmp_path, facts, Level(mpp=8, model="m", tile_px=16, sampler=sampler))

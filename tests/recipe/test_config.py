@@ -234,19 +234,23 @@ def test_a_level_that_starts_from_the_one_above_needs_no_more_noise_than_it_star
         parse_recipe(values)
 
 
-def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns(values):
-    values["models"]["shared"]["training"]["crop_px"] = 8
+def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns_or_to_twice_that(values):
+    values["models"]["shared"]["training"]["crop_px"] = 4
     with pytest.raises(
-        RecipeError, match=r"self-attention and learns crops of 8 px .*draws at that size, not at 16 px"
+        RecipeError, match=r"self-attention and learns crops of 4 px .*draws tiles of 4 to 8 px, not of 16"
     ):
         parse_recipe(values)
-    values["patches"]["main"]["size_px"] = 32
-    values["models"]["shared"]["training"]["crop_px"] = 16
-    parse_recipe(values)
+    values["patches"]["main"]["size_px"] = 64
+    values["models"]["shared"]["training"]["crop_px"] = 32
+    with pytest.raises(RecipeError, match="draws tiles of 32 to 64 px, not of 16"):
+        parse_recipe(values)
+    for crop in (8, 16):
+        values["models"]["shared"]["training"]["crop_px"] = crop
+        parse_recipe(values)
     values["models"]["shared"]["network"] = {
         "kind": "efficient", "channels": 8, "multipliers": [1, 1], "blocks": [1, 1], "attention": [False, False]
     }  # fmt: skip
-    values["models"]["shared"]["training"]["crop_px"] = 8
+    values["models"]["shared"]["training"]["crop_px"] = 32
     parse_recipe(values)  # without attention any size will do
 
 

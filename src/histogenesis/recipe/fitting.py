@@ -95,11 +95,14 @@ def check_steps(sampler: Sampler, model: Model) -> None:
 
 
 def check_size(px: int, model: Model) -> None:
-    """Raises ValueError where self-attention would see pictures of another size than it learnt; the message lacks the name."""
+    """Raises ValueError where self-attention would see less than the crops that it learnt, or pictures of more than twice their
+    side, which was not tried (docs/measurements/pretrained.md); the message lacks the model's name.
+    """
     learnt = model.training.crop_px
-    if learnt and model.attends and px != learnt:
+    if learnt and model.attends and not learnt <= px <= 2 * learnt:
         raise ValueError(
-            f"has self-attention and learns crops of {learnt} px (training.crop_px): it draws at that size, not at {px} px"
+            f"has self-attention and learns crops of {learnt} px (training.crop_px):"
+            f" it draws tiles of {learnt} to {2 * learnt} px, not of {px}"
         )
 
 

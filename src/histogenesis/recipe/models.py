@@ -188,7 +188,8 @@ class Training(Section):
     augment: bool = Field(True, description="eight flips and rotations")
     crop_px: PositiveInt | None = Field(
         None,
-        description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size",
+        description="a random crop of each patch is learned from; a network with self-attention then draws tiles of this size,"
+        " or larger ones up to twice it",
     )
     crop_context: bool = Field(
         True,
