@@ -1,8 +1,7 @@
 """Which jobs and processes draw a level together."""
 
 from histogenesis.canvas.plan import plan_of
-
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, either under WSL
+from histogenesis.provenance.devices import has_gpu
 
 
 def shares(wildcards):
@@ -23,7 +22,7 @@ def drawing_gpus(wildcards):
 def drawing_processes(wildcards):
     """Processes that draw a level together: as many as GPUs, or where this machine has none, as the recipe says."""
     level = LEVELS[int(wildcards.k)]
-    return level.gpus if any(map(os.path.exists, GPU_DEVICES)) else max(level.gpus, level.cpu_processes)
+    return level.gpus if has_gpu() else max(level.gpus, level.cpu_processes)
 
 
 def drawing_launched(wildcards, resources):

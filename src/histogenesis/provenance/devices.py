@@ -15,6 +15,13 @@ from histogenesis.provenance.records import Job
 
 FACTS = ("device", "torch", "cpu_instructions", "threads", "cudnn_deterministic")  # of device.computed_on
 
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, either under WSL
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that PyTorch may use; asked without PyTorch, whose import takes seconds."""
+    return any(Path(device).exists() for device in GPU_DEVICES)
+
 
 def devices_of(jobs: list[Job], project: Path, repository: Path) -> dict[str, dict]:
     """Output -> facts, for one output of each job."""
