@@ -307,13 +307,13 @@ def _cost(model: Model, px: int):
 
 
 def files(recipe: Recipe, slides: int) -> int:
-    """Files that stay in the run's folder: results, logs and benchmarks."""
+    """Files that stay in the run's folder: results, logs and benchmarks, and of each result its mark and a copy of that."""
     sets = [p for p in recipe.patches.values() if p.from_slides]
     count = 8 * slides + sum(slides * (4 + 2 * len(p.mpps)) for p in sets)
     count += 9 * len(recipe.trained_models) + 20 + 30  # the run's own, and its evaluation and report
     if recipe.synthetic:
         count += recipe.synthetic.slides * (3 * len(recipe.synthetic.levels) + 8)
-    return count
+    return 2 * count  # half of them are results
 
 
 def jobs(words: list[str]) -> int:
