@@ -11,6 +11,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from histogenesis.provenance.devices import has_gpu
+
 from .conftest import Run
 
 pytestmark = pytest.mark.workflow
@@ -127,6 +129,7 @@ def test_two_gpus_share_a_training(copied, results):
     assert any(not torch.equal(one[name], two[name]) for name in one), "it was trained again"
 
 
+@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU, and one process draws on it")
 def test_two_processes_draw_a_level_where_there_is_no_gpu(root, copied, results):
     """A band of it each: the same file as of one process, and nothing reruns for their number."""
     values = yaml.safe_load((root / RECIPE).read_text())
