@@ -176,7 +176,7 @@ def test_a_device_without_bf16_is_named(monkeypatch):
 
 
 def test_a_cpu_without_bf16_computes_in_fp32_and_says_so(monkeypatch, capsys):
-    """Number by number it had been 32 times as slow: a demo of five minutes took an hour on a CPU of AVX2."""
+    """Number by number it had been 32 times as slow: on a CPU of AVX2 the demo would have taken hours."""
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: False)
     assert precision_on("cpu", "bf16") == "fp32" and "no instructions for bf16" in capsys.readouterr().out
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)

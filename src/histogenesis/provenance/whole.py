@@ -159,16 +159,20 @@ def damage_in(
         return [one for one in pool.map(look, marks(run) if found is None else found) if one]
 
 
-def mend_marks(run: Path, found: Iterable[tuple[Path, Mark | None]]) -> list[str]:
-    """A mark that is damaged is written anew from its copy; a line for each.
+def mend_marks(run: Path) -> tuple[list[str], list[tuple[Path, Mark | None]]]:
+    """A mark that is damaged is written anew from its copy; a line for each, and what `marks` gives, read once.
 
     Where both are, nothing is known but that the file is the run's own: so that one which a reader finds damaged is made again,
     they say what it is now. Phantoms go with theirs.
     """
-    lines = []
-    for file, mark in found:
+    lines: list[str] = []
+    found: list[tuple[Path, Mark | None]] = []
+    for file in marked(run):
         path = mark_path(run, file)
-        if mark and not read_mark_file(path):
+        first = read_mark_file(path)
+        mark = first or read_mark_file(copy_path(run, file))
+        found.append((file, mark))
+        if mark and not first:
             write_mark(run, file, mark)
             lines.append(f"{path}: damaged; written anew from its copy")
         elif mark and not copy_path(run, file).is_file():
@@ -179,7 +183,7 @@ def mend_marks(run: Path, found: Iterable[tuple[Path, Mark | None]]) -> list[str
             else:
                 take_mark_back(run, file)
             lines.append(f"{path}: damaged, as its copy is; {file} is used unproven until it is made again")
-    return lines
+    return lines, found
 
 
 def is_beside(run: Path, file: Path) -> bool:
@@ -214,8 +218,7 @@ def as_found(run: Path, file: Path) -> Mark:
 
 def heal(run: Path) -> list[str]:
     """When a run starts: set aside what is damaged. A line for each."""
-    found = list(marks(run))
-    lines = mend_marks(run, found)
+    lines, found = mend_marks(run)
     for file, wrong, mark in damage_in(run, found=found):
         lines.append(set_aside(run, file, wrong, mark))
     return lines
