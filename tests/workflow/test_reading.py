@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "study"))
-from made_up_readers import answers_by, save
+from made_up_readers import SCALES, answers_by, save
+
+from .conftest import Run
+from .test_studies import PATH, tiles
 
 pytestmark = pytest.mark.workflow
 READING = {
@@ -53,3 +56,41 @@ def test_from_a_recipe_to_what_readers_say(lab):
     recipe.write_text(yaml.safe_dump(values))
     planned = lab.planned(recipe)
     assert planned["make_reading"] == 1 and "draw_level" not in planned
+
+
+def test_a_survey_from_patches_of_two_classes_to_what_readers_say(root, tmp_path):
+    """Son's five parts, of samples that a model of the run drew: made, answered by one who knows and one who always says the
+    first, analysed."""
+    lab = Run(root, tmp_path)
+    tiles(tmp_path / "tiles")
+    values = {key: value for key, value in yaml.safe_load((root / PATH).read_text()).items() if key != "study"}
+    values["models"] = {"ddpm": values["models"]["ddpm"]}
+    values["samples"] = {"main": values["samples"]["main"]}
+    values["reading"] = {"survey": {"kind": "survey", "samples": "main", "each": 4, "rated": 2}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    lab.snakemake("reading", "--cores", "2", "--configfile", str(tmp_path / "recipe.yaml"))
+    reading = tmp_path / "results/test-diffusion4path/reading/survey"
+    assert (reading / "for_readers/index.html").is_file()
+    key = json.loads((reading / "key.json").read_text())
+    classes = {row["strata"]["class"] for row in key["questions"] if row["part"] != "pick-generated"}
+    assert classes == {"normal", "tumour"}
+
+    def knows(row, _):
+        return {scale: 4 for scale in SCALES} if row["part"] == "rate" else row["truth"]
+
+    first = {part["name"]: sorted(part["options"])[0] for part in key["parts"] if part["name"] != "rate"}
+    for code, choose in (
+        ("knows", knows),
+        ("first", lambda row, n: {scale: 2 for scale in SCALES} if row["part"] == "rate" else first[row["part"]]),
+    ):
+        save(tmp_path / "answers/test-diffusion4path/survey", key, code, answers_by(key, choose))
+    lab.snakemake("reading", "--cores", "2", "--configfile", str(tmp_path / "recipe.yaml"))
+    found = json.loads((reading / "analysis/analysis.json").read_text())
+    assert found["readers"] == 2 and found["problems"] == []
+    *told, rated = found["parts"]
+    assert [part["part"] for part in told] == ["match-class", "name-class", "pick-generated", "origin"]
+    for part in told:
+        right = {row["reader"]: row["value"] for row in part["by_reader"]}
+        assert right == {"knows": 1, "first": 0.5}, "half of the right answers are the first one"
+    assert rated["kind"] == "rate"
+    assert (reading / "analysis/analysis.png").is_file() and (reading / "analysis/answers.csv").is_file()

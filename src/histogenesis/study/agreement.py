@@ -2,8 +2,8 @@
 
 With r_iq readers who gave picture i the answer q, and r_i who answered it, the agreement is the mean over pictures with r_i
 >= 2 of sum_q r_iq (r_iq - 1) / (r_i (r_i - 1)). Chance is sum pi_q^2 for kappa and sum pi_q (1 - pi_q) / (Q - 1) for AC1,
-where pi_q is the mean of r_iq / r_i. Fleiss 1971; Gwet 2008 and 2014 (gaps). Kappa falls to nothing where nearly all answers
-are the same, however many agree; AC1 does not.
+where pi_q is the mean of r_iq / r_i. Fleiss 1971; Gwet 2008 (Br J Math Stat Psychol 61:29-48)
+and 2014 (gaps). Kappa falls to nothing where nearly all answers are the same, however many agree; AC1 does not.
 """
 
 from __future__ import annotations

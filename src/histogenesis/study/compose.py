@@ -83,12 +83,14 @@ def whole_slides(section: WholeSlides, run_dir: Path, names: Sequence[str]) -> C
     real, generated = chosen
     mpp = section.mpp or max(source.finest_mpp for source in [*real, *generated])
     height, width = section.size_px or smallest_px(generated, mpp)
-    slides, phases = [], [(rng.randrange(GRID_PX), rng.randrange(GRID_PX)) for _ in range(section.each)]
-    for source, phase in zip(
-        [*real, *generated], [*phases, *rng.sample(phases, section.each)]
+    slides, shifts = [], [at_random(rng) for _ in range(section.each)]
+    for source, shift in zip(
+        [*real, *generated], [*shifts, *rng.sample(shifts, section.each)]
     ):  # the same for both kinds
         scanners = scanners_of(real, source.kind == GENERATED, mpp)
-        slides.append(DeepSlide(source, mpp, (height, width), rng.choice(scanners) if scanners else None, phase))
+        scanner = rng.choice(scanners) if scanners else None
+        # Its grid is apart from the shift: moved with the window, it would lie at one place of the tissue in every slide.
+        slides.append(DeepSlide(source, mpp, (height, width), shift, scanner, at_random(rng)))
     rng.shuffle(slides)
     options = {str(n): words for n, words in enumerate(CERTAINTY, start=1)}
     ask = "Is this slide real, or was it made by a computer? Zoom in as far as you like."
@@ -98,6 +100,11 @@ def whole_slides(section: WholeSlides, run_dir: Path, names: Sequence[str]) -> C
         for n, slide in enumerate(slides)
     ]
     return Composed(secret, [part], questions, slides, cut_notes(slides))
+
+
+def at_random(rng: random.Random) -> tuple[int, int]:
+    """A place of a codec's grid: px (y, x)."""
+    return rng.randrange(GRID_PX), rng.randrange(GRID_PX)
 
 
 def cut_notes(slides: Sequence[DeepSlide]) -> list[str]:
@@ -186,7 +193,7 @@ def crop(place: Place, size_px: int, mpp: float, scanners: Sequence[Scanner], rn
     source = place.source
     own = served_mpp(mpp, source.finest_mpp) if same_mpp(mpp, source.finest_mpp) else mpp
     x_um, y_um = (round(v / own) * own for v in (place.x_um, place.y_um))
-    phase = rng.randrange(GRID_PX), rng.randrange(GRID_PX)
+    phase = at_random(rng)
     scanner = rng.choice(scanners) if scanners else None
     pixels = equal_picture(source, x_um, y_um, (size_px, size_px), own, scanner, phase)
     return as_file(pixels), {"slide": source.name, "x_um": round(x_um, 1), "y_um": round(y_um, 1)}

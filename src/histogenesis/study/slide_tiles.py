@@ -19,12 +19,13 @@ FRAME = 1 / 64  # of the longer side: glass at the border of every slide
 
 @dataclass
 class DeepSlide:
-    """`size_px` (height, width) at `mpp` about the middle of a source's tissue, in a frame of glass. scanner, phase:
-    what it goes through, and where that one's grid begins."""
+    """`size_px` (height, width) at `mpp` about the middle of a source's tissue, in a frame of glass. shift: px (y, x) that the
+    window is moved by; scanner, phase: what it goes through, and where in the window that one's grid begins."""
 
     source: Source
     mpp: float
     size_px: tuple[int, int]
+    shift: tuple[int, int]
     scanner: Scanner | None
     phase: tuple[int, int]
 
@@ -39,11 +40,11 @@ class DeepSlide:
 
     @cached_property
     def corner_um(self) -> tuple[float, float]:
-        """y, x of the top left corner, on a whole pixel of the source; moved by `phase`, so that a real slide's own grid lies
-        at random too."""
+        """y, x of the top left corner, on a whole pixel of the source; moved by `shift`, so that a real slide's own grid lies
+        at random in the window."""
         half = [n * self.own_mpp / 2 for n in self.size_px]
         x, y = self.source.centre_um(2 * half[0], 2 * half[1])
-        moved = zip((y, x), half, self.phase)
+        moved = zip((y, x), half, self.shift)
         top, left = ((round((middle - h) / self.own_mpp) - n) * self.own_mpp for middle, h, n in moved)
         return top, left
 
