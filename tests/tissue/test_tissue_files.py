@@ -143,6 +143,18 @@ def test_plan_margin_and_all(drawn):
     assert find_plan(image, 64.0, TissuePlan(method="all")).mask.all()
 
 
+@pytest.mark.parametrize("method", ["fesi", "fesi-improved", "otsu"])
+def test_no_stained_pixel_is_cut_off(method):
+    """Tissue with corners at a border of a level of 64 px, and a speck: what a plan leaves out is filled with glass."""
+    rng = np.random.default_rng(0)
+    tissue = np.zeros((64, 64), bool)
+    tissue[:14, 46:] = tissue[14:, 34:] = tissue[58:61, 2:4] = True
+    image = np.clip(rng.normal((244, 240, 241), 1.5, (64, 64, 3)), 0, 255).astype(np.uint8)
+    image[tissue] = np.clip(rng.normal((215, 150, 185), 12, (tissue.sum(), 3)), 0, 255)
+    found = find_plan(image, 16.0, TissuePlan(method=method))
+    assert found.mask[tissue].all() and found.fraction < 1.4 * tissue.mean()
+
+
 def test_plan_of_an_empty_slide(tmp_path):
     plan = plan_tissue(
         level0(tmp_path / "l.h5", np.full((64, 64, 3), 241, np.uint8)),

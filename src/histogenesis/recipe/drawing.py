@@ -14,7 +14,7 @@ from histogenesis.recipe.problems import Together
 
 
 class TissuePlan(Section):
-    """Which part of level 0 is refined: tissue of z_0, found by FESI on an upsampled picture."""
+    """Which part of level 0 is refined: tissue of z_0, found by FESI on an upsampled picture, and what else is stained."""
 
     method: Literal["fesi", "fesi-improved", "otsu", "all"] = Field(
         "fesi", description="as of `tissue`; `all`: the whole canvas is refined"
