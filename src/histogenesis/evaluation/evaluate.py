@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.ceilings import COMPRESSION, reference_sets
@@ -194,27 +195,40 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     entries, audits, sensitivities, all_features = [], {}, {}, {}
     empty = ", ".join(s.name for s in sets if not len(s))
-    for encoder in encoders:
-        try:
-            if empty:
-                raise BadInput(f"no patches in: {empty}")
-            sensitivity = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
-            speaks = {float(mpp): one["speaks"] for mpp, one in sensitivity["mpps"].items()}
-            found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
-            entries += found
-        except EXPECTED as error:  # this encoder cannot speak; the others can
-            entries.append(_missing("fid", encoder.name, None, "", str(error)))
-            audits[encoder.name] = not_measured(str(error))
-            continue
-        all_features[encoder.name] = features
-        audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
-    if not empty:
-        rows, left_out = matched(sets, options.images)
-        rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
-        entries += _or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
-        entries += _or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
-        entries += pixel_metrics(sets, options, seed)
-        audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
+    with tqdm(total=3 * len(encoders) + 4, desc="evaluating", unit="part", mininterval=0) as bar:
+
+        def begin(part: str) -> None:
+            bar.set_postfix_str(part)
+            bar.update()
+
+        for encoder in encoders:
+            try:
+                if empty:
+                    raise BadInput(f"no patches in: {empty}")
+                begin(f"what {encoder.name} sees")
+                sensitivity = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
+                speaks = {float(mpp): one["speaks"] for mpp, one in sensitivity["mpps"].items()}
+                begin(f"distances by {encoder.name}")
+                found, features = encoder_metrics(encoder, sets, options, out, seed, speaks)
+                entries += found
+            except EXPECTED as error:  # this encoder cannot speak; the others can
+                entries.append(_missing("fid", encoder.name, None, "", str(error)))
+                audits[encoder.name] = not_measured(str(error))
+                continue
+            all_features[encoder.name] = features
+            begin(f"copies by {encoder.name}")
+            audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
+        if not empty:
+            rows, left_out = matched(sets, options.images)
+            rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
+            begin("nuclei, glands, stains")
+            entries += _or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
+            begin("classifiers")
+            entries += _or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
+            begin("pixels")
+            entries += pixel_metrics(sets, options, seed)
+            begin("copies by pixels")
+            audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})
