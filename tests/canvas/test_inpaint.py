@@ -79,6 +79,28 @@ def test_nothing_known_is_plain_sampling():
     assert torch.allclose(held, x)
 
 
+def test_a_step_that_is_taken_again_remembers_no_estimate_of_another_noise_level():
+    """After the way back DPM-Solver++(2M) takes a step of first order, which is DDIM's of eta 0 (Lu et al. 2022, section 4);
+    where nothing was taken back it is of second order, and that is another."""
+    shape, g = (1, 3, 4, 4), torch.Generator().manual_seed(0)
+    second, first = (
+        solver_evaluations(kind, 4, timestep_spacing="karras", training_sigmas=SIGMAS) for kind in ("dpmpp-2m", "ddim")
+    )
+    noise, order, begun, made = noises(shape), takes(second, 2), [], []
+
+    def denoise(x, evaluation):
+        begun.append((x, torch.randn(shape, generator=g, dtype=torch.float64)))
+        return begun[-1][1]
+
+    solve(20 * noise("fresh", 0, 0), order, denoise, noise, after=lambda x, take: made.append(x) or x)
+    alike = [
+        torch.allclose(x, first[take.number].update(*pair, None)[0])
+        for take, x, pair in zip(order, made, begun, strict=True)
+    ]
+    assert [take.resample_index for take in order] == [0, 1, 0, 1, 0, 1, 0]
+    assert alike == [True, True, False, True, False, True, True], "the first step and the last are of first order"
+
+
 def gaussian_field(px, length=2.0):
     """Covariance of a stationary field of px x px pixels."""
     y, x = np.divmod(np.arange(px * px), px)

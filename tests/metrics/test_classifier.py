@@ -19,6 +19,18 @@ def test_logistic_on_gaussians_reaches_the_bayes_accuracy():
     assert c2st(a[:150], b, np.arange(150), np.arange(600), logistic).accuracy == pytest.approx(0.841, abs=0.06)
 
 
+def test_both_sets_count_the_same_however_many_rows_they_have():
+    """All of the first set are told and a quarter of the second: (1 + 1/4) / 2, whether that has half as many rows or twice."""
+
+    def classify(x, y, test, seed):
+        return test[:, 0]
+
+    for many in (60, 240):
+        second = np.repeat([0.9, 0.1], [many // 4, many - many // 4])[:, None]
+        found = c2st(np.full((120, 1), 0.1), second, np.arange(120), np.arange(many), classify)
+        assert found.accuracy == pytest.approx(0.625)
+
+
 def test_a_patient_that_was_not_seen_cannot_be_recognised():
     """Every patient has a colour of his own. By row a classifier learns who is who; by patient there is nothing to learn."""
     patients = np.repeat(np.arange(40), 20)

@@ -169,6 +169,20 @@ def test_a_copier_is_never_clear_however_little_was_searched(matched):
     assert audit_pieces(held_out, matched["exact"].surprise, 350, 400_000)["verdict"] == "copies"
 
 
+def test_a_copy_between_two_pixels_of_the_small_pictures_is_found_half_a_pixel_further(cmu_slide):
+    """Patches of 64 px are averaged to 32: copies that are shifted by 7 px lie between their pixels. Half a pixel further the
+    same pixels are averaged as in a copy that is shifted by 8, so that a quarter of both is the training patch's own."""
+    with open_slide(cmu_slide) as slide:
+        picture = slide.read(0, 0, (1400, 1100), 1)
+    large = crops(picture, 60, 4, 80)
+    train = large[:, :64, :64]
+    search = Search(train)
+    queries = [search.queries(turned(large[:, by : by + 64, by : by + 64])) for by in (8, 7)]
+    even, odd = search.match(train.__getitem__, len(train), queries)
+    assert np.median(even.surprise) > 5
+    assert np.median(odd.surprise) > 0.9 * np.median(even.surprise)
+
+
 def test_honest_patches_are_never_taken_for_copies_however_sharp(matched, tissue):
     half, middle = tissue.shape[1] // 2, tissue.shape[0] // 2
     honest = crops(tissue[middle:, half:], 40, 8)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.evaluate_copies import PIECES, overall
@@ -84,6 +85,47 @@ def test_near_to_what_lies_alone_is_looked_at():
     found = audit(train, held_out, generated)
     assert found.relative.p_value < 0.01 < found.absolute.p_value
     assert found.verdict == "suspect"
+
+
+def ratio_without(train, i):
+    """Of the distance of a patch to the others over that of its nearest to the rest of them."""
+    others = np.delete(train, i, axis=0)
+    tree = cKDTree(others)
+    distance, nearest = tree.query(train[i])
+    return distance / tree.query(others[nearest], k=2)[0][1]
+
+
+def test_an_honest_model_whose_held_out_patients_are_stained_otherwise_is_cleared_and_a_copier_is_not():
+    """Held-out patches lie ten spreads off in one direction, generated ones are drawn as the training patches are: nearer than
+    any held-out one by every measure, and as near as training patches are to one another."""
+    verdicts, shares = [], []
+    for seed in range(60):
+        rng, train, held_out, generated = sets(seed, 150, 100)
+        held_out[:, 0] += 10 * train[:, 0].std()
+        found = audit(train, held_out, generated)
+        assert found.absolute.p_value < 1e-6
+        verdicts.append(found.verdict)
+        shares.append(found.relative.fraction)
+        assert found.relative.threshold == pytest.approx(min(ratio_without(train, i) for i in range(150)))
+        copied = rng.choice(100, 10, replace=False)
+        generated[copied] = train[copied] + 0.02 * rng.normal(size=(10, D))
+        assert audit(train, held_out, generated).verdict == "copies"
+    assert verdicts.count("clear") >= 57  # 0.6 false alarms expected; P(more than 3) under 1 %
+    assert np.mean(shares) == pytest.approx(1 / 151, abs=0.01)
+
+
+def test_each_view_is_one_more_chance_for_the_training_patches_that_are_left_out_too():
+    """Eight views of each patch, half of which is the patch's own, of honest patches beside held-out ones that are far off."""
+    alike, one = [], []
+    for seed in range(40):
+        rng, train, held_out, generated = sets(seed, 150, 100)
+        mix = np.linalg.cholesky(np.cov(train.T)).T
+        turned = [np.sqrt(0.5) * (x + rng.normal(size=(8, *x.shape)) @ mix) for x in (train, held_out, generated)]
+        turned[1][..., 0] += 10 * train[:, 0].std()
+        alike.append(audit(train, *turned[1:], left_out=(np.arange(150), turned[0])).verdict)
+        one.append(audit(train, *turned[1:]).verdict)
+    assert alike.count("clear") >= 37  # 0.4 false alarms expected; P(more than 3) under 0.1 %
+    assert one.count("copies") > 10
 
 
 def test_turned_copies_are_found_by_views():

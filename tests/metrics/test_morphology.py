@@ -53,6 +53,15 @@ def test_planted_nuclei_are_counted_and_measured():
     assert np.median(find_nuclei(round_ones[None], MPP, 0.05).eccentricity) < 0.5
 
 
+@pytest.mark.parametrize("mpp", [0.25, 0.5])
+def test_planted_nuclei_are_kept_by_their_size_in_um(mpp):
+    """Of 58 um2 all are nuclei, 232 px at 0.5 mpp and 929 at 0.25; of 5 um2 none is, 20 and 80 px."""
+    large, small = (planted(grid(20, side_um=120), r, r, round(120 / mpp), mpp) for r in (4.3, 1.26))
+    threshold = nuclear_threshold(large[None], mpp)
+    assert len(find_nuclei(large[None], mpp, threshold).area) == pytest.approx(36, abs=4)  # one or another is split
+    assert len(find_nuclei(small[None], mpp, threshold).area) == 0
+
+
 def test_nuclei_of_a_made_up_slide(monkeypatch):
     """The phantom's painter says which nuclei it stamps. Those that lie on one another or under a border cannot all be
     found."""

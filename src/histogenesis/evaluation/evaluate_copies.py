@@ -21,6 +21,7 @@ NOT_MEASURED = "not measured"
 ORDER = ("copies", "suspect", "clear", NOT_MEASURED)
 PAIRS = 8
 SAMPLE = 2000  # training patches that the search's components are taken of
+LEFT_OUT = 500  # training patches that are compared with the others, in eight views
 PLANTED = 48  # copies at each mpp, for the power
 PIECES = "pixels"  # the name of the search for pieces, beside the encoders' names
 
@@ -49,12 +50,18 @@ def audit_encoder(encoder: Encoder, sets: Sets, features, options: Evaluation) -
         store.encode_views(encoder, s.images[r], mpp=s.mpp[r]) if turn else f.features[r]
         for s, f, r in ((sets.held_out, features[1], held_out), (sets.generated, features[2], generated))
     )
+    some_train = None
+    if turn:
+        some = np.linspace(0, len(train) - 1, min(len(train), LEFT_OUT)).round().astype(int)
+        images, mpp = sets.train.images[train[some]], sets.train.mpp[train[some]]
+        some_train = some, store.encode_views(encoder, images, mpp=mpp)
     found = audit(
         features[0].features[train],
         of_held_out,
         of_generated,
         options.copy_percentile,
         train_origin=origins(sets.train)[train],
+        left_out=some_train,
     ).as_dict()
     if found["verdict"] == "clear" and sets.train.of > len(sets.train):
         part = f"{len(train):,} of {sets.train.of:,} training patches"

@@ -36,13 +36,14 @@ def squared_radii(a, k: int, block: int = BLOCK, origin=None) -> np.ndarray:
     return radii
 
 
-def nearest(a, b, block: int = BLOCK, origin=None) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of a: the distance to its nearest row of b, and which (n,), (n,). origin: a is b, and images of
-    one origin (each its own: np.arange) are no neighbours."""
+def nearest(a, b, block: int = BLOCK, origin=None, rows_of_b=None) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of a: the distance to its nearest row of b, and which (n,), (n,). origin: a is b, or those rows of it, and
+    images of one origin (each its own: np.arange) are no neighbours."""
     index = np.empty(len(a), dtype=np.int64)
+    own = origin if origin is None or rows_of_b is None else origin[rows_of_b]
     for rows, distances in squared_distances(a, b, block):
-        if origin is not None:
-            distances[origin[rows, None] == origin] = np.inf
+        if own is not None:
+            distances[own[rows, None] == origin] = np.inf
         index[rows] = distances.argmin(axis=1)
     exact = np.concatenate(
         [np.linalg.norm(a[i : i + block] - b[index[i : i + block]], axis=1) for i in range(0, len(a), block)]

@@ -8,9 +8,12 @@ nearer than all but 1 % of the held-out ones, measured twice:
 - absolute: the distance itself;
 - relative: the distance over that of the found training patch to its own nearest training patch, so that plain background
   (where everything is near everything) is no alarm. The share of patches with a ratio over 1 is AuthPct (Alaa et al. 2022).
+  Held-out patients of another stain are far from the training patches by any measure, so that all that is stained as
+  those are, real patches of one more patient too, is nearer. So it must be nearer, too, than all but 1 % of the training
+  patches are to one another, each left out in turn.
 
 The number of generated patches under the k-th smallest held-out value is beta-binomial if both are alike, whatever the
-distribution of distances: that gives an exact p-value.
+distribution of distances: that gives an exact p-value. Of the relative test the greater of both p-values is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from scipy.stats import betabinom
 from histogenesis.core.errors import BadInput
 from histogenesis.metrics.checks import check_features
 from histogenesis.metrics.distances.intervals import binomial_interval
-from histogenesis.metrics.distances.neighbours import nearest
+from histogenesis.metrics.distances.neighbours import nearest, squared_distances
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,23 @@ QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
 
 
 def audit(
-    train, held_out, generated, percentile: float = 1.0, alpha: float = 0.01, pairs: int = 8, train_origin=None
+    train,
+    held_out,
+    generated,
+    percentile: float = 1.0,
+    alpha: float = 0.01,
+    pairs: int = 8,
+    train_origin=None,
+    left_out=None,
 ) -> Audit:
     """Nearest-neighbour audit in feature space.
 
     train (n, d). held_out and generated: (m, d), or (views, m, d) where each patch was encoded in several orientations: the
     nearest of them counts, so that a turned or mirrored copy is found (both sets alike, or the comparison is unfair). At least
     20 patches of each kind. train_origin (n,): training patches of one origin (a patch and its turned copies) are no neighbours
-    of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. verdict:
+    of each other; without it their distance of next to nothing would be the measure of "near", and no copy were. left_out:
+    rows (s,) of training patches that are left out in turn, and their features (views, s, d), encoded as the other two sets
+    are, since each view is one more chance to be near; by default all of them, as they are. verdict:
     "copies" if both tests have p < alpha, "suspect" if the relative one alone has, "not measured" if not even a model that
     copies everything could reach alpha, else "clear". The held-out patches should come from other patients; an honest model
     of few patients, or another slide of theirs, is then nearer in distance alone, for having their stain.
@@ -94,11 +106,17 @@ def audit(
                 f"{name} features have {views.shape[2]} dimensions and training ones {train.shape[1]}: use one encoder for both"
             )
     origin = np.arange(len(train)) if train_origin is None else np.asarray(train_origin)
-    own = np.maximum(nearest(train, train, origin=origin)[0], 1e-12)
+    own, next_to = nearest(train, train, origin=origin)
+    own = np.maximum(own, 1e-12)
     near_held, index_held = _nearest_view(held_out, train)
     near, index = _nearest_view(generated, train)
     ratio_held, ratio = near_held / own[index_held], near / own[index]
-    absolute, relative = (_too_close(h, g, percentile) for h, g in ((near_held, near), (ratio_held, ratio)))
+    rows = np.arange(len(train)) if left_out is None else np.asarray(left_out[0])
+    views = train[None] if left_out is None else _views(left_out[1], "training patches")
+    ratio_left_out = _left_out(rows, views, train, own, next_to, origin)
+    absolute = _too_close(near_held, near, percentile)
+    beside = [_too_close(known, ratio, percentile) for known in (ratio_held, ratio_left_out)]
+    relative = max(beside, key=lambda found: found.p_value)
     authentic = int((ratio > 1).sum())
     low, high = binomial_interval(authentic, len(ratio))
     order = np.argsort(ratio, kind="stable")[:pairs]
@@ -234,12 +252,25 @@ def _views(features, name):
     return np.stack([check_features(view, name, 20) for view in views])
 
 
-def _nearest_view(views, train):
-    found = [nearest(view, train) for view in views]
+def _nearest_view(views, train, **left_out):
+    found = [nearest(view, train, **left_out) for view in views]
     distances, indices = np.stack([d for d, _ in found]), np.stack([i for _, i in found])
     best = distances.argmin(axis=0)
     rows = np.arange(distances.shape[1])
     return distances[best, rows], indices[best, rows]
+
+
+def _left_out(rows, views, train, own, next_to, origin):
+    """The ratio of these training patches to the others, as if they (and what is of their origin) had not been among them.
+    own, next_to: the distance of each training patch to its nearest other, and which that is."""
+    near, index = _nearest_view(views, train, origin=origin, rows_of_b=rows)
+    spread = own[index]
+    missed = np.flatnonzero(origin[next_to[index]] == origin[rows])  # the found one's nearest is left out: the next one
+    for part, distances in squared_distances(train[index[missed]], train):
+        for out in (index[missed[part]], rows[missed[part]]):
+            distances[origin[out, None] == origin] = np.inf
+        spread[missed[part]] = np.sqrt(distances.min(axis=1))
+    return near / np.maximum(spread, 1e-12)
 
 
 def _rank(n_held_out, percentile):
