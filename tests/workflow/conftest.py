@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.pop("HISTOGENESIS_SLIDE_ROOT", None)  # tests bring their own slides
+
 
 class Run:
     """Snakemake in `folder`, as a user runs it; the repository stays where it is."""
