@@ -51,3 +51,19 @@ def test_an_encoder_that_saw_a_sample_of_the_training_patches_clears_nobody(of, 
     features = [FeatureSet(s.name, rng.normal(size=(60, 4)), "e", "0", np.zeros(0)) for s in sets]
     encoder = Encoder("e", "0", lambda images: rng.normal(size=(len(images), 4)), turned_alike=True)
     assert audit_encoder(encoder, sets, features, Evaluation())["verdict"] == verdict
+
+
+@pytest.mark.parametrize("copied,verdict", [(0, "clear"), (10, "copies")])
+def test_turned_copies_are_found_in_eight_views_and_honest_patches_cleared(copied, verdict):
+    """An encoder of single pixels, to which a turned patch is another; ten generated ones are training patches, turned."""
+    rng = np.random.default_rng(3)
+
+    def some(name, images):
+        return ImageSet(name, images, np.ones(len(images)), np.repeat("s", len(images)), np.repeat(name, len(images)))
+
+    train, held_out, generated = (rng.integers(0, 255, (120, 8, 8, 3), dtype=np.uint8) for _ in range(3))
+    generated[:copied] = np.rot90(train[:copied], 1, axes=(1, 2))
+    sets = Sets(some("train", train), some("held_out", held_out), some("generated", generated))
+    encoder = Encoder("pixels", "0", lambda images: images[:, ::3, ::3].reshape(len(images), -1).astype(np.float32))
+    features = [FeatureSet(s.name, encoder.encode(s.images), "pixels", "0", np.zeros(0)) for s in sets]
+    assert audit_encoder(encoder, sets, features, Evaluation(copy_views=True))["verdict"] == verdict
