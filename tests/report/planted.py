@@ -14,6 +14,8 @@ from histogenesis.metrics.coherence.coherence import LevelTiles, measure_coheren
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.encoders.registry import load
 from histogenesis.recipe import Evaluation
+from histogenesis.report.gather import gather
+from histogenesis.report.verdict import bottom_line, statements
 
 SIDE, MPP = 64, 1.0
 
@@ -112,3 +114,18 @@ def write_run(run, fault, tissue, picture, names):
     write_json(out / "condition.json", measure_condition(sets, run / "synthetic", run / "tissue", SIDE, 1))
     evaluate(sets, encoders, Evaluation(images=100, n_resamples=20, n_folds=2, copy_views=False), out, 1)
     write_json(out / "evidence.json", write_evidence(out, sets, [encoder.name for encoder in encoders]))
+
+
+def judge_once(tmp_path_factory, write):
+    """fault -> (bottom line, statements, run folder), each measured once. write(run, fault) makes the run."""
+    done = {}
+
+    def judge(fault):
+        if fault not in done:
+            run = tmp_path_factory.mktemp("planted") / fault.replace(" ", "-")
+            write(run, fault)
+            found = statements(gather(run))
+            done[fault] = bottom_line(found), found, run
+        return done[fault]
+
+    return judge

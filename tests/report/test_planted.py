@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from planted import MPP, SIDE, image_set, write_run
+from planted import MPP, SIDE, image_set, judge_once, write_run
 
 from histogenesis.evaluation.evaluate import evaluate
 from histogenesis.evaluation.evidence import write_evidence
@@ -18,8 +18,6 @@ from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.encoders.registry import load
 from histogenesis.recipe import Evaluation
 from histogenesis.report.build import build_report
-from histogenesis.report.gather import gather
-from histogenesis.report.verdict import bottom_line, statements
 from histogenesis.slides.read import open_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -44,19 +42,13 @@ def stripes(cmu_slide) -> dict[str, list[np.ndarray]]:
 @pytest.fixture(scope="module")
 def judged(stripes, cmu_slide, tmp_path_factory):
     """fault -> (bottom line, statements, run folder), each measured once."""
-    done = {}
     with open_slide(cmu_slide) as slide:
         picture = slide.read(400, 400, 384, MPP)
 
-    def judge(fault):
-        if fault not in done:
-            run = tmp_path_factory.mktemp("planted") / fault.replace(" ", "-")
-            write_run(run, fault, stripes, picture, (FAST, SEEING) if fault in SEEN else (FAST,))
-            found = statements(gather(run))
-            done[fault] = bottom_line(found), found, run
-        return done[fault]
+    def write(run, fault):
+        write_run(run, fault, stripes, picture, (FAST, SEEING) if fault in SEEN else (FAST,))
 
-    return judge
+    return judge_once(tmp_path_factory, write)
 
 
 @pytest.mark.parametrize(

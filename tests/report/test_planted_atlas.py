@@ -5,10 +5,8 @@ The slides are the Pathology Atlas's (MIT / CC BY 4.0, OSF DOI 10.17605/OSF.IO/6
 
 import numpy as np
 import pytest
-from planted import MPP, SIDE, write_run
+from planted import MPP, SIDE, judge_once, write_run
 
-from histogenesis.report.gather import gather
-from histogenesis.report.verdict import bottom_line, statements
 from histogenesis.slides.read import open_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -36,20 +34,12 @@ def tissue_of(path, n, side=SIDE, seed=0):
 
 @pytest.fixture(scope="module")
 def judged(test_data, tmp_path_factory):
-    """fault -> (bottom line, statements), each measured once."""
-    done, folder = {}, test_data / "slides"
+    """fault -> (bottom line, statements, run folder), each measured once."""
+    folder = test_data / "slides"
     tissue = {name: [tissue_of(folder / slide, N) for slide in slides] for name, slides in SLIDES.items()}
     picture = tissue_of(folder / SLIDES["generated"][0], 1, 384)[0]
 
-    def judge(fault):
-        if fault not in done:
-            run = tmp_path_factory.mktemp("planted") / fault.replace(" ", "-")
-            write_run(run, fault, tissue, picture, ENCODERS)
-            found = statements(gather(run))
-            done[fault] = bottom_line(found), found
-        return done[fault]
-
-    return judge
+    return judge_once(tmp_path_factory, lambda run, fault: write_run(run, fault, tissue, picture, ENCODERS))
 
 
 @pytest.mark.parametrize(
@@ -63,11 +53,11 @@ def judged(test_data, tmp_path_factory):
     ],
 )
 def test_a_slide_of_another_patient_is_called_what_it_is(judged, fault, words):
-    line, _ = judged(fault)
+    line, _, _ = judged(fault)
     assert line.text.startswith(words)
 
 
 def test_a_real_slide_is_accused_of_nothing(judged):
     """The patient held out is stained otherwise, so that the slide lies nearer to the training patches than he does."""
-    _, found = judged("none")
+    _, found, _ = judged("none")
     assert not [one.text for one in found if one.status in ("bad", "look")]

@@ -111,9 +111,11 @@ def audit(
     near_held, index_held = _nearest_view(held_out, train)
     near, index = _nearest_view(generated, train)
     ratio_held, ratio = near_held / own[index_held], near / own[index]
-    rows = np.arange(len(train)) if left_out is None else np.asarray(left_out[0])
-    views = train[None] if left_out is None else _views(left_out[1], "training patches")
-    ratio_left_out = _left_out(rows, views, train, own, next_to, origin)
+    rows, near_others, index_others = np.arange(len(train)), own, next_to
+    if left_out is not None:
+        rows, views = np.asarray(left_out[0]), _views(left_out[1], "training patches")
+        near_others, index_others = _nearest_view(views, train, origin=origin, rows_of_b=rows)
+    ratio_left_out = near_others / _spread_without(rows, index_others, train, own, next_to, origin)
     absolute = _too_close(near_held, near, percentile)
     beside = [_too_close(known, ratio, percentile) for known in (ratio_held, ratio_left_out)]
     relative = max(beside, key=lambda found: found.p_value)
@@ -260,17 +262,18 @@ def _nearest_view(views, train, **left_out):
     return distances[best, rows], indices[best, rows]
 
 
-def _left_out(rows, views, train, own, next_to, origin):
-    """The ratio of these training patches to the others, as if they (and what is of their origin) had not been among them.
-    own, next_to: the distance of each training patch to its nearest other, and which that is."""
-    near, index = _nearest_view(views, train, origin=origin, rows_of_b=rows)
+def _spread_without(rows, index, train, own, next_to, origin):
+    """The distances of training patches `index` to their nearest others, each as if the patch of `rows` (and what is of its
+    origin) had not been among them. own, next_to: that distance with all of them, and to which."""
     spread = own[index]
-    missed = np.flatnonzero(origin[next_to[index]] == origin[rows])  # the found one's nearest is left out: the next one
+    missed = np.flatnonzero(
+        origin[next_to[index]] == origin[rows]
+    )  # its nearest is the one that is left out: the next one
     for part, distances in squared_distances(train[index[missed]], train):
         for out in (index[missed[part]], rows[missed[part]]):
             distances[origin[out, None] == origin] = np.inf
         spread[missed[part]] = np.sqrt(distances.min(axis=1))
-    return near / np.maximum(spread, 1e-12)
+    return np.maximum(spread, 1e-12)
 
 
 def _rank(n_held_out, percentile):
