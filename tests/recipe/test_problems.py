@@ -28,6 +28,7 @@ MISTAKES = {
     "split.by": (("split", "by"), "patients", "'patient' or 'region', not 'patients'; did you mean 'patient'?"),
     "patches.main.per_slide": (("patches", "main", "per_slide"), 0, "Input should be greater than 0, not 0"),
     "models.other.patches": (("models", "other"), {"training": {"steps": 1}}, "Field required: "),
+    "models.taken.patches": (("models", "taken"), {"pretrained": "x", "patches": "mian"}, "did you mean 'main'?"),
     "synthetic.levels[0]": ((*LEVELS, 0, "model"), "sharde", "no model 'sharde'; did you mean 'shared'?"),
     "synthetic.levels[1].joining": ((*LEVELS, 1, "joining"), {"kind": "grid_shift"}, "did you mean 'grid-shift'?"),
     "synthetic.levels[2].sampler.step": ((*LEVELS, 2, "sampler"), {"step": 3}, "unknown key; did you mean `steps`?"),
@@ -49,7 +50,8 @@ def test_each_mistake_alone_is_one_line(values, path):
 
 
 def test_mistakes_of_every_layer_are_named_in_one_round(values):
-    planted = set(MISTAKES) - {"synthetic.levels[0]"}  # that a model is not there may follow from what is wrong with it
+    # That a model or a patch set is not there may follow from what is wrong with it.
+    planted = set(MISTAKES) - {"synthetic.levels[0]", "models.taken.patches"}
     for path in planted:
         change(values, *MISTAKES[path][:2])
     with pytest.raises(RecipeError) as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.stats import wasserstein_distance
 
 from histogenesis.core.errors import BadInput
@@ -89,7 +90,7 @@ def _nuclei(real: np.ndarray, mpp: float) -> Callable[[ImageSet], dict[str, Valu
 
 
 def _tissue(real: np.ndarray, mpp: float):
-    network = HeNetwork()
+    network = HeNetwork("cuda" if torch.cuda.is_available() else "cpu")
 
     def measure(images: ImageSet):
         found = tissue.measure_tissue(network, images.images, mpp, images.slide)

@@ -318,6 +318,11 @@ class ImportedModel(Section):
     pretrained: Annotated[str | None, NO_BYTES] = Field(
         None, min_length=1, description="the name of a model that ships: see pretrained/"
     )
+    patches: Annotated[Name | None, NO_BYTES] = Field(
+        None,
+        description="the patch set that it learnt from, where this run has that: then it is asked whether its losses tell these"
+        " patches from held-out ones (membership)",
+    )
 
     @model_validator(mode="after")
     def one_of_both(self):

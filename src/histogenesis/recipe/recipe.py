@@ -58,6 +58,10 @@ class Recipe(Section):
         for name, model in self.trained_models.items():
             with found:
                 self._check_model(f"models.{name}", model)
+        for name, imported in self.imported_models.items():
+            with found:
+                if imported.patches not in (None, *self.patches):
+                    raise ValueError(f"models.{name}.patches: {absent('patch set', imported.patches, self.patches)}")
         for name, winner in self.winner_models.items():
             with found:
                 self._check_winner(name, winner)

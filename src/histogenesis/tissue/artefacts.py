@@ -31,6 +31,7 @@ MOST_GREEN = 0.8  # and so is green or red, which few stains are
 SMEAR_UM = 60.0  # about a mark all that is as weakly coloured is its smear
 DARK = 60  # under glass, without colour: dust, a hair
 FOLD_DENSITY = 1.7  # optical density over that of the tissue about it: two layers have 2
+FOLD_USUAL = 2.0  # and over what is usual on the slide: epithelium amid pale stroma is no fold
 FOLD_HUE = 0.06  # largest difference of its colour's direction (share of each channel) from the tissue's
 FOLD_UM = 25.0  # folds are wider than this,
 AROUND_UM = 400.0  # and are compared with the tissue within this
@@ -80,7 +81,10 @@ def pen_marks(red: np.ndarray, green: np.ndarray, blue: np.ndarray, tissue: np.n
 
 
 def folds(white: np.ndarray, mpp: float, tissue: np.ndarray) -> np.ndarray:
-    """Where the tissue lies in two layers: twice as dense as around, in the same colour. bool (h, w)"""
+    """Where the tissue lies in two layers: twice as dense as around, in the same colour, and all that is as dense beside it.
+
+    bool (h, w)
+    """
     if not tissue.any():
         return tissue
     density = -np.log((np.minimum(white, WHITE).astype(np.float32) + 1) / (WHITE + 1))
@@ -95,9 +99,11 @@ def folds(white: np.ndarray, mpp: float, tissue: np.ndarray) -> np.ndarray:
         about[..., k] = np.kron(coarse, np.ones((step, step), np.float32))[: tissue.shape[0], : tissue.shape[1]]
     total, around = ndimage.uniform_filter(density.sum(-1), max(1, round(FOLD_UM / mpp))), about.sum(-1)
     hue = np.abs(density / np.maximum(total, 0.05)[..., None] - about / np.maximum(around, 0.05)[..., None]).max(-1)
-    dense = tissue & (total > FOLD_DENSITY * around) & (hue < FOLD_HUE)
-    wide = ndimage.binary_opening(dense, iterations=max(1, int(FOLD_UM / mpp / 2)))
-    return _large(wide, max(2.0, px_of_mm2(MARK_MM2, mpp)))
+    usual = np.median(total[tissue])
+    sure = tissue & (total > FOLD_USUAL * usual) & (total > FOLD_DENSITY * around) & (hue < FOLD_HUE)
+    wide = ndimage.binary_opening(sure, iterations=max(1, int(FOLD_UM / mpp / 2)))
+    seeds = _large(wide, max(2.0, px_of_mm2(MARK_MM2, mpp)))
+    return ndimage.binary_propagation(seeds, mask=tissue & (total > FOLD_DENSITY * usual)) if seeds.any() else seeds
 
 
 def black_parts(picture: np.ndarray) -> np.ndarray:

@@ -1,16 +1,19 @@
 """The H&E network of the package lavlab-shell (MIT): epithelium, lumen and stroma at 1 mpp, and a 128-d summary of a patch.
 
-A SegResNet of 1.6 M parameters, trained on prostate. Its picture is not RGB but eosin, haematoxylin and mean optical density,
-each from 0 to 1. Only its ONNX file is read, by onnxruntime; the package's code is not run. Looked at on gut and skin: lumen
-and glandular epithelium are found, squamous epithelium is taken for stroma.
+A SegResNet (Myronenko 2018) of 1.6 M parameters, trained on prostate. Its picture is not RGB but eosin, haematoxylin and mean
+optical density, each from 0 to 1. Only the weights in its ONNX file are read, into MONAI's network: so it runs where PyTorch
+does, and half of it where only the summary is wanted. The package's code is not run. Looked at on gut and skin: lumen and
+glandular epithelium are found, squamous epithelium is taken for stroma.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from skimage.color import rgb_from_hed
 
 from histogenesis.core.errors import BadInput
@@ -23,7 +26,6 @@ LEAST_PX = 32
 MULTIPLE = 8  # px: sides of a picture are multiples of it
 CLASSES = ("lumen", "epithelium", "stroma")  # the order of the network's answers (its README names them otherwise)
 WHITE = 240.0
-BOTTLENECK = "add_634"  # the last map of the encoding half: 128 channels at an eighth of the size
 USUAL = (
     0.35,
     0.85,
@@ -59,38 +61,59 @@ def stain_pictures(images: np.ndarray, stains=None, strongest=USUAL) -> np.ndarr
 
 
 class HeNetwork:
-    """The network in one thread of a CPU."""
+    """The network on a device, in float32."""
 
-    def __init__(self):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise BadInput("the H&E network needs onnxruntime: pip install onnxruntime") from None
-        file = weights_file()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
-        model = _with_output(file.read_bytes(), BOTTLENECK)
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def __init__(self, device: str = "cpu"):
+        self.device = device
+        self.network = load_network().to(device).to(memory_format=torch.channels_last)
 
+    @torch.inference_mode()
     def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """stain_pictures (n, 3, h, w) at 1 mpp, h and w multiples of 8 -> (probabilities (n, 3, h, w) of CLASSES, features
         (n, 128))."""
-        logits, bottleneck = self.session.run(None, {"input": pictures})
-        return 1 / (1 + np.exp(-logits)), bottleneck.mean(axis=(2, 3))
+        deepest, maps = self._encode(pictures)
+        return self.network.decode(deepest, maps[::-1]).sigmoid().cpu().numpy(), _summary(deepest)
 
+    @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (n, h, w, 3) at 1 mpp -> (n, 128)."""
-        return self.run(stain_pictures(images))[1]
+        """uint8 (n, h, w, 3) at 1 mpp -> (n, 128): the mean of the last map of the encoding half, an eighth of the size."""
+        return _summary(self._encode(stain_pictures(images))[0])
+
+    def _encode(self, pictures: np.ndarray) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The deepest map, and that of each depth."""
+        return self.network.encode(torch.from_numpy(pictures).to(self.device, memory_format=torch.channels_last))
 
 
-def _with_output(model: bytes, name: str) -> bytes:
-    """An ONNX file whose graph gives one more value. Protocol buffers that follow each other are merged, lists appended: so a
-    model that holds nothing but a graph with that output is put behind. (Fields: ModelProto.graph 7, GraphProto.output 12,
-    ValueInfoProto.name 1.)"""
+def _summary(map_bchw: torch.Tensor) -> np.ndarray:
+    return map_bchw.mean(dim=(2, 3)).cpu().numpy()
 
-    def field(number: int, content: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(content)]) + content  # contents shorter than 128 bytes
 
-    return model + field(7, field(12, field(1, name.encode())))
+def load_network() -> Any:
+    """MONAI's SegResNet with the file's weights, in evaluation mode."""
+    # Seconds to import, and only needed where this encoder is.
+    import onnx
+    from monai.networks.nets.segresnet import SegResNet
+    from onnx.numpy_helper import to_array
+
+    file = weights_file()
+    graph = onnx.load(str(file)).graph
+    tensors = {tensor.name: to_array(tensor) for tensor in graph.initializer}
+    network = SegResNet(
+        spatial_dims=2,
+        init_filters=16,
+        in_channels=3,
+        out_channels=len(CLASSES),
+        act="mish",
+        norm=("group", {"num_groups": 8}),
+        blocks_down=(1, 2, 2, 4),
+        blocks_up=(1, 1, 1),
+    )
+    weights = {name: tensors[name] for name in network.state_dict() if name in tensors}
+    # The file has no names for the scale and shift of its normalisations, but has them in the order of the layers.
+    scales = [tensors[node.input[1]] for node in graph.node if node.op_type == "Mul" and node.input[1] in tensors]
+    shifts = [tensors[node.input[1]] for node in graph.node if node.op_type == "Add" and node.input[1] in tensors]
+    norms = [name for name, module in network.named_modules() if isinstance(module, torch.nn.GroupNorm)]
+    for name, scale, shift in zip(norms, scales, shifts, strict=True):
+        weights |= {f"{name}.weight": scale.reshape(-1), f"{name}.bias": shift.reshape(-1)}
+    network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    return network.eval()

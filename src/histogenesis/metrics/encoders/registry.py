@@ -156,7 +156,7 @@ def _efficientnet() -> Encoder:
 def _he_network() -> Encoder:
     from histogenesis.metrics.encoders import he_network as module
 
-    network, file = module.HeNetwork(), module.weights_file()
+    network, file = module.HeNetwork(_device()), module.weights_file()
     weights = hashlib.sha256(file.read_bytes() + file.with_name(file.name + ".data").read_bytes()).hexdigest()
     return Encoder(
         "he-network",
