@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo baselines side-by-side share test test-slurm test-long lint
+.PHONY: help demo baselines gut-baselines side-by-side share test test-slurm test-long lint
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,14 @@ baselines: $(VENV)/ready ## config/small.yaml and what it is compared with, side
 	    $(SNAKEMAKE) --cores $(CORES) --configfile config/baselines/$$name.yaml || exit 1; \
 	done
 	$(VENV)/bin/histogenesis compare results/small $(BASELINES:%=results/baseline-%) --out comparison
+
+GUT := bicubic edsr r0
+gut-baselines: $(VENV)/ready ## the models that ship below a real level, and what they are compared with; HISTOGENESIS_SLIDE_ROOT says where the slides are
+	$(SNAKEMAKE) --cores $(CORES) --configfile config/pretrained/redraw-gut.yaml
+	for name in $(GUT); do \
+	    $(SNAKEMAKE) --cores $(CORES) --configfile config/baselines/gut-$$name.yaml || exit 1; \
+	done
+	$(VENV)/bin/histogenesis compare results/redraw-gut $(GUT:%=results/gut-%) --out gut-comparison
 
 SIDES := harb-demo urcdm-demo outpainting-demo
 side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, trained as long, in side-by-side/comparison.html
