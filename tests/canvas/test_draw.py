@@ -106,6 +106,25 @@ def test_without_relaxation_the_level_averages_back_to_the_one_above(tmp_path, a
     assert np.abs(back - above.image[:])[inside].max() <= 0.5, "uint8 rounding alone"
 
 
+def test_a_model_that_is_shown_the_level_above_may_be_held_to_it_too(tmp_path, above):
+    """What it draws follows what it is shown, and averages back to the level above; with `lowres` alone it does not."""
+    shown = []
+
+    def enlarging(x, sigma, mpp, cond_image_bchw, **told):
+        shown.append(float(cond_image_bchw.std()))
+        return 0.5 * wiener(x, sigma, mpp) + 0.5 * cond_image_bchw
+
+    worst = {}
+    for kind in ("lowres-null-space", "lowres"):
+        section = Level.model_validate(level(lowres_noise=0.02).model_dump() | {"constraint": {"kind": kind}})
+        d = drawing(section, above, denoise=enlarging, conditions=("lowres",))
+        x = torch.from_numpy(pixels(d, tmp_path / kind))
+        back = downsample(NORMALISATION.decode(x)[None], 2)[0].permute(1, 2, 0).numpy()
+        worst[kind] = np.abs(back - above.image[:]).max()
+    assert min(shown) > 0.1
+    assert worst["lowres-null-space"] < 1e-3 and worst["lowres"] > 5
+
+
 def test_with_relaxation_it_may_not(tmp_path, above):
     x = torch.from_numpy(pixels(drawing(level(r=3), above), tmp_path / "a"))
     back = downsample(NORMALISATION.decode(x)[None], 2)[0].permute(1, 2, 0).numpy()
@@ -159,7 +178,9 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
         assert torch.allclose(x[0], canvas[(slice(None), *tile.window)], atol=1e-6)
 
 
-@pytest.mark.parametrize("constraint,bilinear", [("lowres", True), ("null-space", False), ("none", False)])
+@pytest.mark.parametrize(
+    "constraint,bilinear", [("lowres", True), ("lowres-null-space", True), ("null-space", False), ("none", False)]
+)
 def test_what_is_shown_the_level_above_starts_from_it_without_squares(above, constraint, bilinear):
     """Bilinear by PyTorch, to a grey step (it is rounded); else each pixel repeated."""
     section = Level.model_validate(level(start={"sigma": 1}).model_dump() | {"constraint": {"kind": constraint}})

@@ -65,6 +65,7 @@ synthetic:
   levels:
     - {mpp: 16, size_px: [64, 64], kind: given, slide: p}
     - {mpp: 8, model: pixels, tile_px: 64}
+    - {mpp: 4, model: taken, tile_px: 64, constraint: {kind: lowres-null-space, relaxation: {sigma: 0.3}}}
 """
 # Keys that bear on bytes by other ways than a step's words, each with the way.
 OTHERWISE = {

@@ -198,8 +198,8 @@ def evaluate(
     with tqdm(total=3 * len(encoders) + 4, desc="evaluating", unit="part", mininterval=0) as bar:
 
         def begin(part: str) -> None:
+            bar.update(bool(bar.postfix))  # the part before is done
             bar.set_postfix_str(part)
-            bar.update()
 
         for encoder in encoders:
             try:
@@ -229,6 +229,7 @@ def evaluate(
             entries += pixel_metrics(sets, options, seed)
             begin("copies by pixels")
             audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
+        bar.update()
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
     write_json(out / "treatment.json", {"codec": codec, "note": sets.treatment})

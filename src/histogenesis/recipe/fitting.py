@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from histogenesis.canvas.constraints import NullSpace
+from histogenesis.canvas.constraints import Averaged
 from histogenesis.core.geometry import same_mpp
 from histogenesis.recipe.composing import Sampler
 from histogenesis.recipe.levels import Level
@@ -48,7 +48,7 @@ def check_start(where: str, level: Level, above_px: tuple[int, int] | None) -> N
                 f" {level.sampler.sigma_min:g} and its sigma_max {first:g}"
             )
         first = level.start.sigma
-    release = level.constraint.relaxation.sigma if isinstance(level.constraint, NullSpace) else 0.0
+    release = (level.constraint.relaxation.sigma or 0.0) if isinstance(level.constraint, Averaged) else 0.0
     if release >= first:
         raise ValueError(
             f"{where}: a relaxation at sigma {release:g} frees all steps, which begin at {first:g}: use 0.2 to 0.3"

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
+from histogenesis.canvas.constraints import Averaged
 from histogenesis.recipe.base import NO_BYTES, Fraction, Mpp, Name, Section, SkipBackground, by_kind
 from histogenesis.recipe.composing import (
     Constraint,
     GridShift,
     Joining,
     NoConstraint,
-    NullSpace,
     Relaxation,
     Sampler,
     Start,
@@ -96,7 +96,7 @@ class Level(Section):
 
     @model_validator(mode="after")
     def keep_the_release_as_a_noise_level(self):
-        if not isinstance(self.constraint, NullSpace) or self.constraint.relaxation.steps is None:
+        if not isinstance(self.constraint, Averaged) or self.constraint.relaxation.steps is None:
             return self
         sigma = released(self.constraint.relaxation.steps, self.sampler, self.start)
         kept = type(self.constraint)(relaxation=Relaxation(sigma=sigma))

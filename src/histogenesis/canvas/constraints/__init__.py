@@ -7,8 +7,18 @@ from histogenesis.canvas.constraints.base import Constraint
 from histogenesis.canvas.constraints.context import Context
 from histogenesis.canvas.constraints.lowres import LowRes
 from histogenesis.canvas.constraints.none import NoConstraint
-from histogenesis.canvas.constraints.null_space import NullSpace, Relaxation
+from histogenesis.canvas.constraints.null_space import Averaged, LowResNullSpace, NullSpace, Relaxation
 
-CONSTRAINTS: tuple[type[Constraint], ...] = (NoConstraint, NullSpace, LowRes, Context)
+CONSTRAINTS: tuple[type[Constraint], ...] = (NoConstraint, NullSpace, LowRes, LowResNullSpace, Context)
 
-__all__ = ["CONSTRAINTS", "Constraint", "Context", "LowRes", "NoConstraint", "NullSpace", "Relaxation"]
+__all__ = [
+    "CONSTRAINTS",
+    "Averaged",
+    "Constraint",
+    "Context",
+    "LowRes",
+    "LowResNullSpace",
+    "NoConstraint",
+    "NullSpace",
+    "Relaxation",
+]

@@ -42,10 +42,9 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
-class NullSpace(Constraint):
-    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
+class Averaged(Constraint):
+    """Average pooling of this level gives the level above (Harb et al., eq. 21), until it is let go."""
 
-    kind: Literal["null-space"] = "null-space"
     relaxation: Relaxation = Relaxation(sigma=0)
     doubles: ClassVar[bool] = True
     ties: ClassVar[bool] = True
@@ -66,3 +65,18 @@ class NullSpace(Constraint):
         from histogenesis.canvas.averaging import project  # PyTorch, which a recipe is read without
 
         return project(denoised_bchw, y_bchw, FACTOR)
+
+
+@dataclass(frozen=True)
+class NullSpace(Averaged):
+    """Average pooling of this level gives the level above (Harb et al., eq. 21)."""
+
+    kind: Literal["null-space"] = "null-space"
+
+
+@dataclass(frozen=True)
+class LowResNullSpace(Averaged):
+    """As `null-space`, and the model is given the level above, enlarged, as with `lowres`."""
+
+    kind: Literal["lowres-null-space"] = "lowres-null-space"
+    conditions: ClassVar[tuple[str, ...]] = ("lowres",)
