@@ -63,7 +63,7 @@ def stain_pictures(images: np.ndarray, stains=None, strongest=USUAL) -> np.ndarr
 class HeNetwork:
     """The network on a device, in float32."""
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: torch.device | str = "cpu"):
         self.device = device
         self.network = load_network().to(device).to(memory_format=torch.channels_last)
 
@@ -89,11 +89,14 @@ def _summary(map_bchw: torch.Tensor) -> np.ndarray:
 
 
 def load_network() -> Any:
-    """MONAI's SegResNet with the file's weights, in evaluation mode."""
+    """MONAI's SegResNet with the file's weights, in evaluation mode. Raises BadInput where a package is missing."""
     # Seconds to import, and only needed where this encoder is.
-    import onnx
-    from monai.networks.nets.segresnet import SegResNet
-    from onnx.numpy_helper import to_array
+    try:
+        import onnx
+        from monai.networks.nets.segresnet import SegResNet
+        from onnx.numpy_helper import to_array
+    except ImportError as error:
+        raise BadInput(f"the H&E network needs onnx and MONAI ({error}): pip install onnx monai") from None
 
     file = weights_file()
     graph = onnx.load(str(file)).graph
