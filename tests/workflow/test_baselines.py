@@ -1,6 +1,7 @@
 """The tiny twin of the baselines: a model taken from another run, levels upscaled, and the runs side by side."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -108,20 +109,37 @@ def test_the_runs_are_compared(baselines, tmp_path):
     assert (tmp_path / "comparison.html").stat().st_size > 10_000 and (tmp_path / "comparison.csv").exists()
 
 
-def test_the_recipes_of_the_baselines_differ_from_the_demo_in_the_finer_levels_alone(root):
-    """A list replaces a list whole, so the coarsest level stands in each."""
+def apart_from_finer_levels(values, *names):
+    """A recipe's settings but for its name, its models, the finer levels, and ``names``.
 
-    def shared(path):
-        values = read_recipe(path)
-        kept = {key: value for key, value in values.items() if key not in ("run", "models", "synthetic")}
-        synthetic = {key: value for key, value in values["synthetic"].items() if key != "levels"}
-        levels = values["synthetic"]["levels"]
-        return kept, synthetic, levels[0], [level["mpp"] for level in levels]
+    A list replaces a list whole, so the coarsest level stands in each.
+    """
+    kept = {key: value for key, value in values.items() if key not in ("run", "models", "synthetic", *names)}
+    synthetic = {key: value for key, value in values["synthetic"].items() if key != "levels"}
+    levels = values["synthetic"]["levels"]
+    return kept, synthetic, levels[0], [level["mpp"] for level in levels]
 
-    recipes = sorted((root / "config/baselines").glob("*.yaml"))
-    assert [path.stem for path in recipes] == ["bicubic", "edsr", "r0", "r28-like", "tv-l1"]
-    for path in recipes:
-        values = read_recipe(path)
-        assert values["run"] == f"baseline-{path.stem}"
-        assert values["models"]["shared"] == {"path": "results/small/models/shared"}
-        assert shared(path) == shared(root / "config/small.yaml"), path
+
+@pytest.mark.parametrize("name", ["bicubic", "edsr", "r0", "r28-like", "tv-l1"])
+def test_the_recipes_of_the_baselines_differ_from_the_small_one_in_the_finer_levels_alone(name, root):
+    values = read_recipe(root / f"config/baselines/{name}.yaml")
+    assert values["run"] == f"baseline-{name}"
+    assert values["models"]["shared"] == {"path": "results/small/models/shared"}
+    assert apart_from_finer_levels(values) == apart_from_finer_levels(read_recipe(root / "config/small.yaml"))
+
+
+@pytest.mark.parametrize("name", ["bicubic", "edsr", "r0"])
+def test_the_recipes_beside_the_models_that_ship_differ_in_the_finer_levels_alone(name, root):
+    values = read_recipe(root / f"config/baselines/gut-{name}.yaml")
+    ours = read_recipe(root / "config/pretrained/redraw-gut.yaml")
+    assert values["run"] == f"gut-{name}"
+    assert apart_from_finer_levels(values, "evaluation") == apart_from_finer_levels(ours, "evaluation")
+    evaluation = {key: value for key, value in values["evaluation"].items() if key != "sensitivity_images"}
+    assert evaluation == {key: value for key, value in ours["evaluation"].items() if key != "sensitivity_images"}
+
+
+def test_every_recipe_of_a_baseline_is_compared_with_what_it_extends(root):
+    makefile = (root / "Makefile").read_text()
+    words = {key: re.search(rf"^{key} := (.*)$", makefile, re.M)[1].split() for key in ("BASELINES", "GUT")}
+    found = sorted(path.stem for path in (root / "config/baselines").glob("*.yaml"))
+    assert found == sorted([*words["BASELINES"], *(f"gut-{name}" for name in words["GUT"])])
