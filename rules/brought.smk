@@ -34,6 +34,9 @@ def user_files():
     for name, samples in RECIPE.brought_samples.items():
         source = slide_path(samples.source, Path(RUN))
         found[f"samples/{name}"] = sorted(p for p in source.rglob("*") if p.is_file()) or [source]
+    for name, model in RECIPE.trained_models.items():
+        if model.label_embeddings:
+            found[f"embeddings/{name}"] = [Path(model.label_embeddings.file)]
     for kind, sources in (("model", TAKEN), ("start", STARTS)):
         for model, source in sources.items():
             with suppress(BadInput):  # which is said below

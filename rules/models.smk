@@ -69,6 +69,7 @@ rule train_model:
         winner=lambda w, input: f"--winner {input.winner}" if input.winner else "",
         autoencoder=lambda w, input: f"--autoencoder $(dirname {input.autoencoder[0]})" if input.autoencoder else "",
         start=content_of("start", "model"),
+        embeddings=content_of("embeddings", "model"),
         cpu_threads=told("train_model", "cpu_threads"),
         code=code("train_model.py"),
         env=environment("torch"),

@@ -65,4 +65,4 @@ def test_it_is_taken_as_it_is_and_another_training_may_start_from_it(folders, tm
     take_model(model=str(folders / "before"), out=tmp_path / "m", levels=[(Level.model_validate(level), None)])
     assert (tmp_path / "m/model.json").read_bytes() == (folders / "before/model.json").read_bytes()
     model = load_model(folders / "now")
-    Start(str(folders / "before")).fill(model, LATENT.model_dump(mode="json"), [])
+    Start(str(folders / "before")).fill(model, LATENT.model_dump(mode="json"), [], 16)

@@ -1,6 +1,7 @@
 """A class-conditional model draws the class that it is told: a classifier that knows real patches alone can tell."""
 
 import numpy as np
+import pytest
 import torch
 
 from histogenesis.evaluation.tstr import Labelled, tstr
@@ -37,17 +38,21 @@ class Stripes:
         return Labelled(self.images, self.label, np.array([f"{group}{n}" for n in range(len(self))]))
 
 
-def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path):
+@pytest.mark.parametrize("given", [None, {"file": "not read here", "width": 2}], ids=["learned", "given"])
+def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path, given):
     torch.set_num_threads(1)
     patches = Stripes(200, 0)
     network = {"channels": 16, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0}
     training = {"steps": 250, "batch": 16, "lr": 3e-3, "precision": "fp32", "ema_half_life_images": 200}
     section = Model.model_validate(
         {"patches": "p", "conditions": ["label"], "network": network, "training": training | {"augment": False}}
+        | ({"label_embeddings": given} if given else {})
     )
     normalisation = normalisation_of(patches, 0.5)
     torch.manual_seed(0)
     denoiser = Denoiser(section, 16, normalisation, CLASSES)
+    if given:
+        denoiser.network.label_embedding.give(torch.tensor([[1.0, 2.0], [2.0, -1.0]]))
     batches = Batches(
         patches, normalisation, denoiser.objective.sample_sigma, 1, False, section.conditions, classes=CLASSES
     )

@@ -30,7 +30,7 @@ def trainer(folder, options, patches, start=None):
     torch.manual_seed(0)
     denoiser = Denoiser(options, 16, normalisation)
     if start:
-        start.fill(denoiser, options.model_dump(mode="json"), [])
+        start.fill(denoiser, options.model_dump(mode="json"), [], 16)
     batches = Batches(patches, normalisation, denoiser.objective.sample_sigma, 1, True)
     t = Trainer(denoiser, options, batches, folder, "d", "cpu")
     t.resume()
@@ -91,7 +91,7 @@ def test_what_is_shown_a_picture_more_begins_as_if_it_were_not(network, tmp_path
         weight.data += 0.05 * torch.randn_like(weight)  # a network's last layer may begin at zero
     save_model(tmp_path / "m", old.network.state_dict(), before, Normalisation.unit(), patch_px=16, classes=[])
     new = build_model(after, 16, Normalisation.unit())
-    Start(str(tmp_path / "m")).fill(new, after.model_dump(mode="json"), [])
+    Start(str(tmp_path / "m")).fill(new, after.model_dump(mode="json"), [], 16)
     x, sigma, mpp = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 2.0]), torch.tensor([4.0, 8.0])
     cond_image = torch.randn(2, 3, 16, 16, requires_grad=True)
     drawn = new.eval()(x, sigma, mpp, cond_image_bchw=cond_image, lowres_noise_b=torch.tensor([0.1, 0.9]))
@@ -119,7 +119,7 @@ def test_a_few_steps_from_a_model_are_worth_more_than_as_many_from_nothing(train
         ({"conditions": []}, r"conditions is \[\"mpp\"\] there and \[\] here"),
         ({"objective": {"kind": "v"}}, 'objective.kind is "edm" there and "v" here'),
         ({"objective": {"sigma_data": 0.4}}, "objective.sigma_data is 0.5 there and 0.4 here"),
-        ({"network": {"attention_px": [4]}}, "network.attention_px is"),
+        ({"network": {"attention_px": [4]}}, r"network.attention_levels is \[1\] there and \[\] here"),
     ],
 )
 def test_a_model_that_differs_is_refused_in_words(trained, change, message):
@@ -129,7 +129,7 @@ def test_a_model_that_differs_is_refused_in_words(trained, change, message):
     options = type(section()).model_validate(values)
     model = build_model(options, 16, Normalisation.unit())
     with pytest.raises(BadInput, match=f"training.start: .* is another model: .*{message}"):
-        Start(str(trained)).fill(model, values, [])
+        Start(str(trained)).fill(model, values, [], 16)
 
 
 def test_what_may_differ_is_taken(trained):
@@ -137,14 +137,25 @@ def test_what_may_differ_is_taken(trained):
     values["network"]["dropout"] = 0.0
     values["objective"] |= {"p_mean": -1.5, "sigma_limit": 5.0}
     options = type(section()).model_validate(values)
-    Start(str(trained)).fill(build_model(options, 16, Normalisation.unit()), values, [])
+    Start(str(trained)).fill(build_model(options, 16, Normalisation.unit()), values, [], 16)
 
 
 def test_attention_that_lies_elsewhere_is_refused(trained):
-    """At another patch size, attention at 8 px lies in another block: the options are alike, and the weights are not."""
+    """At another patch size, attention at 8 px lies in another block: the options are alike, and the networks are not."""
     options = section()
-    with pytest.raises(BadInput, match=r"weights are missing there or of another size \(encoder"):
-        Start(str(trained)).fill(build_model(options, 8, Normalisation.unit()), options.model_dump(mode="json"), [])
+    with pytest.raises(BadInput, match=r"network.attention_levels is \[1\] there and \[0\] here"):
+        Start(str(trained)).fill(build_model(options, 8, Normalisation.unit()), options.model_dump(mode="json"), [], 8)
+
+
+def test_a_training_goes_on_at_larger_patches(trained):
+    """Attention at 16 of 32 px lies where it lay at 8 of 16: the network is the same, and so is what it draws."""
+    values = section().model_dump(mode="json")
+    values["network"]["attention_px"] = [16]
+    model = build_model(type(section()).model_validate(values), 32, Normalisation.unit())
+    Start(str(trained)).fill(model, values, [], 32)
+    x, sigma, mpp = torch.randn(1, 3, 16, 16), torch.tensor([0.5]), torch.tensor([4.0])
+    before = load_model(trained).network.eval()
+    assert torch.equal(before(x, sigma, mpp), model.network.eval()(x, sigma, mpp))
 
 
 def test_a_start_is_known_by_its_content(trained, tmp_path):

@@ -49,6 +49,7 @@ def tiles(folder):
                 picture(label, 100 * number + k, 16).rotate(90 * turn).save(folder / label / f"{k}_{turn}.png")
                 rows.append(f"{k}_{turn}.png,{label},{label}{k}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    (folder / "embeddings.csv").write_text("normal,1,0,0.5\ntumour,-1,0.2,0\n")
 
 
 def table_of(results) -> list[dict]:
@@ -206,3 +207,10 @@ def test_a_picture_that_changes_reruns_all_that_was_learnt_from_it(copied):
     picture("normal", 999, 16).save(copied.folder / "tiles/normal/0_0.png")
     planned = copied.planned(PATH)
     assert planned["read_labelled"] == 1 and planned["train_model"] == 5 and "write_recipe" not in planned
+
+
+@pytest.mark.long
+def test_a_class_that_is_told_otherwise_trains_what_is_told_it(copied):
+    (copied.folder / "tiles/embeddings.csv").write_text("normal,1,0,0.5\ntumour,-1,0.3,0\n")
+    planned = copied.planned(PATH)
+    assert planned["train_model"] == 2 and "read_labelled" not in planned, "the latent model with two seeds"

@@ -19,7 +19,8 @@ class NetworkInputs:
     """What a network is made for, which its model's conditions decide.
 
     image_px: height and width of what it learns from; cond_channels: of pictures beside its own; resolution: it is told its
-    mpp; lowres_noise: it is told how much noise the smaller picture beside its own has; classes: how many it may be told.
+    mpp; lowres_noise: it is told how much noise the smaller picture beside its own has; classes: how many it may be told;
+    label_width: numbers in the given embedding of each class; 0: it learns one of its own.
     """
 
     image_px: int = 0
@@ -28,6 +29,7 @@ class NetworkInputs:
     resolution: bool = False
     lowres_noise: bool = False
     classes: int = 0
+    label_width: int = 0
 
 
 class Conditioning(NamedTuple):
@@ -54,7 +56,12 @@ class Conditioned(nn.Module):
         self.noise_embedding = Embedding(width_in, width) if noise else None
         self.resolution_embedding = Embedding(width_in, width) if inputs.resolution else None
         self.seen_embedding = Embedding(width_in, width) if inputs.lowres_noise and lowres_noise else None
-        self.label_embedding = nn.Embedding(inputs.classes + 1, width) if inputs.classes else None
+        self.label_embedding: LabelEmbedding | GivenLabelEmbedding | None = None
+        if inputs.classes:
+            given = inputs.label_width
+            self.label_embedding = (
+                GivenLabelEmbedding(inputs.classes, given, width) if given else LabelEmbedding(inputs.classes, width)
+            )
 
     def forward(
         self,
@@ -84,7 +91,10 @@ class Conditioned(nn.Module):
                 if embedding is not None
             ]
             if self.label_embedding is not None:
-                embeddings.append(embed_label(self.label_embedding, cond.label_b, len(cond.c_noise_b)))
+                label_b = cond.label_b
+                if label_b is None:
+                    label_b = torch.full((len(cond.c_noise_b),), -1, device=cond.c_noise_b.device)
+                embeddings.append(self.label_embedding(label_b))
             return embeddings
 
     def embed(self, cond: Conditioning) -> Tensor:
@@ -121,12 +131,40 @@ class Embedding(nn.Module):
         return self.layers(torch.cat([angle.sin(), angle.cos()], dim=1))
 
 
-def embed_label(embedding: nn.Embedding, label_b: Tensor | None, n: int) -> Tensor:
-    """(n, width); no label at all, or a negative one, is the last row: without a class."""
-    none = embedding.num_embeddings - 1
-    if label_b is None:
-        label_b = torch.full((n,), none, device=embedding.weight.device)
-    return embedding(torch.where(label_b < 0, none, label_b))
+class LabelEmbedding(nn.Embedding):
+    """A learned vector for each class, and one for no class, which a negative row stands for."""
+
+    def __init__(self, classes: int, width: int):
+        super().__init__(classes + 1, width)
+
+    def forward(self, label_b: Tensor) -> Tensor:
+        """Rows of the classes -> (B, width)."""
+        return super().forward(torch.where(label_b < 0, self.num_embeddings - 1, label_b))
+
+
+class GivenLabelEmbedding(nn.Module):
+    """A given vector for each class, through a layer that is learned; and a learned one for no class, a negative row.
+
+    The vectors are what a language model says of the class's name, a patient's gene expression, an encoder's mean. They are
+    saved with the weights, and never learned.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, classes: int, width_in: int, width_out: int):
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(classes, width_in))
+        self.layer = linear(width_in, width_out)
+        self.none = nn.Parameter(torch.randn(width_out))
+
+    def give(self, vectors: Tensor) -> None:
+        """The classes' vectors (classes, width_in), in the order of their rows; scaled to a root mean square of 1 over all."""
+        self.vectors.copy_(vectors / vectors.square().mean().sqrt())
+
+    def forward(self, label_b: Tensor) -> Tensor:
+        """Rows of the classes -> (B, width_out)."""
+        told = self.layer(self.vectors[label_b.clamp(min=0)])
+        return torch.where((label_b < 0)[:, None], self.none, told)
 
 
 def linear(width_in: int, width_out: int) -> nn.Linear:

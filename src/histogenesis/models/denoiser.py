@@ -117,5 +117,6 @@ def build_network(options: ModelOptions, patch_px: int, classes: int = 0, image_
         resolution="mpp" in conditions,
         lowres_noise="lowres" in conditions,
         classes=classes,
+        label_width=(options.label_embeddings or {}).get("width", 0),
     )
     return network_class(options.network.kind)(keys_of(options.network), inputs)

@@ -65,6 +65,7 @@ class ModelOptions:
     lowres_factor: int | None = None
     label_dropout: float = 0.1
     autoencoder: str | None = None
+    label_embeddings: Mapping[str, Any] | None = None
     values: Mapping[str, Any] = field(
         default_factory=dict, compare=False
     )  # the section as it was given, for model.json

@@ -17,8 +17,11 @@ from histogenesis.core.files import sha256_of
 from histogenesis.models.card import read_card
 from histogenesis.models.conditions import pictures_of
 from histogenesis.models.denoiser import Denoiser
-from histogenesis.models.latent import Autoencoder
+from histogenesis.models.latent import FACTOR, Autoencoder
 from histogenesis.models.model import Normalisation
+from histogenesis.models.networks.keys import keys_of
+from histogenesis.models.networks.keys.base import Attending
+from histogenesis.models.options import ModelOptions
 from histogenesis.models.shipped import FILES, folder_of
 from histogenesis.models.upscaler import Upscaler
 
@@ -37,14 +40,15 @@ class Start:
             **self.description["normalisation"], sigma_data=self.description["sigma_data"]
         )
 
-    def fill(self, model: Denoiser | Upscaler | Autoencoder, section: dict, classes: list[str]) -> None:
-        """Give the model's network these weights. section: of the new model, as in model.json; classes: those it is told.
+    def fill(self, model: Denoiser | Upscaler | Autoencoder, section: dict, classes: list[str], patch_px: int) -> None:
+        """Give the model's network these weights. section: of the new model, as in model.json; classes: those it is told;
+        patch_px: side of what it learns from, which may be another.
 
         Raises BadInput that says in what the two differ.
         """
         there, here = (
-            comparable(self.description["section"], self.description.get("classes")),
-            comparable(section, classes),
+            comparable(self.description["section"], self.description.get("classes"), self.description["patch_px"]),
+            comparable(section, classes, patch_px),
         )
         if adds_cond_images(there["conditions"], here["conditions"]):
             there["conditions"] = here["conditions"]
@@ -90,12 +94,22 @@ def adds_cond_images(there: list[str], here: list[str]) -> bool:
     return set(there) - set(cond_images) == set(here) - set(also) and also[: len(cond_images)] == cond_images
 
 
-def comparable(section: dict, classes: list[str] | None) -> dict:
-    """What must be the same for weights to mean the same: key of a recipe's model -> value."""
+def comparable(section: dict, classes: list[str] | None, patch_px: int) -> dict:
+    """What must be the same for weights to mean the same: key of a recipe's model -> value.
+
+    Attention is compared by the levels that have it, however they are named: of patches twice as wide, `attention_px` is twice.
+    """
     network, objective, conditions = section["network"], section["objective"], section["conditions"]
-    found = {f"network.{key}": value for key, value in network.items() if key not in ("dropout", "weights")}
+    unlike = ("dropout", "weights", "attention_px", "attention_levels")
+    found = {f"network.{key}": value for key, value in network.items() if key not in unlike}
+    keys = keys_of(ModelOptions.of(section).network)
+    if isinstance(keys, Attending):
+        found["network.attention_levels"] = keys.attention(patch_px // (FACTOR if section.get("autoencoder") else 1))
+    elif "attention_levels" in network:
+        found["network.attention_levels"] = network["attention_levels"]
     for key in ("kind", "sigma_data", "schedule", "timesteps", "noise_cond"):
         found[f"objective.{key}"] = objective.get(key)
     found["conditions"] = conditions
     found["classes"] = list(classes or []) if "label" in conditions else []
+    found["label_embeddings.width"] = (section.get("label_embeddings") or {}).get("width")
     return found

@@ -57,7 +57,9 @@ class Trainer:
         self.discriminator = denoiser.begin_training(section, device) if isinstance(denoiser, Autoencoder) else None
         self.weights = dict(self.denoiser.network.named_parameters())
         self.ema = {name: w.detach().clone() for name, w in self.weights.items()}
-        stored = self.denoiser.network.state_dict().keys()  # statistics of batch normalisation, where there is any
+        stored = (
+            self.denoiser.network.state_dict().keys()
+        )  # statistics of batch normalisation, embeddings that are given
         self.buffers = {name: b for name, b in self.denoiser.network.named_buffers() if name in stored}
         self.optimizer = adam(self.weights, self.t.lr, self.t.betas)
         self.on_gpu = torch.device(device).type == "cuda"
@@ -67,7 +69,8 @@ class Trainer:
             if self.t.compile:
                 self.denoiser.network.compile(dynamic=False)
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        if self.buffers and (self.world > 1 or self.t.micro_batch):
+        normalises = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.denoiser.network.modules())
+        if normalises and (self.world > 1 or self.t.micro_batch):
             raise BadInput(
                 "batch normalisation sees the whole batch at once: train this network in one process, without micro_batch"
             )

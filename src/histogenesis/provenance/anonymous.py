@@ -139,6 +139,7 @@ def recipe_text(text: str) -> str:
         places = [(model, "path"), (model.get("training") or {}, "start")]
         places += [((model.get("network") or {}).get("weights") or {}, "path")]
         places += [((model.get("objective") or {}).get("perceptual") or {}, "file")]
+        places += [(model.get("label_embeddings") or {}, "file")]
         for section, key in places:
             if section.get(key):
                 section[key] = away(section[key], name)

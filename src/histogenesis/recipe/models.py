@@ -226,6 +226,16 @@ class Training(Section):
         return self
 
 
+class LabelEmbeddings(Section):
+    """What a model is told of each class, given as a vector in place of one that it learns: by a language model of the class's
+    name, a patient's gene expression, an encoder's mean. A network with cross-attention attends to it as a token."""
+
+    file: Annotated[str, NO_BYTES] = Field(
+        min_length=1, description="a CSV file without a header: in each row the name of a class, and its numbers"
+    )
+    width: PositiveInt = Field(description="how many numbers a class has")
+
+
 class Model(Section):
     """One trained denoiser (or, for a baseline, upscaler): network + objective + conditions + weights."""
 
@@ -244,6 +254,9 @@ class Model(Section):
     )
     label_dropout: Fraction = Field(
         0.1, description="share of samples that are not told their label, for classifier-free guidance"
+    )
+    label_embeddings: LabelEmbeddings | None = Field(
+        None, description="of the condition `label`; default: the model learns a vector for each class"
     )
     classes: list[str] | None = Field(None, description="learn from patches of these classes only; default: all")
     lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
@@ -268,6 +281,8 @@ class Model(Section):
             raise ValueError(f"conditions are listed twice: {self.conditions}")
         if ("lowres" in self.conditions) != (self.lowres_factor is not None):
             raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
+        if self.label_embeddings and "label" not in self.conditions:
+            raise ValueError("label_embeddings: the model is told no class: add `label` to `conditions`")
         if self.training.start and self.encodes:
             raise ValueError("training.start: an autoencoder starts from published weights: `network: weights:`")
         return self

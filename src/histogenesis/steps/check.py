@@ -14,6 +14,7 @@ from typing import NamedTuple
 from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import is_finer
 from histogenesis.models.card import read_card
+from histogenesis.models.label_embeddings import read_label_embeddings
 from histogenesis.patches.sources import LISTS
 from histogenesis.recipe import EncoderFile, LabelledPatches, Recipe, RegionPatches
 from histogenesis.recipe.data import SlidePatches
@@ -212,6 +213,14 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
             label = getattr(level, "label", None)
             if model and "label" in model.conditions and label:
                 asked.append((f"synthetic.levels[{k}].label", model.patches, [label]))
+    for name, model in recipe.trained_models.items():
+        if given := model.label_embeddings:
+            try:
+                read_label_embeddings(
+                    Path(given.file), sorted(model.classes or there.get(model.patches, ())), given.width
+                )
+            except BadInput as error:
+                yield Finding(f"models.{name}.label_embeddings", str(error))
     for where, name, classes in asked:
         known = there.get(name)
         yield from (Finding(where, absent("class", one, known)) for one in classes or [] if known and one not in known)

@@ -20,6 +20,7 @@ from histogenesis.core.interrupt import hold
 from histogenesis.core.whole import load_json
 from histogenesis.models.batches import Batches, normalisation_of
 from histogenesis.models.card import read_card
+from histogenesis.models.label_embeddings import read_label_embeddings
 from histogenesis.models.model import build_model, load_model, save_model
 from histogenesis.models.networks.vq import latent_std
 from histogenesis.models.start import Start
@@ -71,9 +72,12 @@ def train_model(
     learnt = PatchCollection(patches, splits, "train", section.classes)
     first_stage = FirstStage.read(autoencoder)
     start = Start(section.training.start) if section.training.start else None
-    digest = digest_of_training(section, learnt.digest, key, start, first_stage)
+    embeddings = embeddings_of(section, learnt)
+    digest = digest_of_training(section, learnt.digest, key, start, first_stage, embeddings)
     state = state / digest[:12]
-    trainer, batches, checks = prepare(section, learnt, (patches, splits), state, digest, device, start, first_stage)
+    trainer, batches, checks = prepare(
+        section, learnt, (patches, splits), state, digest, device, start, first_stage, embeddings
+    )
     trainer.resume()
     if trainer.step:
         print(f"going on from step {trainer.step}", flush=True)
@@ -134,13 +138,24 @@ def section_of(options: Model | WinnerModel, winner: Path | None) -> Model:
     return Model.model_validate({**model, **changed, "training": {**model["training"], **options.training}})
 
 
-def digest_of_training(section: Model, patches: str, key: str, start: Start | None, first_stage: FirstStage) -> str:
-    """What the trained weights follow from: the section but for what it only shows, patches, code, and the models beneath."""
+def embeddings_of(section: Model, learnt: PatchCollection) -> np.ndarray | None:
+    """The given vectors of the classes that the model is told, (classes, width); nothing where it learns its own."""
+    given = section.label_embeddings
+    return read_label_embeddings(Path(given.file), cond_classes(section, learnt), given.width) if given else None
+
+
+def digest_of_training(
+    section: Model, patches: str, key: str, start: Start | None, first_stage: FirstStage, embeddings: np.ndarray | None
+) -> str:
+    """What the trained weights follow from: the section but for what it only shows, patches, code, the models beneath, and what
+    is given of classes."""
     options = bearing(section)
     free = SHOWN - {"steps"} if section.training.cosine_to is not None else SHOWN
     options["training"] = {k: v for k, v in options["training"].items() if k not in free}
     options["training"]["start"] = start.digest if start else None  # what it is, and not where it lies
     text = f"{canonical(options)} {patches} {key} {first_stage.digest}"
+    if embeddings is not None:
+        text += f" {blake2b(embeddings.tobytes(), digest_size=16).hexdigest()}"
     return blake2b(text.rstrip().encode(), digest_size=16).hexdigest()
 
 
@@ -153,6 +168,7 @@ def prepare(
     device: str,
     start: Start | None,
     first_stage: FirstStage,
+    embeddings: np.ndarray | None = None,
 ) -> tuple[Trainer, Batches, Batches]:
     """The trainer, with the batches that it learns from and those that it is checked on."""
     training, seed = section.training, section.training.seed
@@ -164,7 +180,9 @@ def prepare(
     patch_px = training.crop_px or learnt.patch_px
     model: Any = build_model(section, patch_px, normalisation, classes, first_stage.with_latent_std)
     if start:
-        start.fill(model, section.model_dump(mode="json"), classes)
+        start.fill(model, section.model_dump(mode="json"), classes, patch_px)
+    if embeddings is not None:
+        model.network.label_embedding.give(torch.from_numpy(embeddings))
     cond_options: dict[str, Any] = {
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
