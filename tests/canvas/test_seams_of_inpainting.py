@@ -16,7 +16,7 @@ def bench(root):
 
 @pytest.fixture(scope="module")
 def field(bench):
-    return bench["field_of_skin"]()
+    return bench["exact"]()
 
 
 def seam(bench, field, folder, sampler, resample, side=3):

@@ -217,7 +217,7 @@ def check_classes(recipe: Recipe, rows: list, run_dir: Path) -> Iterator[Finding
         if given := model.label_embeddings:
             try:
                 read_label_embeddings(
-                    Path(given.file), sorted(model.classes or there.get(model.patches, ())), given.width
+                    Path(given.file), sorted(model.classes or there.get(model.patches) or []), given.width
                 )
             except BadInput as error:
                 yield Finding(f"models.{name}.label_embeddings", str(error))
