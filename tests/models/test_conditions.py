@@ -250,6 +250,20 @@ def test_samples_are_drawn_beside_held_out_pictures(conditions):
         assert cond == {}
 
 
+def test_the_noise_of_what_is_shown_stays_within_its_limit():
+    """The same draws, a tenth as large; and the picture has the noise that the network is told of."""
+    options = section(conditions=["lowres"])
+    whole, tenth = (batches(options, lowres_noise_limit=limit).read(0, range(64)) for limit in (1.0, 0.1))
+    np.testing.assert_allclose(10 * tenth.lowres_noise, whole.lowres_noise, rtol=1e-5)
+    assert (
+        tenth.lowres_noise.min() > 0 and 0.08 < tenth.lowres_noise.max() < 0.1 and torch.equal(tenth.image, whole.image)
+    )
+    clean = batches(options, lowres_noise_limit=1e-9).read(0, range(64)).cond_image
+    left = torch.exp(-1e-4 - 10 * tenth.lowres_noise**2)  # alpha_bar
+    noise = (tenth.cond_image - left.sqrt()[:, None, None, None] * clean).std(dim=(1, 2, 3))
+    np.testing.assert_allclose(noise, (1 - left).sqrt(), rtol=0.15, atol=0.02)
+
+
 def test_a_model_of_little_noise_draws_its_samples_from_what_a_level_above_would_show():
     """Its first question is the held-out patches' average over 2 x 2 px, with noise of the trained limit and no more."""
     values = section(conditions=[], sample_images=3).model_dump(mode="json")

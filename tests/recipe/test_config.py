@@ -234,6 +234,29 @@ def test_a_level_that_starts_from_the_one_above_needs_no_more_noise_than_it_star
         parse_recipe(values)
 
 
+def test_nothing_is_shown_noisier_than_its_model_learns_it(values):
+    shown = {"conditions": ["mpp", "lowres"], "lowres_factor": 2, "lowres_noise_limit": 0.1}
+    values["models"]["fine"] = {**values["models"]["shared"], **shown}
+    for level in values["synthetic"]["levels"][1:]:
+        level |= {"model": "fine", "constraint": {"kind": "lowres"}, "lowres_noise": 0.1}
+    parse_recipe(values)
+    values["synthetic"]["levels"][2]["lowres_noise"] = 0.2
+    with pytest.raises(
+        RecipeError, match=r"levels\[2\]: model 'fine' learns beside .* noise up to 0.1 .* with 0.2; set"
+    ):
+        parse_recipe(values)
+    cascade = {"model": "fine", "cascade": [{"model": "shared", "tile_px": 8}], "images": 4, "size_px": 16}
+    values["samples"] = {"s": cascade}
+    values["synthetic"] = None
+    with pytest.raises(RecipeError, match=r"samples.s: model 'fine' learns beside .* noise up to 0.1"):
+        parse_recipe(values)
+    values["samples"]["s"]["lowres_noise"] = 0.05
+    parse_recipe(values)
+    values["models"]["fine"] |= {"conditions": ["mpp"], "lowres_factor": None}
+    with pytest.raises(RecipeError, match="lowres_noise_limit: the model is shown no smaller picture"):
+        parse_recipe(values)
+
+
 def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns_or_to_twice_that(values):
     values["models"]["shared"]["training"]["crop_px"] = 4
     with pytest.raises(

@@ -40,7 +40,12 @@ models:
     training: {steps: 10}
   pixels: {patches: cut, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
   larger:
-    {patches: cut, conditions: [mpp, lowres], lowres_factor: 4, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
+    patches: cut
+    conditions: [mpp, lowres]
+    lowres_factor: 4
+    lowres_noise_limit: 0.5
+    network: {kind: guided-unet}
+    training: {steps: 10, batch: 8}
 samples:
   enlarged: {model: larger, cascade: [{model: pixels, tile_px: 16}]}
   some: {model: pixels, compare: drawn, sampler: {kind: dpmpp-2m, threshold: {}, epsilon_scaling: {}}}

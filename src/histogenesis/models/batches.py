@@ -86,6 +86,7 @@ class Batches:
     coarse mpp has are seen as often as the many of a fine one. (Ours: Harb et al. do not say.)
 
     crop_context: of the wider view, the window that is cropped of the patch too; or else all of it, in the crop's px.
+    lowres_noise_limit: the noise of the condition `lowres` is uniform from 0 to this.
     classes: if given, each sample has the row of its label in them, or -1 for a share `label_dropout` of the samples and for
     labels that are not among them.
     """
@@ -103,10 +104,12 @@ class Batches:
         classes: Sequence[str] = (),
         label_dropout: float = 0.0,
         crop_context: bool = True,
+        lowres_noise_limit: float = 1.0,
     ):
         self.patches, self.normalisation, self.sample_sigma = patches, normalisation, sample_sigma
         self.seed, self.augment, self.crop_px, self.crop_context = seed, augment, crop_px, crop_context
         self.pictures, self.lowres_factor = pictures_of(conditions), lowres_factor
+        self.lowres_noise_limit = lowres_noise_limit
         self.by_mpp, self.label_dropout = by_mpp(patches.mpp), label_dropout
         rows = {label: k for k, label in enumerate(classes)}
         self.labels = np.array([rows.get(label, -1) for label in patches.label]) if classes else None
@@ -142,7 +145,7 @@ class Batches:
             normal=normal,
             key=key,
             mpp=torch.from_numpy(self.patches.mpp[chosen]).float(),
-            lowres_noise=lowres_noise,
+            lowres_noise=self.lowres_noise_limit * lowres_noise,
             label=label,
         )
 

@@ -63,6 +63,7 @@ class ModelOptions:
     training: TrainingOptions
     conditions: Sequence[str] = ("mpp",)
     lowres_factor: int | None = None
+    lowres_noise_limit: float = 1.0
     label_dropout: float = 0.1
     autoencoder: str | None = None
     label_embeddings: Mapping[str, Any] | None = None

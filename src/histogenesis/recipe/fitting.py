@@ -115,6 +115,15 @@ def check_noise(sigma: float, model: Model, remedy: str) -> None:
         )
 
 
+def check_lowres_noise(noise: float, model: Model) -> None:
+    """Raises ValueError where the smaller picture beside would be noisier than a model learns; the message lacks its name."""
+    if model.lowres_factor and noise > model.lowres_noise_limit:
+        raise ValueError(
+            f"learns beside smaller pictures with noise up to {model.lowres_noise_limit:g} (lowres_noise_limit), and would be"
+            f" shown them with {noise:g}; set lowres_noise to that or less"
+        )
+
+
 def first_sigma(level: Level, n: int) -> float:
     """The noise at which the n-th network of a level starts."""
     start = level.start if n == len(level.networks) - 1 else None
@@ -196,6 +205,7 @@ def check_network(
         )
         there = f"one at 1/{factor}" if factor else "none"
         raise ValueError(f"has learned with {told} beside its own, but here there is {there}; set lowres_factor alike")
+    check_lowres_noise(level.lowres_noise, model)
     wide = "context" in level.constraint.conditions
     if wide != ("context" in model.conditions):
         raise ValueError(
@@ -211,10 +221,11 @@ def check_network(
         )
 
 
-def check_sample_network(model: Model, px: int, sampler: Sampler, before: int | None) -> None:
-    """Raises ValueError where a model cannot draw samples of px x px, beside a picture of `before` px (None: from noise alone).
-
-    The message lacks the model's name.
+def check_sample_network(
+    model: Model, px: int, sampler: Sampler, before: int | None, lowres_noise: float = 0.0
+) -> None:
+    """Raises ValueError where a model cannot draw samples of px x px, beside a picture of `before` px (None: from noise alone)
+    that has so much noise. The message lacks the model's name.
     """
     if not model.denoises:
         raise ValueError(f"({model.network.kind}) draws nothing from noise")
@@ -230,5 +241,6 @@ def check_sample_network(model: Model, px: int, sampler: Sampler, before: int | 
         here = f"here there is one at 1/{factor}" if factor else "here there is none, which a `cascade` would give"
         told = f"one at 1/{model.lowres_factor} of its resolution" if model.lowres_factor else "none"
         raise ValueError(f"is told pictures: it has learnt beside {told}, and {here}")
+    check_lowres_noise(lowres_noise, model)
     if px % model.size_multiple_px:
         raise ValueError(f"takes multiples of {model.size_multiple_px} px: size_px {px} is not a multiple")

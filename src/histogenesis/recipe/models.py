@@ -262,6 +262,11 @@ class Model(Section):
     lowres_factor: Annotated[int, Field(ge=2)] | None = Field(
         None, description="how many times lower the resolution of the condition `lowres` is"
     )
+    lowres_noise_limit: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="training noise on the condition `lowres` is anything up to this; no level or samples may have more of it"
+        " (`lowres_noise`). Least where levels have little: what is shown is then followed closely. 1 is all that there is",
+    )
     training: Training
 
     @model_validator(mode="after")
@@ -283,6 +288,8 @@ class Model(Section):
             raise ValueError("the condition `lowres` and the key `lowres_factor` go together; give both or none")
         if self.label_embeddings and "label" not in self.conditions:
             raise ValueError("label_embeddings: the model is told no class: add `label` to `conditions`")
+        if self.lowres_noise_limit != 1 and self.lowres_factor is None:
+            raise ValueError("lowres_noise_limit: the model is shown no smaller picture: add `lowres` to `conditions`")
         if self.training.start and self.encodes:
             raise ValueError("training.start: an autoencoder starts from published weights: `network: weights:`")
         return self

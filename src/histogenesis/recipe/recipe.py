@@ -210,7 +210,7 @@ class Recipe(Section):
             if name not in self.trained_models:
                 raise ValueError(f"{where}.cascade: {absent('model', name, self.trained_models)}")
             try:
-                check_sample_network(self.trained_models[name], px or size, sampler, before)
+                check_sample_network(self.trained_models[name], px or size, sampler, before, samples.lowres_noise)
             except ValueError as error:
                 raise ValueError(f"{where}: model {name!r} {error}") from None
             before = px or size

@@ -70,7 +70,7 @@ def cond_of(checks: Batches, mpp: float, n: int, px: int, seed: int) -> dict[str
         return {}
     cond_images, cond = [picture[..., :px, :px] for picture in checks.beside(*nearest(checks, mpp, n))], {}
     if "lowres" in checks.pictures:
-        cond["lowres_noise_b"] = torch.full((n,), LOWRES_NOISE)
+        cond["lowres_noise_b"] = torch.full((n,), min(LOWRES_NOISE, checks.lowres_noise_limit))
         noise = torch.from_numpy(normal(tuple(cond_images[0].shape), "lowres", seed))
         cond_images[0] = add_noise(cond_images[0], cond["lowres_noise_b"], noise)
     return cond | {"cond_image_bchw": torch.cat(cond_images, dim=1)}

@@ -186,6 +186,7 @@ def prepare(
     cond_options: dict[str, Any] = {
         "conditions": section.conditions,
         "lowres_factor": section.lowres_factor,
+        "lowres_noise_limit": section.lowres_noise_limit,
         "crop_px": training.crop_px,
         "crop_context": training.crop_context,
         "classes": classes,
