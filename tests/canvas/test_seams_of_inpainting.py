@@ -3,6 +3,7 @@
 import runpy
 
 import pytest
+import torch
 
 from histogenesis.core.sigmas import evaluations
 from histogenesis.metrics.coherence.seams import tile_lines
@@ -15,38 +16,37 @@ def bench(root):
 
 
 @pytest.fixture(scope="module")
-def field(bench):
+def exact(bench):
     return bench["exact"]()
 
 
-def seam(bench, field, folder, sampler, resample, side=3):
+def seam(bench, by, folder, sampler, resample, side=3):
     way = bench["inpaint"](resample, **sampler)
     found = []
     for seed in (1, 2):
-        canvas, _ = bench["drawn"](field, way, folder / str(resample), seed, side)
+        canvas, _ = bench["drawn"](by, way, folder / str(resample), seed, side)
         lines = tile_lines(canvas.shape[1], bench["TILE"], bench["STRIDE"], "raster")
-        found.append(bench["measured"](canvas, field, lines)[:2])
+        found.append(bench["measured"](canvas, by, lines)[:2])
     return [sum(part) / len(found) for part in zip(*found)]
 
 
-def test_our_recipe_s_tiles_meet_at_less_than_the_paper_s_cost(root, bench, field, tmp_path):
+def test_our_recipe_s_tiles_meet_at_less_than_the_paper_s_cost(root, bench, exact, tmp_path):
     """Its r and sampler leave hardly a seam; the same without taking steps again leave one that anybody sees."""
     ours, published = (
         load_recipe(root / f"config/{name}.yaml").synthetic.levels[-1] for name in ("urcdm", "published/urcdm")
     )
     sampler = {"kind": ours.sampler.kind, "steps": ours.sampler.steps}
-    across, elsewhere = seam(bench, field, tmp_path, sampler, ours.joining.resample)
+    across, elsewhere = seam(bench, exact, tmp_path, sampler, ours.joining.resample)
     assert across < 1.25 and 0.7 < elsewhere < 1.1, (across, elsewhere)
-    once, _ = seam(bench, field, tmp_path, sampler, 1)
+    once, _ = seam(bench, exact, tmp_path, sampler, 1)
     assert once > 1.5, once
     cost, theirs = (evaluations(s.sampler.kind, s.sampler.steps, s.joining.resample) for s in (ours, published))
     assert cost < theirs / 5
 
 
-def test_the_field_s_windows_are_denoised_exactly(field):
+def test_the_field_s_windows_are_denoised_exactly(bench):
     """No other linear filter comes closer to windows of it than its own, and its jump is what its pictures have."""
-    import torch
-
+    field = bench["field_of_skin"]()
     generator = torch.Generator().manual_seed(3)
     white = torch.randn(40, 3, field.px**2, generator=generator, dtype=torch.float64)
     x = ((white * field.variances.sqrt()) @ field.directions.T).reshape(40, 3, field.px, field.px)
