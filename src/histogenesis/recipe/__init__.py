@@ -46,20 +46,22 @@ from histogenesis.recipe.levels import (
     UpscaledLevel,
 )
 from histogenesis.recipe.models import (
-    Adversarial,
     AnyModel,
-    AnyObjective,
-    Autoencoding,
     ImportedModel,
     Model,
-    Objective,
-    Perceptual,
-    Prediction,
-    SuperResolution,
     Training,
     WinnerModel,
 )
 from histogenesis.recipe.networks import EDSR, VQF4, AnyNetwork, ClassicUNet, EfficientUNet, GuidedUNet, Network
+from histogenesis.recipe.objectives import (
+    Adversarial,
+    AnyObjective,
+    Autoencoding,
+    Objective,
+    Perceptual,
+    Prediction,
+    SuperResolution,
+)
 from histogenesis.recipe.recipe import Recipe, canonical, load_recipe, parse_recipe
 from histogenesis.recipe.samples import AnySamples, BroughtSamples, Cell, Samples, Study, Winner
 from histogenesis.recipe.schema import recipe_schema
