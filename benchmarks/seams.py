@@ -55,10 +55,9 @@ def ways() -> dict[str, dict]:
     for steps, r in ((100, 1), (50, 5), (50, 10)):
         found[f"ddpm {steps}, r = {r}"] = inpaint(r, kind="ddpm", steps=steps)
     found["ddim 50, r = 1"] = inpaint(1, kind="ddim", steps=50)
-    for steps, r in ((25, 4), (12, 10), (16, 10), (25, 10), (25, 20), (40, 6)):
+    for steps, r in ((25, 1), (25, 4), (12, 10), (16, 10), (25, 10), (25, 20), (40, 6)):
         found[f"dpmpp-2m {steps}, r = {r}"] = inpaint(r, kind="dpmpp-2m", steps=steps)
     sampler = {"kind": "dpmpp-2m", "steps": 25}
-    found["dpmpp-2m 25, r = 1"] = inpaint(1, kind="dpmpp-2m", steps=25)
     found["dpmpp-2m 25, averaged at every step"] = {
         "sampler": sampler,
         "joining": {"kind": "average", "stride_px": STRIDE},

@@ -36,7 +36,8 @@ def network_of(kind):
     keys = keys_of(Options.of({"kind": kind} | SMALL[kind]))
     network = network_class(kind)(keys, NetworkInputs(image_px=16, classes=3, label_width=3))
     for parameter in network.parameters():  # last layers begin with zeros
-        torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else None
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
     network.label_embedding.give(VECTORS)
     return network.eval()
 
@@ -81,9 +82,7 @@ def test_the_vectors_are_saved_with_the_weights_and_are_not_learned(tmp_path):
 
 def test_rows_are_found_by_name(tmp_path):
     file = tmp_path / "classes.csv"
-    file.write_text(
-        "\ufeffnormal,1,2.5,-3e-2\n\nunused,0,0,1\ntumour, G3,0,0,0\n".replace("tumour, G3", '"tumour, G3"')
-    )
+    file.write_text('\ufeffnormal,1,2.5,-3e-2\n\nunused,0,0,1\n"tumour, G3",0,0,0\n')
     found = read_label_embeddings(file, ["unused", "normal"], 3)
     np.testing.assert_array_equal(found, np.array([[0, 0, 1], [1, 2.5, -3e-2]], np.float32))
     with pytest.raises(BadInput, match="'tumour, G3' has a number that is not finite, or none but zeros"):
