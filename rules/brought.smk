@@ -89,6 +89,20 @@ def content_of(kind, wildcard):
     return param
 
 
+def content_of_training(kind):
+    """A param: the fingerprint of what a model's training is given; of a study's winner, which trains like one of them, of what
+    any model here is given."""
+
+    def param(wildcards):
+        given = [content(kind, name) for name in RECIPE.trained_models]
+        given = sorted({one.split("@")[1] for one in given if not one.endswith("@none")})
+        if wildcards.model in RECIPE.winner_models and given:
+            return f"content:{kind}/{wildcards.model}@{combined(given)}"
+        return content(kind, wildcards.model)
+
+    return param
+
+
 def content_of_slides():
     """One fingerprint of all slides, for steps that read any of them."""
     every = [content("slide", slide) for slide in sorted(SLIDES)]

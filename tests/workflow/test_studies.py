@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,27 @@ def test_another_generator_s_pictures_are_judged_and_found_to_be_copies(son):
     metrics = json.loads((results / "evaluation/samples/foreign/metrics.json").read_text())
     assert {row["name"] for row in metrics} >= {"fid", "kid", "coverage"}
     assert not (results / "models/foreign").exists()
+
+
+def test_a_winner_is_trained_anew_when_what_its_training_starts_from_is_another(son, tmp_path):
+    """For a reason of its own: when the same arm wins again, winner.json is as it was, and is no reason."""
+    run = Run(son.root, tmp_path / "run")
+    shutil.copytree(son.folder, run.folder, symlinks=True, dirs_exist_ok=True)
+    start = tmp_path / "start"
+    shutil.copytree(next((run.folder / "results/test-son/models").glob("ddpm_*")), start)
+    values = yaml.safe_load((run.root / SON).read_text())
+    values["models"]["ddpm"]["training"]["start"] = str(start)
+    (run.folder / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    recipe = str(run.folder / "recipe.yaml")
+    run.snakemake("--cores", "2", "--configfile", recipe, "--touch", "--forceall")
+    assert "train_model" not in run.planned(recipe)
+    card = json.loads((start / "model.json").read_text())
+    (start / "model.json").write_text(json.dumps(card | {"images": 1}))
+    said = run.run(recipe, "--dry-run").stdout
+    jobs = [
+        job for job in re.split(r"\n(?=\[)", said) if "rule train_model:" in job and "wildcards: model=best-" in job
+    ]
+    assert len(jobs) == 2 and all("Params have changed" in job for job in jobs), jobs
 
 
 @pytest.mark.long
