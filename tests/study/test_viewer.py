@@ -26,6 +26,7 @@ from histogenesis.study.viewer.run import RunImages
 from histogenesis.study.viewer.serve import answer, make_server, write_folder
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+LATE_TILE = "loaded before reset"  # of OpenSeadragon: a tile came after its picture was changed for another, no fault
 SIZE = (300, 420)  # px of level 0: height, width; level 1 is four times as large
 
 
@@ -203,7 +204,7 @@ def page(folder):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 800})
         page.wrong = []
-        page.on("console", lambda message: page.wrong.append(message.text))
+        page.on("console", lambda message: LATE_TILE in message.text or page.wrong.append(message.text))
         page.on("pageerror", lambda error: page.wrong.append(str(error)))
         page.on("requestfailed", lambda request: page.wrong.append(request.url))
         yield page
