@@ -62,15 +62,15 @@ side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, tr
 	done
 	$(VENV)/bin/histogenesis compare $(SIDES:%=results/%) --out side-by-side
 
-# Three at a time: SLURM's tests mostly wait; those of the workflow, and of the library with the rest of the workflow's (test_s*),
+# Three at a time: SLURM's tests mostly wait; those of the workflow, and of the library with the rest of the workflow's (test_[su]*),
 # need one core each and about as long.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -q -m "not long"
 test: $(VENV)/ready ## lint, then all tests
 	$(MAKE) --no-print-directory lint
 	$(PYTEST) -s tests/slurm > $(VENV)/slurm.log 2>&1 & slurm=$$!; \
-	$(PYTEST) tests/workflow/test_[!s]*.py > $(VENV)/workflow.log 2>&1 & workflow=$$!; \
+	$(PYTEST) tests/workflow/test_[!su]*.py > $(VENV)/workflow.log 2>&1 & workflow=$$!; \
 	$(PYTEST) --ignore=tests/slurm --ignore=tests/workflow; library=$$?; \
-	$(PYTEST) tests/workflow/test_s*.py; rest=$$?; \
+	$(PYTEST) tests/workflow/test_[su]*.py; rest=$$?; \
 	wait $$workflow; workflow=$$?; cat $(VENV)/workflow.log; \
 	wait $$slurm; slurm=$$?; cat $(VENV)/slurm.log; exit $$((library + rest + workflow + slurm))
 
