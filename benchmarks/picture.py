@@ -4,7 +4,8 @@
         --real-at 3456 6856 --drawn-at 0.5 0.5 --out docs/pictures/redraw.jpg
 
 real-at: x, y of the real crops' common centre, in the slide's own pixels; drawn-at: that of the generated ones, as fractions of
-the canvas. Every crop has the same number of pixels, so each column shows a quarter of the area of the one before.
+the canvas. Every crop has the same number of pixels, so each column shows a quarter of the area of the one before; one that
+would be wider than --um (a whole canvas, say) is so wide, and enlarged.
 """
 
 import argparse
@@ -22,20 +23,21 @@ from histogenesis.slides.read import open_slide
 GAP_PX, TITLE_PX = 8, 30
 
 
-def real_crops(path: Path, centre: tuple[int, int], mpps: list[float], px: int, mpp: float | None) -> list[np.ndarray]:
+def real_crops(path: Path, centre: tuple[int, int], crops: dict[float, int], mpp: float | None) -> list[np.ndarray]:
+    """One RGB crop for each mpp of `crops`, so many px wide."""
     with open_slide(path, mpp) as slide:
-        sides = [px * served_mpp(mpp, slide.mpp) / slide.mpp for mpp in mpps]
+        sides = {mpp: px * served_mpp(mpp, slide.mpp) / slide.mpp for mpp, px in crops.items()}
         return [
-            slide.read(centre[0] - side / 2, centre[1] - side / 2, px, served_mpp(mpp, slide.mpp))
-            for mpp, side in zip(mpps, sides)
+            slide.read(centre[0] - sides[mpp] / 2, centre[1] - sides[mpp] / 2, px, served_mpp(mpp, slide.mpp))
+            for mpp, px in crops.items()
         ]
 
 
-def drawn_crops(folder: Path, centre: tuple[float, float], mpps: list[float], px: int) -> list[np.ndarray]:
+def drawn_crops(folder: Path, centre: tuple[float, float], crops: dict[float, int]) -> list[np.ndarray]:
     with ExitStack() as stack:
         levels = [stack.enter_context(file) for file in open_levels(folder)]
         found = []
-        for mpp in mpps:
+        for mpp, px in crops.items():
             image = next(file["image"] for file in levels if same_mpp(mpp, float(file.attrs["mpp"])))
             x, y = (
                 min(max(0, round(c * n - px / 2)), max(0, n - px))
@@ -69,10 +71,12 @@ def main() -> None:
     parser.add_argument("--real-at", type=int, nargs=2, required=True)
     parser.add_argument("--drawn-at", type=float, nargs=2, default=(0.5, 0.5))
     parser.add_argument("--px", type=int, default=400)
+    parser.add_argument("--um", type=float, default=float("inf"), help="no crop is wider")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    real = real_crops(args.slide, args.real_at, args.mpps, args.px, args.slide_mpp)
-    drawn = drawn_crops(args.levels, args.drawn_at, args.mpps, args.px)
+    crops = {mpp: int(min(args.px, args.um / mpp)) for mpp in args.mpps}
+    real = real_crops(args.slide, args.real_at, crops, args.slide_mpp)
+    drawn = drawn_crops(args.levels, args.drawn_at, crops)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet([("real", real), ("generated", drawn)], args.mpps, args.px).save(args.out, quality=88)
 
