@@ -1,9 +1,12 @@
-"""What users bring: slides, outlines, labelled patches, encoders, models, other generators' pictures. Their content decides on reruns, not path or time.
+"""What users bring: slides, outlines, labelled patches, encoders, models, other generators' pictures, readers' answers. Their content
+decides on reruns, not path or time.
 
-What is away (a disk that is not mounted, an archive) keeps the fingerprint that results/{run}/contents.json remembers, so that
-nothing that is finished runs again without it; a run that would need it is refused, unless --config accept_missing=true.
+What is away (a disk that is not mounted, an archive), whole or in part, keeps the fingerprint that results/{run}/contents.json
+remembers, so that nothing that is finished runs again without it; a run that would need it is refused, unless --config
+accept_missing=true.
 """
 
+import re
 from contextlib import suppress
 
 from histogenesis.core.files import read_json
@@ -14,6 +17,13 @@ from histogenesis.slides.files import files_of_slide
 from snakemake.logging import logger
 
 REMEMBERED = Path(RUN, "contents.json")  # also in a crate: a run that was handed on says what its slides held
+COUNTED = STATE / "brought_files.json"  # of how many files each of them was: fewer are not all
+
+
+def answers_of(reading):
+    """What readers of a study have sent back so far."""
+    folder = Path(RECIPE.reading[reading].answers or f"answers/{RECIPE.run}/{reading}")
+    return sorted(map(str, folder.glob("*.json")))
 
 
 def user_files():
@@ -37,6 +47,8 @@ def user_files():
     for name, model in RECIPE.trained_models.items():
         if model.label_embeddings:
             found[f"embeddings/{name}"] = [Path(model.label_embeddings.file)]
+    for reading in RECIPE.reading:
+        found[f"answers/{reading}"] = [Path(file) for file in answers_of(reading)]
     for kind, sources in (("model", TAKEN), ("start", STARTS)):
         for model, source in sources.items():
             with suppress(BadInput):  # which is said below
@@ -48,12 +60,12 @@ def contents():
     """Name -> fingerprint of all that is here; and of what is away, what is remembered of it."""
     files = user_files()
     known = fingerprints((path for paths in files.values() for path in paths), Path(".histogenesis/fingerprints.jsonl"))
-    remembered = (read_json(REMEMBERED) or {}) if not ACCEPT_MISSING else {}
+    remembered, counted = ({}, {}) if ACCEPT_MISSING else (read_json(file) or {} for file in (REMEMBERED, COUNTED))
     here, away = {}, {}
     names = [f"model/{name}" for name in TAKEN] + [f"start/{name}" for name in STARTS]
     for name, paths in {**dict.fromkeys(names, []), **files}.items():
         digests = [known[path] for path in paths]
-        if name in remembered and (None in digests or not digests):
+        if name in remembered and (None in digests or not digests or len(digests) < counted.get(name, 0)):
             away[name] = remembered[name]
         elif any(digests):
             here[name] = combined(digests)
@@ -61,6 +73,7 @@ def contents():
 
 
 PRESENT, AWAY = (PLAN["contents"], {}) if PLAN else contents()
+READ = [name for name in RECIPE.reading if f"answers/{name}" in PRESENT | AWAY]
 
 # A model that this run does not train is there, or was there when the run was handed on.
 for kind, where, sources in (("model", "models.{}", TAKEN), ("start", "models.{}.training.start", STARTS)):
@@ -111,11 +124,14 @@ def content_of_slides():
 
 def what_is_away(names):
     """`slide b (archive/b.svs), ...` for a sentence."""
-    files = user_files()
-    some = [
-        f"{' '.join(Path(name).parts)} ({files[name][0] if files.get(name) else 'its folder'})"
-        for name in sorted(names)
-    ]
+    files, counted = user_files(), read_json(COUNTED) or {}
+    some = []
+    for name in sorted(names):
+        paths, before = files.get(name, []), counted.get(name, 0)
+        where = str(paths[0]) if paths else "its folder"
+        if 0 < len(paths) < before:
+            where += f" and others: {len(paths)} files, {before} before"
+        some.append(f"{' '.join(Path(name).parts)} ({where})")
     return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
 
 
@@ -123,11 +139,8 @@ def refuse_less(jobs):
     """Raise WorkflowError when a job would be made again without what is away."""
     lacking = {}
     for job in jobs:
-        for param in map(str, job.params):
-            name = param.removeprefix("content:").split("@")[0]
-            if param.startswith("content:") and (
-                name in AWAY or (name == "slides" and any("slide/" in a for a in AWAY))
-            ):
+        for name in re.findall(r"content:([^@]+)@", " ".join(map(str, job.params))):
+            if name in AWAY or (name == "slides" and any("slide/" in a for a in AWAY)):
                 lacking.setdefault(name, []).append(job.rule.name)
     if lacking:
         missing = {name for name in lacking if name in AWAY} or set(AWAY)
@@ -136,6 +149,18 @@ def refuse_less(jobs):
             f"away, or not to be read: {what_is_away(missing)}. What was made of it is finished, and {', '.join(rules)} would make"
             " it again without it. Nothing was changed. Bring it back (is the disk mounted?), take it out of the table or the"
             " recipe, or go on with less: --config accept_missing=true"
+        )
+
+
+def refuse_forgotten():
+    """Raise WorkflowError where a finished run no longer knows what it was made of, and something is away: it would be taken for less."""
+    if not Path(RUN, "report.html").exists() or REMEMBERED.exists() or ACCEPT_MISSING:
+        return
+    lost = [name for name in user_files() if name.startswith("slide/") and name not in PRESENT]
+    if lost:
+        raise WorkflowError(
+            f"{REMEMBERED} is gone, which says what this run was made of, and so is, or cannot be read: {what_is_away(lost)}. Nothing was"
+            " changed. Bring either back, or go on with less: --config accept_missing=true"
         )
 
 

@@ -297,12 +297,3 @@ def words_for_readers(wildcards, input):
     if RECIPE.reading[wildcards.reading].kind == "survey":
         return f"--samples {input.samples} --splits {input.splits} --patches {os.path.dirname(input.patches[0])}"
     return f"--slides {' '.join(SYNTHETIC)}"
-
-
-def answers_of(reading):
-    """What readers of a study have sent back so far."""
-    folder = Path(RECIPE.reading[reading].answers or f"answers/{RECIPE.run}/{reading}")
-    return sorted(map(str, folder.glob("*.json")))
-
-
-READ = [name for name in RECIPE.reading if answers_of(name)]

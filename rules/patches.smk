@@ -93,7 +93,7 @@ rule check_data:
         sets=told("check_data", "sets"),
         needs=told("check_data", "needs"),
         limits=told("check_data", "limits"),
-        starts=json.dumps([[RECIPE.models[name].patches, start] for name, start in STARTS.items()]),
+        starts=lambda w, resources: json.dumps([[RECIPE.models[name].patches, start] for name, start in STARTS.items()]),
         code=code("check_data.py"),
         env=environment("slides"),
     shell:

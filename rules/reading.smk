@@ -31,7 +31,6 @@ rule make_reading:
 rule analyse_reading:
     input:
         key=f"{RUN}/reading/{{reading}}/key.json",
-        answers=lambda w: answers_of(w.reading),
     output:
         found=f"{RUN}/reading/{{reading}}/analysis/analysis.json",
         answers=f"{RUN}/reading/{{reading}}/analysis/answers.csv",
@@ -49,8 +48,10 @@ rule analyse_reading:
         mem_mb=each_try(1500),
         runtime=20,
     params:
+        answers=lambda w, resources: shlex.join(answers_of(w.reading)),
+        content=content_of("answers", "reading"),
         code=code("analyse_reading.py"),
         env=environment("slides"),
     shell:
-        'python "$SCRIPTS/analyse_reading.py" --answers {input.answers:q} --key {input.key} --out $(dirname {output.found})'
+        'python "$SCRIPTS/analyse_reading.py" --answers {params.answers} --key {input.key} --out $(dirname {output.found})'
         " 2>&1 | tee {log}"

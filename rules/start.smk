@@ -55,6 +55,7 @@ def kept_outputs():
     if any(patches.from_slides for patches in RECIPE.patches.values()) or (SLIDES and not RECIPE.patches):
         kept += outputs_of("split_patients")
     kept += outputs_of("register_slide", slide=SLIDES) + outputs_of("segment_tissue", slide=SLIDES)
+    kept += outputs_of("check_data") if RECIPE.patches else []
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
     kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples)
@@ -62,6 +63,7 @@ def kept_outputs():
     kept += outputs_of("measure_reconstruction", model=RECIPE.autoencoders if RECIPE.evaluation.enabled else [])
     kept += outputs_of("evaluate_samples", samples=RECIPE.evaluated_samples)
     kept += outputs_of("measure_utility", samples=OF_USE)
+    kept += outputs_of("train_on_real", patch_set={RECIPE.compared_with(samples) for samples in OF_USE})
     if RECIPE.study:
         kept += outputs_of("gather_study")
     kept += outputs_of("make_reading", reading=RECIPE.reading) + outputs_of("analyse_reading", reading=READ)
@@ -92,6 +94,7 @@ def set_out():
     """When jobs begin: who is at work here, what jobs read, and what is owed from now on."""
     jobs = [job for job in workflow.dag.needrun_jobs() if job.output]
     refuse_less(jobs)
+    refuse_forgotten()
     try:
         stop_on(FOUND)
         recipes = [os.path.relpath(path) for path in workflow.configfiles]
@@ -103,6 +106,9 @@ def set_out():
     write_json(STATE / "slides.json", {name: row.model_dump(mode="json") for name, row in SLIDES.items()})
     write_json(STATE / "planned.json", what_is_planned())
     write_json(REMEMBERED, PRESENT | AWAY)
+    before = {} if ACCEPT_MISSING else read_json(COUNTED) or {}
+    now = {name: len(paths) for name, paths in user_files().items()}
+    write_json(COUNTED, now | {name: before[name] for name in AWAY if name in before})
     for path in itertools.chain.from_iterable(job.log for job in jobs):
         Path(path).unlink(
             missing_ok=True

@@ -189,6 +189,8 @@ def test_what_follows_two_dashes_is_snakemakes(tmp_path):
     args = cli.parse(["run", str(recipe), "slides", "--", "--dry-run", "--profile", "slurm"])
     words = run.command(args.recipe, args.target, args.cores, args.more)
     assert words[-5:] == ["--dry-run", "--profile", "slurm", "--", "slides"] and "--cores" not in words
+    args = cli.parse(["run", str(recipe), "--accept-missing", "--", "-n"])
+    assert run.more_of(args) == ["--config", "accept_missing=true", "-n"]
     args = cli.parse(["run", str(recipe), "--", "-n"])
     assert run.command(args.recipe, args.target, args.cores, args.more)[-5:] == ["--cores", "all", "-n", "--", "all"]
 

@@ -51,6 +51,17 @@ def test_from_a_recipe_to_what_readers_say(lab):
     assert "What readers say" in page and "3 readers right in 6 of 6" not in page
     assert "3 readers right in 18 of 18 answers (1 to 1): they tell them apart" in page
     assert lab.planned(recipe) == {}
+    shutil.move(lab.folder / "answers", lab.folder / "elsewhere")
+    assert lab.planned(recipe) == {}, "answers that are away are no reason to forget what they said"
+    assert lab.planned(recipe, "--config", "accept_missing=true").keys() == {"write_report"}
+    shutil.move(lab.folder / "elsewhere", lab.folder / "answers")
+    one = next((lab.folder / "answers/test-harb/pairs").glob("*.json"))
+    one.rename(lab.folder / "one.json")
+    assert lab.planned(recipe) == {}, "two of three"
+    (lab.folder / "one.json").rename(one)
+    fourth = save(lab.folder / "answers/test-harb/pairs", key, "d", answers_by(key, lambda row, n: "left"))
+    assert lab.planned(recipe) == {"analyse_reading": 1, "write_report": 1}, "one more"
+    fourth.unlink()
     values = yaml.safe_load(recipe.read_text())
     values["reading"]["pairs"]["seed"] = 2
     recipe.write_text(yaml.safe_dump(values))

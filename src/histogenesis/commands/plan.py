@@ -11,17 +11,22 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   histogenesis plan recipe.yaml
-  histogenesis plan recipe.yaml -- --config accept_missing=true    # what follows -- is for snakemake"""
+  histogenesis plan recipe.yaml --accept-missing     # as if what is away were gone for good
+  histogenesis plan recipe.yaml -- --forcerun evaluate_patches    # what follows -- is for snakemake"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    from histogenesis.commands.run import accepting
+
     parser.add_argument("recipe", type=Path)
+    accepting(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    from histogenesis.commands.run import more_of
     from histogenesis.provenance.plan import ask_snakemake, written
 
-    planned, notes = ask_snakemake(args.recipe, args.more)
+    planned, notes = ask_snakemake(args.recipe, more_of(args))
     print("\n".join([*notes, *written(planned, hours(planned))]))
 
 

@@ -10,6 +10,7 @@ EXAMPLES = """\
   histogenesis run recipe.yaml
   histogenesis run recipe.yaml slides              # a target: models, slides, evaluation, study, report
   histogenesis run recipe.yaml -- --dry-run        # what would be done
+  histogenesis run recipe.yaml --accept-missing    # go on without slides or files that are away
   histogenesis run recipe.yaml -- --profile slurm  # on a cluster"""
 
 
@@ -19,10 +20,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", default="all", help="what to make; `snakemake --list` says of each what it is"
     )
     parser.add_argument("--cores", help="default: all, where no profile is given")
+    accepting(parser)
+
+
+def accepting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-missing",
+        action="store_true",
+        help="what is away is gone for good: make again without it what was made of it",
+    )
+
+
+def more_of(args: argparse.Namespace) -> list[str]:
+    """What is given to Snakemake."""
+    return [*(["--config", "accept_missing=true"] if args.accept_missing else []), *args.more]
 
 
 def run(args: argparse.Namespace) -> None:
-    replaced_by(command(args.recipe, args.target, args.cores, args.more))
+    replaced_by(command(args.recipe, args.target, args.cores, more_of(args)))
 
 
 def replaced_by(words: Sequence[str]) -> None:

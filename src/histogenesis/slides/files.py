@@ -5,9 +5,24 @@ from __future__ import annotations
 import configparser
 import hashlib
 import struct
+from functools import cache
 from pathlib import Path
 
 HEAD_BYTES = 2**16  # of a DICOM file, in which its series stands
+# No DICOM by their names, and so not read.
+NO_DICOM = {
+    ".svs",
+    ".tif",
+    ".tiff",
+    ".btf",
+    ".ndpi",
+    ".scn",
+    ".bif",
+    ".svslide",
+    ".jpg",
+    ".png",
+    ".webp",
+}
 SERIES = b"\x20\x00\x0e\x00UI"  # tag (0020,000E), SeriesInstanceUID, explicit little endian
 
 
@@ -33,9 +48,15 @@ def files_of_slide(path: str | Path) -> list[Path]:
 
 
 def series_of(path: Path) -> bytes | None:
-    """The series that a DICOM file belongs to; None for what is no DICOM file."""
-    if not path.is_file():
+    """The series that a DICOM file belongs to; None for what is no DICOM file. Each file is read once in a process."""
+    if path.suffix.lower() in NO_DICOM or not path.is_file():
         return None
+    stat = path.stat()
+    return _series_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _series_of(path: Path, size: int, mtime_ns: int) -> bytes | None:
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
     at = head.find(SERIES)
