@@ -55,7 +55,6 @@ def kept_outputs():
     if any(patches.from_slides for patches in RECIPE.patches.values()) or (SLIDES and not RECIPE.patches):
         kept += outputs_of("split_patients")
     kept += outputs_of("register_slide", slide=SLIDES) + outputs_of("segment_tissue", slide=SLIDES)
-    kept += outputs_of("check_data") if RECIPE.patches else []
     kept += outputs_of("take_model", model=TAKEN)
     kept += outputs_of("train_model", model=[*RECIPE.trained_models, *RECIPE.winner_models])
     kept += outputs_of("draw_samples", samples=RECIPE.drawn_samples)
