@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from test_draw import NORMALISATION, After, Shuffled, above, drawing, level, windowed  # noqa: F401, a fixture
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -92,20 +93,69 @@ class Crossings(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize(("place", "kind"), [("device", "dpmpp-2m"), ("device", "ddpm"), ("host", "dpmpp-2m")])
-def test_on_a_device_no_operation_of_a_stage_carries_a_byte_over_the_bus(tmp_path, above, place, kind):  # noqa: F811
-    """By what PyTorch is asked to do, from the first evaluation to the last: the level above and all noise are there."""
-    with Crossings() as crossings:
+class Sent(TorchFunctionMode):
+    """Counts, for a `Crossings`, what `torch.tensor` sends to a device: that is no operation."""
+
+    def __init__(self, crossings):
+        super().__init__()
+        self.crossings = crossings
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if function in (torch.tensor, torch.as_tensor) and out.is_meta:
+            self.crossings.bytes += out.numel() * out.element_size()
+        return out
+
+
+LEFT = np.zeros((8, 12), bool)
+LEFT[1:7, :7] = True  # of the canvas is drawn; some tiles are half of it
+SHOWN = {"lowres": ("lowres",), "context": ("context",), "lowres-null-space": ("lowres",)}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "constraint", "joining", "start", "plan"),
+    [
+        ("device", "dpmpp-2m", "null-space", "grid-shift", None, None),
+        ("device", "ddpm", "null-space", "grid-shift", None, None),
+        ("host", "dpmpp-2m", "null-space", "grid-shift", None, None),
+        ("device", "heun", "null-space", "grid-shift", 5, LEFT),
+        ("device", "ddpm", "none", "grid-shift", 5, LEFT),
+        ("device", "ddpm", "lowres", "grid-shift", 5, None),
+        ("device", "dpmpp-2m", "lowres-null-space", "independent", None, LEFT),
+        ("device", "dpmpp-2m", "context", "grid-shift", 5, LEFT),
+        ("device", "ddpm", "context", "average", None, LEFT),
+        ("device", "dpmpp-2m", "lowres", "average", 5, LEFT),
+    ],
+)
+def test_on_a_device_no_operation_of_a_stage_carries_a_byte_over_the_bus(
+    tmp_path,
+    above,  # noqa: F811
+    place,
+    kind,
+    constraint,
+    joining,
+    start,
+    plan,
+):
+    """By what PyTorch is asked to do, from the first evaluation to the last: the level above, the tissue plan, weights of
+    tiles and all noise are there. What would wait for the device (how many places of a mask are true) cannot be answered
+    there, and fails."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level(kind=kind, steps=3).model_dump() | {"joining": joined, "constraint": {"kind": constraint}}
+    section = level().model_validate(section | ({"start": {"sigma": start}} if start else {}))
+    with Crossings() as crossings, Sent(crossings):
         asked = []
 
-        def denoise(x, sigma, mpp):
+        def denoise(x, sigma, mpp, **cond):
+            assert ("cond_image_bchw" in cond) == (constraint in SHOWN)
             if not asked:
                 crossings.bytes = 0
             asked.append(crossings.bytes)
             return windowed(x, sigma, mpp)
 
-        section = level(kind=kind, steps=3)
-        drawing(section, above, device="meta", denoise=denoise).run(tmp_path, "d", place=place, save_every_s=1e9)
+        d = drawing(section, above, device="meta", denoise=denoise, plan=plan, conditions=SHOWN.get(constraint, ()))
+        d.run(tmp_path, "d", place=place, save_every_s=1e9)
+    assert len(asked) > 6
     if place == "device":
         assert asked[-1] == 0
     else:

@@ -75,8 +75,8 @@ class Drawing(Task):
             if self.schedule.tile_by_tile
             else Canvas(self, folder, digest, place, memory, share)
         )
-        if easel.caches_above and self.section.constraint.doubles:
-            self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
+        if easel.caches_above and self.shows_above:
+            self.crop.hold(easel.device)
         words = f"{self.slide} level {self.k}"
         with tqdm(unit="tile", mininterval=2, desc=words) as bar:
             for this_round, indices in easel.batches():
@@ -100,7 +100,7 @@ class Drawing(Task):
                     f"{self.slide} level {self.k}: {self.device} has no room for {self.section.batch} tiles of"
                     f" {self.section.tile_px} px at once: set a smaller `batch`"
                 ) from None
-            self.picture = None
+            self.crop.let_go()
             if torch.device(self.device).type == "cuda":
                 torch.cuda.empty_cache()
             print(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from histogenesis.canvas.canvas import BAND_PX
+from histogenesis.canvas.conditioning_crop import encoded
+from histogenesis.canvas.foreground import Foreground
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
 from histogenesis.canvas.share import Share
@@ -48,14 +50,16 @@ class Canvas:
         self.caches_above = place != "files"
         self.device = d.device if place == "device" else "cpu"
         self.background = self.encoded_background()
+        if d.plan is not None:
+            self.foreground = Foreground(d.foreground, d.device)
         if self.state.round or self.state.batch:
             print(f"going on from pass {self.state.round} of {len(self.takes)}, batch {self.state.batch}", flush=True)
 
     def encoded_background(self) -> Tensor:
         """The background's colour in the state, (C, 1, 1): from the middle of a tile of it, as borders encode otherwise."""
         side, middle = self.d.section.tile_px, self.layout.tile // 2
-        colour = self.d.bundles[-1].normalisation.encode(torch.tensor(self.d.background).reshape(1, 3, 1, 1))
-        tile = colour.expand(1, 3, side, side).contiguous().to(self.d.device)
+        colour = torch.tensor(self.d.background).reshape(1, 3, 1, 1).to(self.d.device)
+        tile = self.d.bundles[-1].normalisation.encode(colour).expand(1, 3, side, side).contiguous()
         return self.d.codec.encode(tile)[0, :, middle : middle + 1, middle : middle + 1]
 
     def before(self, name: str) -> Tensor:
@@ -137,19 +141,21 @@ class Canvas:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
         torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
-            view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
-            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
+            views = [self.d.beginning(*window) for window in windows]
+            out += encoded(views, self.d.bundles[-1].normalisation, out.device)
         self.put_ground(this_round, windows, out)
 
     def put_ground(self, this_round: Round, windows: list[Window], x: Tensor) -> None:
         """Where nothing is drawn x is background, noised to the level that a pass begins with."""
-        if all(self.d.foreground.all(window) for window in windows):
+        some = [n for n, window in enumerate(windows) if not self.d.foreground.all(window)]
+        if not some:
             return
-        mask = torch.from_numpy(np.stack([self.d.foreground[window] for window in windows])).to(x.device)
-        corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
+        mask = self.foreground.windows([windows[n] for n in some])
+        corners, (height, width) = [(windows[n][0].start, windows[n][1].start) for n in some], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
         ground = self.background + self.takes[this_round.first].evaluation.sigma * noise
-        x.copy_(torch.where(mask[:, None], x, ground))
+        for n, drawn, below in zip(some, mask, ground):
+            x[n] = torch.where(drawn, x[n], below)
 
     def solve_and_store(
         self, this_round: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
@@ -226,7 +232,7 @@ class Canvas:
             x = self.state.read("x", [window])[0]
             if d.foreground.all(window):
                 return x
-            return torch.where(torch.from_numpy(d.foreground[window]).to(x.device), x, self.background)
+            return torch.where(self.foreground.windows([window])[0], x, self.background)
 
         size = self.layout.height, self.layout.width
         for y, generated in d.codec.bands(finished, d.foreground.any, size, self.layout.tile, d.section.batch):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.canvas.conditioning_crop import tensor
+from histogenesis.canvas.conditioning_crop import encoded
 from histogenesis.canvas.plan import Round
 from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.task import Task
@@ -49,7 +49,8 @@ class TileFiles:
         if not self.d.foreground.any(tile.core):
             return self.on_background(np.zeros((1, 1, 3), np.uint8), tile.core)
         if self.is_background(tile):
-            return self.on_background(self.d.crop.interpolate(*tile.core), tile.core)
+            picture = self.d.crop.interpolate(*tile.core).permute(1, 2, 0).numpy()
+            return self.on_background(picture, tile.core)
         return None
 
     def is_background(self, tile: Tile) -> bool:
@@ -161,7 +162,7 @@ class TileFiles:
 
         x = noise("fresh", 0, 0) * d.takes[n][0].evaluation.sigma
         if d.section.start:
-            x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
+            x = x + encoded([d.beginning(*tile.window) for tile in tiles], normalisation, device)
         impose = impose_known_region(known, known_mask, noise) if any_known else None
         return impose(x, None, d.takes[n][0].evaluation.sigma) if impose else x, noise, impose
 
