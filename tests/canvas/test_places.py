@@ -15,7 +15,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from histogenesis.canvas import codec, stepwise
 from histogenesis.canvas import place as places
+from histogenesis.canvas.conditioning_crop import ConditioningCrop
+from histogenesis.canvas.joinings import Average
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.state import State
@@ -23,6 +26,7 @@ from histogenesis.core import device
 from histogenesis.core.device import precision_on
 from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
+from histogenesis.models.normalisation import Normalisation
 
 PLACES = ["host", "device", "files"]
 
@@ -247,6 +251,95 @@ def test_out_of_memory_on_the_device_goes_on_in_memory_to_the_same_pixels(tmp_pa
     left[0] = 5
     with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
         drawing(level(), above, denoise=bursting).run(tmp_path / "b", "digest", place="host")
+
+
+@pytest.mark.parametrize("kind", ["dpmpp-2m", "ddpm"])
+@pytest.mark.parametrize("when", [1, 3, 11, 14])
+def test_out_of_memory_while_estimates_are_merged_goes_on_in_memory_to_the_same_pixels(
+    tmp_path,
+    above,  # noqa: F811
+    monkeypatch,
+    capsys,
+    kind,
+    when,
+):
+    """Band by band, in the middle of a pass: some have taken their step, in place, when the device is full."""
+    monkeypatch.setattr(stepwise, "BAND_PX", 16)
+    section = level(kind=kind, steps=4).model_dump() | {"joining": {"kind": "average", "stride_px": 8}}
+    section, merge, left = level().model_validate(section), Average.merge, [0]
+    whole = result(drawing(section, above, plan=LEFT), tmp_path / "whole", place="device")
+
+    def bursting(*args):
+        left[0] -= 1
+        if left[0] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return merge(*args)
+
+    monkeypatch.setattr(Average, "merge", bursting)
+    left[0] = when
+    found = drawing(section, above, plan=LEFT).run(tmp_path / "a", "digest", place="device")
+    assert left[0] < 0 and found.state.place == "host"
+    assert np.array_equal(whole, found.before("x").numpy())
+    assert "out of memory on cpu; the state lies in memory now" in capsys.readouterr().out
+    left[0] = 5
+    with pytest.raises(BadInput, match="s level 1: cpu has no room for 16 rows of 96 px"):
+        drawing(section, above).run(tmp_path / "b", "digest", place="host")
+
+
+def bursts(monkeypatch, what, name, when):
+    """The device is full at the `when`-th call of a method, and then not again."""
+    call, left = getattr(what, name), [when]
+
+    def bursting(self, *args):
+        left[0] -= 1
+        if left[0] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return call(self, *args)
+
+    monkeypatch.setattr(what, name, bursting)
+
+
+@pytest.mark.parametrize("plane", [1, 2])
+def test_a_device_without_room_for_the_state_leaves_it_in_memory(tmp_path, above, monkeypatch, capsys, plane):  # noqa: F811
+    """Also where a drawing goes on that was stopped with its state on the device."""
+    section = level(kind="dpmpp-2m")
+    whole = result(drawing(section, above), tmp_path / "whole")
+    with pytest.raises(Stopped):
+        drawing(section, above).run(tmp_path / "a", "digest", After(20), place="device")
+    bursts(monkeypatch, State, "_empty", plane)
+    found = drawing(section, above).run(tmp_path / "a", "digest", place="device")
+    assert found.state.place == "host" and np.array_equal(whole, found.before("x").numpy())
+    said = capsys.readouterr().out
+    assert "s level 1: out of memory on cpu; the state lies in memory now" in said and "going on from pass" in said
+
+
+def test_a_device_without_room_for_the_level_above_has_it_sent(tmp_path, above, monkeypatch, capsys):  # noqa: F811
+    whole = result(drawing(level(), above), tmp_path / "whole")
+    bursts(monkeypatch, ConditioningCrop, "hold", 1)
+    found = drawing(level(), above).run(tmp_path / "a", "digest", place="device")
+    assert found.state.place == "device" and np.array_equal(whole, found.before("x").numpy())
+    assert "no room for the level above on cpu; it lies in memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("when", [1, 3, 4])
+def test_a_device_without_room_to_finish_gives_the_bands_that_are_left_from_memory(
+    tmp_path,
+    above,  # noqa: F811
+    monkeypatch,
+    when,
+):
+    monkeypatch.setattr(codec, "BAND_PX", 16)
+    d = drawing(level(), above, plan=LEFT)
+    easel = d.run(tmp_path, "digest", place="device")
+    whole = list(d.bands(easel))
+    assert [y for y, _ in whole] == [0, 16, 32, 48]
+    bursts(monkeypatch, Normalisation, "to_picture", when)
+    found = list(d.bands(easel))
+    assert easel.state.place == "host" and [y for y, _ in found] == [0, 16, 32, 48]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, found))
+    bursts(monkeypatch, Normalisation, "to_picture", 2)
+    with pytest.raises(BadInput, match="no room for 3 tiles of 16 px at once: set a smaller `batch`"):
+        list(d.bands(easel))
 
 
 def resident_mb():

@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from histogenesis.canvas.canvas import write_generated
 from histogenesis.canvas.plan import Round
+from histogenesis.canvas.room import in_room
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.stepwise import Canvas
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.canvas.tiling import TileIndex
-from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
 from histogenesis.sampling.solvers import Evaluation, solve
 
@@ -76,37 +76,28 @@ class Drawing(Task):
             else Canvas(self, folder, digest, place, memory, share)
         )
         if easel.caches_above and self.shows_above:
-            self.crop.hold(easel.device)
-        words = f"{self.slide} level {self.k}"
-        with tqdm(unit="tile", mininterval=2, desc=words) as bar:
+            self.hold_above(easel.device)
+        with tqdm(unit="tile", mininterval=2, desc=self.name) as bar:
             for this_round, indices in easel.batches():
                 bar.total = max(bar.n + len(indices), bar.total or easel.left)
                 if indices:
-                    self.draw_or_make_room(easel, this_round, indices)
+                    draw = partial(self.draw_batch, easel, this_round, indices)
+                    in_room(draw, easel.leave_device, self.no_room)
                     bar.update(len(indices))
                 stopping = easel.stopping(bool(stop), indices)
                 easel.after_batch(stopping, save_every_s)
                 if stopping:
-                    raise Stopped(f"{words}: stopped on request, state saved in {folder}")
+                    raise Stopped(f"{self.name}: stopped on request, state saved in {folder}")
         return easel
 
-    def draw_or_make_room(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
-        """Draw a batch; where the device has no room for it, with the state in memory from now on: the pixels are the same."""
+    def hold_above(self, device: str) -> None:
+        """Keep the level above on the device; in memory where the device has no room for it, and it is sent at each pass."""
         try:
-            self.draw_batch(easel, this_round, indices)
+            return self.crop.hold(device)
         except torch.OutOfMemoryError:
-            if not easel.leave_device():
-                raise BadInput(
-                    f"{self.slide} level {self.k}: {self.device} has no room for {self.section.batch} tiles of"
-                    f" {self.section.tile_px} px at once: set a smaller `batch`"
-                ) from None
-            self.crop.let_go()
-            if torch.device(self.device).type == "cuda":
-                torch.cuda.empty_cache()
-            print(
-                f"{self.slide} level {self.k}: out of memory on {self.device}; the state lies in memory now", flush=True
-            )
-            self.draw_batch(easel, this_round, indices)
+            pass
+        print(f"{self.name}: no room for the level above on {device}; it lies in memory", flush=True)
+        self.crop.hold("cpu")
 
     def bands(self, easel: Canvas | TileFiles) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows, top to bottom: what was drawn, and the background colour elsewhere."""

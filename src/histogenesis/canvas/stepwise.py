@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from histogenesis.canvas.conditioning_crop import encoded
 from histogenesis.canvas.foreground import Foreground
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
+from histogenesis.canvas.room import give_back, in_room
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import ForegroundMask, Tile, TileIndex
+from histogenesis.core.errors import BadInput
 from histogenesis.sampling.solvers import Evaluation, solve
 
 Estimate = Callable[[Tensor, Evaluation], Tensor]
@@ -46,14 +50,25 @@ class Canvas:
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
-        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
-        self.caches_above = place != "files"
-        self.device = d.device if place == "device" else "cpu"
+        state = partial(State, folder, shape, digest, planes, self.estimates)
+        self.state = self.state_in(partial(state, dtype=dtype, device=d.device, share=self.share), place)
+        self.caches_above = self.state.place != "files"
+        self.device = d.device if self.state.place == "device" else "cpu"
         self.background = self.encoded_background()
         if d.plan is not None:
             self.foreground = Foreground(d.foreground, d.device)
         if self.state.round or self.state.batch:
             print(f"going on from pass {self.state.round} of {len(self.takes)}, batch {self.state.batch}", flush=True)
+
+    def state_in(self, state: Callable[..., State], place: str) -> State:
+        """The state; in memory where the device has no room for it after all."""
+        try:
+            return state(place=place)
+        except torch.OutOfMemoryError:
+            if place != "device":
+                raise
+        give_back(self.d.device, self.d.name)
+        return state(place="host")
 
     def encoded_background(self) -> Tensor:
         """The background's colour in the state, (C, 1, 1): from the middle of a tile of it, as borders encode otherwise."""
@@ -194,6 +209,9 @@ class Canvas:
         if self.state.place != "device":
             return False
         self.state.leave_device()
+        if self.d.crop is not None:
+            self.d.crop.let_go()
+        give_back(self.d.device, self.d.name)
         return True
 
     # ------------------------------------------------------------------ estimates that are merged
@@ -203,29 +221,44 @@ class Canvas:
         for tile, estimate in zip(tiles, estimates):
             self.state.write(f"estimate.{self.joining.colour(self.layout, tile)}", [tile.window], [estimate])
 
-    @torch.inference_mode()
     def take_merged_step(self, this_round: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
         for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
-            if this_round.number:
-                x = self.state.read("x", [window]).clone()
-                self.put_ground(this_round, [window], x)
-            else:
-                x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
-                self.initial_x(this_round, [window], x)
+            step = partial(self.take_step_of_band, this_round, window)
+            refusal = f"{self.d.name}: {self.d.device} has no room for {BAND_PX} rows of {width} px: draw on a CPU"
+            in_room(step, self.leave_device, refusal)
 
-            def plane(colour: int, window: Window = window) -> Tensor:
-                return self.state.read(f"estimate.{colour}", [window])[0]
-
-            estimate = self.joining.merge(self.layout, window, plane)
-            self.solve_and_store(this_round, [window], [window], x, estimate[None])
+    @torch.inference_mode()
+    def take_step_of_band(self, this_round: Round, window: Window) -> None:
+        rows, columns = (part.stop - part.start for part in window)
+        if this_round.number:
+            x = self.state.read("x", [window]).clone()
+            self.put_ground(this_round, [window], x)
+        else:
+            x = torch.empty(1, self.d.codec.channels, rows, columns, device=self.d.device)
+            self.initial_x(this_round, [window], x)
+        estimate = self.joining.merge(self.layout, window, lambda n: self.state.read(f"estimate.{n}", [window])[0])
+        self.solve_and_store(this_round, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The finished level as uint8 rows."""
+        """The finished level as uint8 rows. Where the device has no room any more, those that are left come from memory."""
+        given = 0
+        for again in (False, True):
+            try:
+                for band in islice(self.bands_of_state(), given, None):
+                    yield band
+                    given += 1
+                return
+            except torch.OutOfMemoryError:
+                pass
+            if again or not self.leave_device():
+                raise BadInput(self.d.no_room)
+
+    def bands_of_state(self) -> Iterator[tuple[int, np.ndarray]]:
         d, ground = self.d, ForegroundMask(self.d.plan, *self.d.size_px)
 
         def finished(window: Window) -> Tensor:

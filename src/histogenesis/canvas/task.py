@@ -96,6 +96,16 @@ class Task:
         """Whether tiles need the level above."""
         return self.crop is not None and (self.section.constraint.follows or self.section.start is not None)
 
+    @property
+    def name(self) -> str:
+        return f"{self.slide} level {self.k}"
+
+    @property
+    def no_room(self) -> str:
+        """A refusal."""
+        s = self.section
+        return f"{self.name}: {self.device} has no room for {s.batch} tiles of {s.tile_px} px at once: set a smaller `batch`"
+
     def beginning(self, rows: slice, columns: slice) -> Tensor:
         """A part of the level above that a level starts from, enlarged: uint8 (3, h, w).
 
