@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from histogenesis.canvas.plan import state_bytes
 from histogenesis.recipe import (
     Level,
     NullSpace,
@@ -62,6 +63,14 @@ def test_the_full_recipe_is_the_papers(root):
     for level in finer:
         assert level.constraint.relaxation.sigma == pytest.approx(meant.constraint.relaxation.sigma, abs=0.03)
         assert level.start.sigma < level.sampler.sigma_max and level.sampler.steps <= 12
+
+
+def test_a_canvas_between_two_steps_of_the_full_recipes_is_not_larger_than_one_gpu_holds(root):
+    """x and the solver's history, of 3 channels: 109 GB in fp32 at 65,536 px, which only files would take."""
+    for name in ("harb.yaml", "harb-baselines/r0.yaml"):
+        recipe = load_recipe(root / "config" / name)
+        largest = max(state_bytes(level, *recipe.synthetic.size_px(k)) for k, level in enumerate(recipe.synthetic.levels))
+        assert largest == pytest.approx(65536**2 * 2 * 3 * 2, rel=0.07) and largest < 0.6 * 141e9, name
 
 
 def test_a_step_count_becomes_the_noise_level_that_it_means(values):
