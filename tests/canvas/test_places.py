@@ -376,6 +376,8 @@ def test_the_first_place_with_room_is_taken_and_where_there_is_none_each_is_name
     assert place_of(5_000, "cpu", tmp_path / "new", memory=10_000) == "host"
     assert place_of(15_000, "cpu", tmp_path, memory=10_000) == "files"
     assert "files (room: host 0.0 GB, files 0.0 GB)" in capsys.readouterr().out
+    (tmp_path / "x.0").write_bytes(bytes(60_000))  # planes of a try that was killed before its first journal
+    assert place_of(45_000, "cpu", tmp_path, memory=10_000) == "files"
     with pytest.raises(BadInput, match=r"needs 50.0 GB, and there is room for: host 6.0 GB, files 0.0 GB"):
         place_of(50 * 10**9, "cpu", tmp_path, memory=10 * 10**9)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * 10**9, 80 * 10**9))
@@ -394,6 +396,33 @@ def test_a_state_that_cannot_be_gone_on_with_is_named(tmp_path, above):  # noqa:
         drawing(level(), above).run(tmp_path, "digest", After(3), place="host")
     with pytest.raises(BadInput, match="begun with its state in memory; go on with as much memory as then, or delete"):
         drawing(level(), above).run(tmp_path, "digest", place="files")
+
+
+@pytest.mark.parametrize("joining", ["grid-shift", "average"])
+@pytest.mark.parametrize("asked", [None, "host", "device"])
+def test_begun_in_files_it_goes_on_there_with_more_memory_to_the_same_pixels(
+    tmp_path,
+    above,  # noqa: F811
+    monkeypatch,
+    capsys,
+    joining,
+    asked,
+):
+    """As a job that is tried again with twice the memory, on a disk that its planes have filled."""
+    joined = {"kind": joining} | ({"stride_px": 8} if joining == "average" else {})
+    section = level().model_validate(level(kind="dpmpp-2m", steps=4).model_dump() | {"joining": joined})
+    whole, usage = result(drawing(section, above), tmp_path / "whole"), namedtuple("usage", "total used free")
+    with pytest.raises(Stopped):
+        drawing(section, above).run(tmp_path / "a", "digest", After(40), memory=0)
+    assert (tmp_path / "a/x.1").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 0))
+    capsys.readouterr()
+    found = drawing(section, above).run(tmp_path / "a", "digest", place=asked)
+    assert found.state.place == "files" and np.array_equal(whole, found.before("x").numpy())
+    said = capsys.readouterr().out
+    assert "state: files, where it was begun" in said and "going on from pass" in said
+    drawing(section, above).run(tmp_path / "a", "another digest", place="host")
+    assert "state of another drawing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

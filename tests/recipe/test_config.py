@@ -69,7 +69,9 @@ def test_a_canvas_between_two_steps_of_the_full_recipes_is_not_larger_than_one_g
     """x and the solver's history, of 3 channels: 109 GB in fp32 at 65,536 px, which only files would take."""
     for name in ("harb.yaml", "harb-baselines/r0.yaml"):
         recipe = load_recipe(root / "config" / name)
-        largest = max(state_bytes(level, *recipe.synthetic.size_px(k)) for k, level in enumerate(recipe.synthetic.levels))
+        largest = max(
+            state_bytes(level, *recipe.synthetic.size_px(k)) for k, level in enumerate(recipe.synthetic.levels)
+        )
         assert largest == pytest.approx(65536**2 * 2 * 3 * 2, rel=0.07) and largest < 0.6 * 141e9, name
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from histogenesis.canvas.canvas import BAND_PX
 from histogenesis.canvas.conditioning_crop import encoded
 from histogenesis.canvas.foreground import Foreground
+from histogenesis.canvas.journal import Journal
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
 from histogenesis.canvas.room import give_back, in_room
@@ -47,6 +48,9 @@ class Canvas:
         has_history = any(take.evaluation.has_history for take in self.takes)
         planes = ["x", *(["history"] if has_history else [])]
         shape, dtype = (d.codec.channels, self.layout.height, self.layout.width), d.section.state
+        if Journal(folder, digest).begun_in_files():
+            place = "files"
+            print("state: files, where it was begun", flush=True)
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
