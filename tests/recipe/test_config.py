@@ -188,6 +188,18 @@ def test_the_reference_page_is_up_to_date(root):
             "from 0.02 is not below to 0.0001",
         ),
         (("models", "shared", "network", "heads"), 3, "splits 16 channels into 3 heads, which do not divide them"),
+        (
+            ("models", "shared", "network"),
+            {
+                "kind": "efficient",
+                "channels": 12,
+                "multipliers": [1, 2],
+                "blocks": [1, 1],
+                "attention": [False, True],
+                "heads": 7,
+            },
+            "models.shared: its network splits 24 channels into 7 heads, which do not divide them; change `heads`",
+        ),
         (("patches", "main", "whole_mpps"), [32], r"whole_mpps: \[32.0\] are not among the mpps"),
         (("slides", "phantoms"), [], "no slides: give `table: path/to/slides.tsv`"),
         (("run",), "../outside", "run: String should match pattern"),
