@@ -1,10 +1,9 @@
 """The engine: draws one level of one synthetic slide as its plan says, under a constraint, from a noise field.
 
-A round's tiles, batch by batch, go through the same few lines whatever the joining: what the network is given beside them
-(task.py), the chain from its answer to an estimate (sampling/estimate.py), the solver's loop (sampling/solvers.py). Where
-pixels come from and go to is the easel's: a canvas whose tiles take every step together (stepwise.py), or tiles that are drawn
-to their end (tilewise.py). Nothing depends on the order of the tiles, on their place in a batch, or on where a drawing was
-stopped and taken up again.
+A round's tiles go batch by batch to an easel: a canvas whose tiles take every step together (stepwise.py), or tiles that are
+drawn to their end (tilewise.py). Whatever the joining, what the network is given beside them comes from task.py, the chain from
+its answer to an estimate from sampling/estimate.py, the solver's loop from sampling/solvers.py. Nothing depends on the order of
+the tiles, on their place in a batch, or on where a drawing was stopped and taken up again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from histogenesis.canvas.canvas import write_generated
@@ -27,7 +25,6 @@ from histogenesis.canvas.task import Task
 from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.canvas.tiling import TileIndex
 from histogenesis.core.interrupt import Stopped
-from histogenesis.sampling.solvers import Evaluation, solve
 
 
 class Drawing(Task):
@@ -37,20 +34,7 @@ class Drawing(Task):
     def draw_batch(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
         """Up to `batch` tiles of a round, padded to that number: the batch shape is part of the recipe."""
         padded = indices + [indices[-1]] * (self.section.batch - len(indices))
-        tiles, lowres = [this_round.tiles[index] for index in padded], None
-        if isinstance(easel, Canvas):
-            return easel.take_step(
-                this_round, tiles, len(indices), self.answer(0, tiles, None), partial(self.constrain, 0)
-            )
-        for n in range(len(self.bundles)):
-            answer = self.answer(n, tiles, lowres)
-
-            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
-                return self.constrain(n, tiles, answer(x, evaluation), evaluation)
-
-            x, noise, after = easel.begin(n, this_round, padded, tiles)
-            x, _ = solve(x, self.takes[n][this_round.first : this_round.last], estimate, noise, None, after)
-            lowres = easel.end(n, tiles, x, len(indices))
+        easel.draw_tiles(this_round, padded, len(indices))
 
     # ------------------------------------------------------------------ the whole level
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,9 +23,8 @@ from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import ForegroundMask, Tile, TileIndex
 from histogenesis.core.errors import BadInput
-from histogenesis.sampling.solvers import Evaluation, solve
+from histogenesis.sampling.solvers import solve
 
-Estimate = Callable[[Tensor, Evaluation], Tensor]
 PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 
 
@@ -108,24 +107,17 @@ class Canvas:
         """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
         return asked if self.share.count == 1 else not indices and self.share.any(asked)
 
-    @torch.inference_mode()
-    def take_step(
-        self,
-        this_round: Round,
-        tiles: list[Tile],
-        count: int,
-        answer: Estimate,
-        constrain: Callable[[Sequence[Tile], Tensor, Evaluation], Tensor],
-    ) -> None:
+    def draw_tiles(self, this_round: Round, indices: list[TileIndex], count: int) -> None:
         """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
         else in parts that fit a processor's cache."""
-        take, parts = self.takes[this_round.first], list(self.parts(tiles, count))
+        tiles, take = [this_round.tiles[index] for index in indices], self.takes[this_round.first]
+        answer, parts = self.d.answer(0, tiles, None), list(self.parts(tiles, count))
         x = self.begin(this_round, tiles, parts)
         denoised = answer(x, take.evaluation)
         self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
             some = tiles[part]
-            estimate = constrain(some, denoised[part], take.evaluation)
+            estimate = self.d.constrain(0, some, denoised[part], take.evaluation)
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
                 self.store_estimates(some, estimate)
                 continue

@@ -25,7 +25,7 @@ from histogenesis.canvas.tiling import Tile, TileIndex
 from histogenesis.canvas.wavefronts import neighbours
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
-from histogenesis.sampling.solvers import Take
+from histogenesis.sampling.solvers import Evaluation, Take, solve
 
 Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
 
@@ -142,6 +142,19 @@ class TileFiles:
             queue.done(indices)
             if not indices and queue:
                 time.sleep(self.wait_s)
+
+    def draw_tiles(self, this_round: Round, indices: list[TileIndex], count: int) -> None:
+        """A batch, of which the first `count` tiles are kept: each network takes it to its end, then the next enlarges it."""
+        d, tiles, lowres = self.d, [this_round.tiles[index] for index in indices], None
+        for n in range(len(d.bundles)):
+            answer = d.answer(n, tiles, lowres)
+
+            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
+                return d.constrain(n, tiles, answer(x, evaluation), evaluation)
+
+            x, noise, after = self.begin(n, this_round, indices, tiles)
+            x, _ = solve(x, d.takes[n][this_round.first : this_round.last], estimate, noise, None, after)
+            lowres = self.end(n, tiles, x, count)
 
     def begin(self, n: int, this_round: Round, indices: list[TileIndex], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""
