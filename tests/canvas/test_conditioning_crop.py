@@ -23,6 +23,11 @@ def tile(y, x, size):
     return Tile(y, x, size, (slice(y, y + size), slice(x, x + size)))
 
 
+def rgb(picture):
+    """(3, h, w) -> (h, w, 3)."""
+    return picture.permute(1, 2, 0).numpy()
+
+
 def ramp(height, width):
     """A picture whose pixels say where they are: red is y, green is x."""
     y, x = np.mgrid[:height, :width]
@@ -33,7 +38,7 @@ def ramp(height, width):
 def test_the_wider_view_has_the_tiles_centre(tmp_path, ratio):
     crop = ConditioningCrop(level(tmp_path, ramp(160, 200)), (ratio, ratio), (255, 255, 255))
     for y, x in [(100, 200), (137, 161), (200, 300)]:
-        view = crop.context(tile(y, x, 32)).astype(float)
+        view = rgb(crop.context(tile(y, x, 32))).astype(float)
         assert view.shape == (32, 32, 3)
         inside = ~np.all(view == 255, axis=-1)
         assert inside.all()
@@ -44,10 +49,10 @@ def test_the_wider_view_has_the_tiles_centre(tmp_path, ratio):
 
 def test_beyond_the_border_lies_background(tmp_path):
     crop = ConditioningCrop(level(tmp_path, ramp(20, 20)), (4.0, 4.0), (9, 8, 7))
-    view = crop.context(tile(0, 0, 16))  # its centre is (2, 2) of the level above: from -6 on
+    view = rgb(crop.context(tile(0, 0, 16)))  # its centre is (2, 2) of the level above: from -6 on
     assert np.all(view[:6] == (9, 8, 7)) and np.all(view[:, :6] == (9, 8, 7))
     assert np.array_equal(view[6:, 6:], ramp(10, 10))
-    far = crop.context(tile(64, 64, 16))
+    far = rgb(crop.context(tile(64, 64, 16)))
     assert np.array_equal(far[:10, :10], ramp(20, 20)[10:, 10:]) and np.all(far[10:] == (9, 8, 7))
 
 
@@ -56,7 +61,7 @@ def test_the_same_view_is_the_tiles_own_part(tmp_path, ratio):
     pixels = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     crop = ConditioningCrop(level(tmp_path, pixels), (float(ratio), float(ratio)), (0, 0, 0))
     one = tile(4 * ratio, 6 * ratio, 5 * ratio)
-    assert np.array_equal(crop.lowres(one), pixels[4:9, 6:11])
+    assert np.array_equal(rgb(crop.lowres(one)), pixels[4:9, 6:11])
     assert np.array_equal(crop.under(one), pixels[4:9, 6:11])
 
 
@@ -74,7 +79,7 @@ def test_enlarging_a_part_is_a_part_of_enlarging_the_whole(tmp_path, size):
         (slice(13, size[0]), slice(21, size[1])),
         (slice(5, 6), slice(7, 9)),
     ]:
-        assert np.abs(crop.interpolate(rows, columns) - whole[rows, columns]).max() <= 0.51
+        assert np.abs(rgb(crop.interpolate(rows, columns)) - whole[rows, columns]).max() <= 0.51
 
 
 def test_pictures_come_in_the_order_of_their_channels_at_the_networks_size(tmp_path):
@@ -84,10 +89,10 @@ def test_pictures_come_in_the_order_of_their_channels_at_the_networks_size(tmp_p
     tiles = [tile(16, 32, 16), tile(40, 8, 16)]
     cond = build_cond(["lowres", "context"], tiles, 16, crop, normalisation, noise, 0.0)
     assert cond["cond_image_bchw"].shape == (2, 6, 16, 16) and cond["lowres_noise_b"].tolist() == [0, 0]
-    small = normalisation.encode(torch.from_numpy(crop.lowres(tiles[0]).transpose(2, 0, 1)[None].copy()))
+    small = normalisation.encode(crop.lowres(tiles[0])[None])
     lowres = interpolate(small, size=16, mode="bilinear")[0]
     assert torch.allclose(cond["cond_image_bchw"][0, :3], lowres, atol=0.06), "level 0: almost no noise"
-    wide = normalisation.encode(torch.from_numpy(crop.context(tiles[1]).transpose(2, 0, 1).copy()))
+    wide = normalisation.encode(crop.context(tiles[1]))
     assert torch.equal(cond["cond_image_bchw"][1, 3:], wide)
     quarter = build_cond(["context"], tiles, 4, crop, normalisation, noise, 0.2)["cond_image_bchw"]
     assert quarter.shape == (2, 3, 4, 4)

@@ -184,7 +184,7 @@ def test_a_level_may_start_from_the_one_above_enlarged_and_noised(tmp_path, abov
 def test_what_is_shown_the_level_above_starts_from_it_without_squares(above, constraint, bilinear):
     """Bilinear by PyTorch, to a grey step (it is rounded); else each pixel repeated."""
     section = Level.model_validate(level(start={"sigma": 1}).model_dump() | {"constraint": {"kind": constraint}})
-    found = drawing(section, above).beginning(slice(10, 42), slice(7, 39)).astype(float)
+    found = drawing(section, above).beginning(slice(10, 42), slice(7, 39)).permute(1, 2, 0).numpy().astype(float)
     small = torch.from_numpy(above.image[:]).permute(2, 0, 1)[None].float()
     mode = {"mode": "bilinear", "align_corners": False} if bilinear else {"mode": "nearest"}
     wanted = torch.nn.functional.interpolate(small, scale_factor=2, **mode)[0, :, 10:42, 7:39].permute(1, 2, 0).numpy()

@@ -245,7 +245,7 @@ def test_pictures_are_encoded_as_in_training(tmp_path, above):
         torch.cat([model.to_latent(batch.cond_image[:, :3]), model.to_latent(batch.cond_image[:, 3:])], 1),
     )
     wide = d.crop.context(type(tiles[0])(4 * tiles[0].y, 4 * tiles[0].x, 32, tiles[0].core))
-    wide = UNIT.encode(torch.from_numpy(wide.transpose(2, 0, 1)[None].copy()))
+    wide = UNIT.encode(wide[None])
     assert torch.allclose(cond[:1, 2:], model.to_latent(wide), atol=1e-5)
 
 

@@ -66,7 +66,7 @@ def drawn_by_a_model_of(images, folder, steps):
     mpp, one = torch.full((DRAWN,), MPP), torch.ones(DRAWN)
     with ema_weights(trainer), torch.no_grad():
         x = sample(
-            lambda x, sigma: denoiser(x, one * sigma, mpp), noise, solver_evaluations("dpmpp-2m", 20, 0.002, 80, 7)
+            lambda x, now: denoiser(x, one * now.sigma, mpp), noise, solver_evaluations("dpmpp-2m", 20, 0.002, 80, 7)
         )
     return normalisation.to_uint8(x).permute(0, 2, 3, 1).numpy()
 

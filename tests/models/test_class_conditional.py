@@ -63,7 +63,7 @@ def test_samples_are_told_apart_by_a_classifier_of_real_patches(tmp_path, given)
         for n, label in enumerate(CLASSES):
             noise = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(n))
             told = guide(denoiser, label)
-            denoise = lambda x, sigma: told(x, torch.full((40,), sigma), torch.full((40,), 4.0))  # noqa: B023, E731
+            denoise = lambda x, now: told(x, torch.full((40,), now.sigma), torch.full((40,), 4.0))  # noqa: B023, E731
             made.append(
                 denoiser.to_uint8(sample(denoise, noise, solver_evaluations("dpmpp-2m", 12)))
                 .permute(0, 2, 3, 1)

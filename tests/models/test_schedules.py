@@ -140,13 +140,13 @@ def test_v_eps_and_x0_of_one_perfect_denoiser_give_the_same_sample(sampler):
     for kind in ("v", "eps", "x0"):
         objective, forward = Prediction(kind, "cosine", 64, None), network(kind, perfect)
 
-        def denoise(x, sigma, objective=objective, forward=forward):
-            s = objective.scalings(torch.full((2, 1, 1, 1), sigma, dtype=torch.float64))
+        def denoise(x, evaluation, objective=objective, forward=forward):
+            s = objective.scalings(torch.full((2, 1, 1, 1), evaluation.sigma, dtype=torch.float64))
             return s.skip * x + s.out * forward(s.into * x, s.noise.flatten())
 
         solver = solver_evaluations(sampler, 32, timestep_spacing="schedule", training_sigmas=objective.sigmas)
         ends[kind] = sample(denoise, noise, solver, fresh.__getitem__)
-    directly = sample(perfect, noise, solver, fresh.__getitem__)
+    directly = sample(lambda x, evaluation: perfect(x, evaluation.sigma), noise, solver, fresh.__getitem__)
     for end in ends.values():
         assert torch.allclose(end, directly, atol=1e-6)
 

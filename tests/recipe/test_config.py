@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from histogenesis.canvas.plan import state_bytes
 from histogenesis.recipe import (
     Level,
     NullSpace,
@@ -62,6 +63,16 @@ def test_the_full_recipe_is_the_papers(root):
     for level in finer:
         assert level.constraint.relaxation.sigma == pytest.approx(meant.constraint.relaxation.sigma, abs=0.03)
         assert level.start.sigma < level.sampler.sigma_max and level.sampler.steps <= 12
+
+
+def test_a_canvas_between_two_steps_of_the_full_recipes_is_not_larger_than_one_gpu_holds(root):
+    """x and the solver's history, of 3 channels: 109 GB in fp32 at 65,536 px, which only files would take."""
+    for name in ("harb.yaml", "harb-baselines/r0.yaml"):
+        recipe = load_recipe(root / "config" / name)
+        largest = max(
+            state_bytes(level, *recipe.synthetic.size_px(k)) for k, level in enumerate(recipe.synthetic.levels)
+        )
+        assert largest == pytest.approx(65536**2 * 2 * 3 * 2, rel=0.07) and largest < 0.6 * 141e9, name
 
 
 def test_a_step_count_becomes_the_noise_level_that_it_means(values):
@@ -177,6 +188,18 @@ def test_the_reference_page_is_up_to_date(root):
             "from 0.02 is not below to 0.0001",
         ),
         (("models", "shared", "network", "heads"), 3, "splits 16 channels into 3 heads, which do not divide them"),
+        (
+            ("models", "shared", "network"),
+            {
+                "kind": "efficient",
+                "channels": 12,
+                "multipliers": [1, 2],
+                "blocks": [1, 1],
+                "attention": [False, True],
+                "heads": 7,
+            },
+            "models.shared: its network splits 24 channels into 7 heads, which do not divide them; change `heads`",
+        ),
         (("patches", "main", "whole_mpps"), [32], r"whole_mpps: \[32.0\] are not among the mpps"),
         (("slides", "phantoms"), [], "no slides: give `table: path/to/slides.tsv`"),
         (("run",), "../outside", "run: String should match pattern"),

@@ -15,7 +15,8 @@ SIGMAS = schedule_sigmas("linear", T)
 MEAN, STD = 0.2, 0.5
 
 
-def perfect(x, sigma):
+def perfect(x, evaluation):
+    sigma = evaluation.sigma
     return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
 
 

@@ -12,8 +12,9 @@ from histogenesis.sampling.solvers import SAMPLERS, sample, solver_evaluations
 MEAN, STD = 0.7, 0.5
 
 
-def perfect(x, sigma):
+def perfect(x, evaluation):
     """E[x0 | x] for data N(MEAN, STD^2)."""
+    sigma = evaluation.sigma
     return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
 
 
@@ -72,8 +73,8 @@ def test_dpmpp_2m_weighs_the_last_two_estimates_by_their_steps():
     estimates = iter((torch.tensor(1.0), torch.tensor(3.0), torch.tensor(7.0)))
     asked = []
 
-    def denoise(x, sigma):
-        asked.append((float(x), float(sigma)))
+    def denoise(x, evaluation):
+        asked.append((float(x), evaluation.sigma))
         return next(estimates)
 
     end = sample(denoise, torch.tensor(2.0), SAMPLERS["dpmpp-2m"]([4.0, 2.0, 0.5, 0.0]))

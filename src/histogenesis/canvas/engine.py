@@ -1,10 +1,9 @@
 """The engine: draws one level of one synthetic slide as its plan says, under a constraint, from a noise field.
 
-A round's tiles, batch by batch, go through the same few lines whatever the joining: what the network is given beside them
-(task.py), the chain from its answer to an estimate (sampling/estimate.py), the solver's loop (sampling/solvers.py). Where
-pixels come from and go to is the easel's: a canvas whose tiles take every step together (stepwise.py), or tiles that are drawn
-to their end (tilewise.py). Nothing depends on the order of the tiles, on their place in a batch, or on where a drawing was
-stopped and taken up again.
+A round's tiles go batch by batch to an easel: a canvas whose tiles take every step together (stepwise.py), or tiles that are
+drawn to their end (tilewise.py). Whatever the joining, what the network is given beside them comes from task.py, the chain from
+its answer to an estimate from sampling/estimate.py, the solver's loop from sampling/solvers.py. Nothing depends on the order of
+the tiles, on their place in a batch, or on where a drawing was stopped and taken up again.
 """
 
 from __future__ import annotations
@@ -15,19 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from histogenesis.canvas.canvas import write_generated
 from histogenesis.canvas.plan import Round
+from histogenesis.canvas.room import in_room
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.stepwise import Canvas
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tilewise import TileFiles
 from histogenesis.canvas.tiling import TileIndex
-from histogenesis.core.errors import BadInput
 from histogenesis.core.interrupt import Stopped
-from histogenesis.sampling.solvers import Evaluation, solve
 
 
 class Drawing(Task):
@@ -37,20 +34,7 @@ class Drawing(Task):
     def draw_batch(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
         """Up to `batch` tiles of a round, padded to that number: the batch shape is part of the recipe."""
         padded = indices + [indices[-1]] * (self.section.batch - len(indices))
-        tiles, lowres = [this_round.tiles[index] for index in padded], None
-        if isinstance(easel, Canvas):
-            return easel.take_step(
-                this_round, tiles, len(indices), self.answer(0, tiles, None), partial(self.constrain, 0)
-            )
-        for n in range(len(self.bundles)):
-            answer = self.answer(n, tiles, lowres)
-
-            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
-                return self.constrain(n, tiles, answer(x, evaluation), evaluation)
-
-            x, noise, after = easel.begin(n, this_round, padded, tiles)
-            x, _ = solve(x, self.takes[n][this_round.first : this_round.last], estimate, noise, None, after)
-            lowres = easel.end(n, tiles, x, len(indices))
+        easel.draw_tiles(this_round, padded, len(indices))
 
     # ------------------------------------------------------------------ the whole level
 
@@ -75,38 +59,29 @@ class Drawing(Task):
             if self.schedule.tile_by_tile
             else Canvas(self, folder, digest, place, memory, share)
         )
-        if easel.caches_above and self.section.constraint.doubles:
-            self.picture = torch.from_numpy(self.above.image[:]).permute(2, 0, 1).contiguous().to(easel.device)
-        words = f"{self.slide} level {self.k}"
-        with tqdm(unit="tile", mininterval=2, desc=words) as bar:
+        if easel.caches_above and self.shows_above:
+            self.hold_above(easel.device)
+        with tqdm(unit="tile", mininterval=2, desc=self.name) as bar:
             for this_round, indices in easel.batches():
                 bar.total = max(bar.n + len(indices), bar.total or easel.left)
                 if indices:
-                    self.draw_or_make_room(easel, this_round, indices)
+                    draw = partial(self.draw_batch, easel, this_round, indices)
+                    in_room(draw, easel.leave_device, self.no_room)
                     bar.update(len(indices))
                 stopping = easel.stopping(bool(stop), indices)
                 easel.after_batch(stopping, save_every_s)
                 if stopping:
-                    raise Stopped(f"{words}: stopped on request, state saved in {folder}")
+                    raise Stopped(f"{self.name}: stopped on request, state saved in {folder}")
         return easel
 
-    def draw_or_make_room(self, easel: Canvas | TileFiles, this_round: Round, indices: list[TileIndex]) -> None:
-        """Draw a batch; where the device has no room for it, with the state in memory from now on: the pixels are the same."""
+    def hold_above(self, device: str) -> None:
+        """Keep the level above on the device; in memory where the device has no room for it, and it is sent at each pass."""
         try:
-            self.draw_batch(easel, this_round, indices)
+            return self.crop.hold(device)
         except torch.OutOfMemoryError:
-            if not easel.leave_device():
-                raise BadInput(
-                    f"{self.slide} level {self.k}: {self.device} has no room for {self.section.batch} tiles of"
-                    f" {self.section.tile_px} px at once: set a smaller `batch`"
-                ) from None
-            self.picture = None
-            if torch.device(self.device).type == "cuda":
-                torch.cuda.empty_cache()
-            print(
-                f"{self.slide} level {self.k}: out of memory on {self.device}; the state lies in memory now", flush=True
-            )
-            self.draw_batch(easel, this_round, indices)
+            pass
+        print(f"{self.name}: no room for the level above on {device}; it lies in memory", flush=True)
+        self.crop.hold("cpu")
 
     def bands(self, easel: Canvas | TileFiles) -> Iterator[tuple[int, np.ndarray]]:
         """The finished level as uint8 rows, top to bottom: what was drawn, and the background colour elsewhere."""

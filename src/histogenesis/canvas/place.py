@@ -23,7 +23,10 @@ def place_of(needed: int, device: str, folder: Path, memory: int | None = None) 
         rooms["device"] = int(SHARE * torch.cuda.mem_get_info(device)[0])
     rooms["host"] = int(SHARE * (free_memory() if memory is None else memory))
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    rooms["files"] = shutil.disk_usage(there).free // 2  # planes lie there twice
+    own = sum(
+        path.stat().st_size for path in folder.glob("*") if path.is_file()
+    )  # its planes, of a try that was killed early
+    rooms["files"] = (shutil.disk_usage(there).free + own) // 2  # planes lie there twice
     place = next((name for name, room in rooms.items() if needed <= room), None)
     words = ", ".join(f"{name} {room / 1e9:.1f} GB" for name, room in rooms.items())
     if place is None:

@@ -7,40 +7,33 @@ see px that others decide; these windows are set aside when a round begins, so t
 Checkpoints, at intervals of time, go to two sets of files in turn. In files every plane is there twice, memory-mapped: a round
 reads one and writes the other, so that what was cut off can simply be drawn again; their checksums lie beside them (proofs.py).
 
-`journal.json` says how far the drawing is; it is written after the pixels that it speaks of.
+How far the drawing is says a journal (journal.py).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
 import time
 import zlib
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from histogenesis.canvas.journal import Journal
 from histogenesis.canvas.proofs import Proofs, Stated, Unusable
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.staging import Staging
 from histogenesis.canvas.tiling import Tile
 from histogenesis.core.errors import BadInput
-from histogenesis.core.files import move, write_json
 
-FORMAT = 4  # of the journal
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 Window = tuple[slice, slice]
-
-
-def proof_of(journal: dict) -> str:
-    return sha256(json.dumps(journal, sort_keys=True).encode()).hexdigest()
 
 
 class State:
@@ -58,7 +51,7 @@ class State:
         device: str = "cpu",
         share: Share | None = None,
     ):
-        self.folder, self.shape, self.digest = folder, shape, digest
+        self.folder, self.shape, self.journal = folder, shape, Journal(folder, digest)
         self.names, self.single = [*planes, *single], set(single)
         self.place, self.dtype, self.device = place, DTYPES[dtype], torch.device(device)
         self.share = share or Share()
@@ -84,7 +77,7 @@ class State:
     def _go_on(self, planes: Sequence[str]) -> bool:
         """Take up the last state that is whole. One that is not, or is another drawing's, is passed over, and that is said."""
         passed_over = False
-        for path in (self.journal, self.journal_before):
+        for path in self.journal.paths:
             try:
                 if path.exists():
                     journal = self._read_journal(path)
@@ -204,7 +197,7 @@ class State:
                 self.proofs.note(self.pairs[(self.round + 1) % 2], self.round)
                 now = self.proofs.stated(self.round, [self.share.rank])
             if not self.share.rank:
-                self._write_journal({"proven": self.proven, "now": now})
+                self.journal.write(self._at() | {"proven": self.proven, "now": now})
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
@@ -226,7 +219,7 @@ class State:
 
     def _at(self) -> dict:
         batch = self.batch if self.share.count == 1 else 0  # of several processes each has got as far as it has
-        return {"format": FORMAT, "digest": self.digest, "round": self.round, "batch": batch, "place": self.place}
+        return {"round": self.round, "batch": batch, "place": self.place}
 
     def _write_planes(self, planes: dict[str, Tensor], at: dict) -> None:
         checksums = dict.fromkeys(planes, 0)
@@ -243,40 +236,16 @@ class State:
             except OSError as error:
                 path.unlink(missing_ok=True)
                 raise BadInput(self._full(error, 2 * len(planes))) from None
-        self._write_journal({"set": at["set"], "aside": at["aside"], "checksums": checksums}, at)
-
-    def _write_journal(self, more: dict, at: dict | None = None) -> None:
-        journal = (at or self._at()) | more
-        if self.journal.exists():  # it speaks of the other set of files, or of less of them
-            move(self.journal, self.journal_before)
-        write_json(self.journal, journal | {"proof": proof_of(journal)}, indent=None)
-
-    @property
-    def journal(self) -> Path:
-        return self.folder / "journal.json"
-
-    @property
-    def journal_before(self) -> Path:
-        return self.folder / "journal.json.before"
+        self.journal.write(at | {"checksums": checksums})
 
     def _read_journal(self, path: Path) -> dict:
-        try:
-            journal = json.loads(path.read_text())
-            stated, found = journal.pop("proof", None), journal.get("format")
-        except (ValueError, AttributeError, TypeError):
-            raise Unusable("damaged journal") from None
-        if found != FORMAT:
-            raise Unusable("the state of an older version")
-        if stated != proof_of(journal):
-            raise Unusable("damaged journal")
-        if journal["digest"] != self.digest:
-            raise Unusable("the state of another drawing")
+        journal = self.journal.read(path)
         self.round = journal["round"]
         self.batch = journal["batch"] if self.share.count == 1 else 0  # they have each a band of the round's tiles
-        if (journal["place"] == "files") != (self.place == "files"):
+        if journal["place"] != "files" and self.place == "files":
             raise BadInput(
-                f"{path}: this drawing was begun with its state in {'files' if journal['place'] == 'files' else 'memory'};"
-                f" go on with as much memory as then, or delete {self.folder} to draw this level anew"
+                f"{path}: this drawing was begun with its state in memory; go on with as much memory as then, or delete"
+                f" {self.folder} to draw this level anew"
             )
         return journal
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,19 @@ import torch
 from torch import Tensor
 
 from histogenesis.canvas.canvas import BAND_PX
+from histogenesis.canvas.conditioning_crop import encoded
+from histogenesis.canvas.foreground import Foreground
+from histogenesis.canvas.journal import Journal
 from histogenesis.canvas.place import place_of
 from histogenesis.canvas.plan import Round, state_bytes
+from histogenesis.canvas.room import give_back, in_room
 from histogenesis.canvas.share import Share
 from histogenesis.canvas.state import State, Window
 from histogenesis.canvas.task import Task
 from histogenesis.canvas.tiling import ForegroundMask, Tile, TileIndex
-from histogenesis.sampling.solvers import Evaluation, solve
+from histogenesis.core.errors import BadInput
+from histogenesis.sampling.solvers import solve
 
-Estimate = Callable[[Tensor, Evaluation], Tensor]
 PART_PX = 1 << 18  # of tiles' px, at once on a CPU
 
 
@@ -41,21 +47,37 @@ class Canvas:
         has_history = any(take.evaluation.has_history for take in self.takes)
         planes = ["x", *(["history"] if has_history else [])]
         shape, dtype = (d.codec.channels, self.layout.height, self.layout.width), d.section.state
+        if Journal(folder, digest).begun_in_files():
+            place = "files"
+            print("state: files, where it was begun", flush=True)
         if place is None:
             needed = state_bytes(d.section, *shape[1:], shape[0], len(planes))
             place = place_of(needed, d.device, folder, memory)
-        self.state = State(folder, shape, digest, planes, self.estimates, place, dtype, d.device, self.share)
-        self.caches_above = place != "files"
-        self.device = d.device if place == "device" else "cpu"
+        state = partial(State, folder, shape, digest, planes, self.estimates)
+        self.state = self.state_in(partial(state, dtype=dtype, device=d.device, share=self.share), place)
+        self.caches_above = self.state.place != "files"
+        self.device = d.device if self.state.place == "device" else "cpu"
         self.background = self.encoded_background()
+        if d.plan is not None:
+            self.foreground = Foreground(d.foreground, d.device)
         if self.state.round or self.state.batch:
             print(f"going on from pass {self.state.round} of {len(self.takes)}, batch {self.state.batch}", flush=True)
+
+    def state_in(self, state: Callable[..., State], place: str) -> State:
+        """The state; in memory where the device has no room for it after all."""
+        try:
+            return state(place=place)
+        except torch.OutOfMemoryError:
+            if place != "device":
+                raise
+        give_back(self.d.device, self.d.name)
+        return state(place="host")
 
     def encoded_background(self) -> Tensor:
         """The background's colour in the state, (C, 1, 1): from the middle of a tile of it, as borders encode otherwise."""
         side, middle = self.d.section.tile_px, self.layout.tile // 2
-        colour = self.d.bundles[-1].normalisation.encode(torch.tensor(self.d.background).reshape(1, 3, 1, 1))
-        tile = colour.expand(1, 3, side, side).contiguous().to(self.d.device)
+        colour = torch.tensor(self.d.background).reshape(1, 3, 1, 1).to(self.d.device)
+        tile = self.d.bundles[-1].normalisation.encode(colour).expand(1, 3, side, side).contiguous()
         return self.d.codec.encode(tile)[0, :, middle : middle + 1, middle : middle + 1]
 
     def before(self, name: str) -> Tensor:
@@ -85,24 +107,17 @@ class Canvas:
         """Whether to stop after a batch. Several processes do so together, between two passes: none waits for another then."""
         return asked if self.share.count == 1 else not indices and self.share.any(asked)
 
-    @torch.inference_mode()
-    def take_step(
-        self,
-        this_round: Round,
-        tiles: list[Tile],
-        count: int,
-        answer: Estimate,
-        constrain: Callable[[Sequence[Tile], Tensor, Evaluation], Tensor],
-    ) -> None:
+    def draw_tiles(self, this_round: Round, indices: list[TileIndex], count: int) -> None:
         """The pass of a batch, of which the first `count` tiles are kept: the network's answer to all of it at once, then all
         else in parts that fit a processor's cache."""
-        take, parts = self.takes[this_round.first], list(self.parts(tiles, count))
+        tiles, take = [this_round.tiles[index] for index in indices], self.takes[this_round.first]
+        answer, parts = self.d.answer(0, tiles, None), list(self.parts(tiles, count))
         x = self.begin(this_round, tiles, parts)
         denoised = answer(x, take.evaluation)
         self.state.staging.settle()  # what the batch before has become, while the network is at this one
         for part in parts:
             some = tiles[part]
-            estimate = constrain(some, denoised[part], take.evaluation)
+            estimate = self.d.constrain(0, some, denoised[part], take.evaluation)
             if self.joining.colours:  # the step is taken when all tiles have given their estimate
                 self.store_estimates(some, estimate)
                 continue
@@ -137,19 +152,21 @@ class Canvas:
         """What a level starts from: noise, and the level above, enlarged, if it does not start from noise alone."""
         torch.mul(self.noise(windows)("fresh", 0, 0), self.takes[0].evaluation.sigma, out=out)
         if self.d.section.start is not None:
-            view = np.stack([self.d.beginning(*window) for window in windows]).transpose(0, 3, 1, 2)
-            out += self.d.bundles[-1].normalisation.encode(torch.from_numpy(view).to(out.device))
+            views = [self.d.beginning(*window) for window in windows]
+            out += encoded(views, self.d.bundles[-1].normalisation, out.device)
         self.put_ground(this_round, windows, out)
 
     def put_ground(self, this_round: Round, windows: list[Window], x: Tensor) -> None:
         """Where nothing is drawn x is background, noised to the level that a pass begins with."""
-        if all(self.d.foreground.all(window) for window in windows):
+        some = [n for n, window in enumerate(windows) if not self.d.foreground.all(window)]
+        if not some:
             return
-        mask = torch.from_numpy(np.stack([self.d.foreground[window] for window in windows])).to(x.device)
-        corners, (height, width) = [(rows.start, columns.start) for rows, columns in windows], mask.shape[1:]
+        mask = self.foreground.windows([windows[n] for n in some])
+        corners, (height, width) = [(windows[n][0].start, windows[n][1].start) for n in some], mask.shape[1:]
         noise = self.field.windows(corners, height, width, where=~mask)
         ground = self.background + self.takes[this_round.first].evaluation.sigma * noise
-        x.copy_(torch.where(mask[:, None], x, ground))
+        for n, drawn, below in zip(some, mask, ground):
+            x[n] = torch.where(drawn, x[n], below)
 
     def solve_and_store(
         self, this_round: Round, windows: list[Window], cores: list[Window], x: Tensor, estimate: Tensor
@@ -188,6 +205,9 @@ class Canvas:
         if self.state.place != "device":
             return False
         self.state.leave_device()
+        if self.d.crop is not None:
+            self.d.crop.let_go()
+        give_back(self.d.device, self.d.name)
         return True
 
     # ------------------------------------------------------------------ estimates that are merged
@@ -197,36 +217,51 @@ class Canvas:
         for tile, estimate in zip(tiles, estimates):
             self.state.write(f"estimate.{self.joining.colour(self.layout, tile)}", [tile.window], [estimate])
 
-    @torch.inference_mode()
     def take_merged_step(self, this_round: Round) -> None:
         """The step of the whole canvas, from the merged estimates of all tiles that cover a pixel; band by band."""
         height, width = self.layout.height, self.layout.width
         for y in self.share.of(range(0, height, BAND_PX)):
             window = slice(y, min(y + BAND_PX, height)), slice(0, width)
-            if this_round.number:
-                x = self.state.read("x", [window]).clone()
-                self.put_ground(this_round, [window], x)
-            else:
-                x = torch.empty(1, self.d.codec.channels, window[0].stop - y, width, device=self.d.device)
-                self.initial_x(this_round, [window], x)
+            step = partial(self.take_step_of_band, this_round, window)
+            refusal = f"{self.d.name}: {self.d.device} has no room for {BAND_PX} rows of {width} px: draw on a CPU"
+            in_room(step, self.leave_device, refusal)
 
-            def plane(colour: int, window: Window = window) -> Tensor:
-                return self.state.read(f"estimate.{colour}", [window])[0]
-
-            estimate = self.joining.merge(self.layout, window, plane)
-            self.solve_and_store(this_round, [window], [window], x, estimate[None])
+    @torch.inference_mode()
+    def take_step_of_band(self, this_round: Round, window: Window) -> None:
+        rows, columns = (part.stop - part.start for part in window)
+        if this_round.number:
+            x = self.state.read("x", [window]).clone()
+            self.put_ground(this_round, [window], x)
+        else:
+            x = torch.empty(1, self.d.codec.channels, rows, columns, device=self.d.device)
+            self.initial_x(this_round, [window], x)
+        estimate = self.joining.merge(self.layout, window, lambda n: self.state.read(f"estimate.{n}", [window])[0])
+        self.solve_and_store(this_round, [window], [window], x, estimate[None])
 
     # ------------------------------------------------------------------ the result
 
     def bands(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The finished level as uint8 rows."""
+        """The finished level as uint8 rows. Where the device has no room any more, those that are left come from memory."""
+        given = 0
+        for again in (False, True):
+            try:
+                for band in islice(self.bands_of_state(), given, None):
+                    yield band
+                    given += 1
+                return
+            except torch.OutOfMemoryError:
+                pass
+            if again or not self.leave_device():
+                raise BadInput(self.d.no_room)
+
+    def bands_of_state(self) -> Iterator[tuple[int, np.ndarray]]:
         d, ground = self.d, ForegroundMask(self.d.plan, *self.d.size_px)
 
         def finished(window: Window) -> Tensor:
             x = self.state.read("x", [window])[0]
             if d.foreground.all(window):
                 return x
-            return torch.where(torch.from_numpy(d.foreground[window]).to(x.device), x, self.background)
+            return torch.where(self.foreground.windows([window])[0], x, self.background)
 
         size = self.layout.height, self.layout.width
         for y, generated in d.codec.bands(finished, d.foreground.any, size, self.layout.tile, d.section.batch):

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from histogenesis.canvas.canvas import Level
 from histogenesis.canvas.codec import LatentCodec, PixelCodec, enlarged
-from histogenesis.canvas.conditioning_crop import ConditioningCrop, build_cond, tensor
+from histogenesis.canvas.conditioning_crop import ConditioningCrop, build_cond, encoded
 from histogenesis.canvas.plan import plan_of
 from histogenesis.canvas.sections import DrawnLevel, Network
 from histogenesis.canvas.tiling import ForegroundMask, Tile
@@ -85,7 +84,6 @@ class Task:
         self.layout = self.schedule.layout
         assert self.schedule.evaluations == tuple(map(len, self.takes))
         self.foreground = ForegroundMask(self.plan, *self.size_px, f)
-        self.picture: Tensor | None = None  # the level above, where it is held: uint8 (3, H, W)
 
     def noise(self, network: Network, purpose: str = "fresh") -> NoiseField:
         """Noise for one purpose of one network."""
@@ -93,8 +91,23 @@ class Task:
         key: tuple[int | str, ...] = (self.seed, self.slide, network.model, self.k, *more)
         return NoiseField(*key, channels=3 if purpose == "lowres" else self.codec.channels, device=self.device)
 
-    def beginning(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of the level above that a level starts from, enlarged: uint8 (h, w, 3).
+    @property
+    def shows_above(self) -> bool:
+        """Whether tiles need the level above."""
+        return self.crop is not None and (self.section.constraint.follows or self.section.start is not None)
+
+    @property
+    def name(self) -> str:
+        return f"{self.slide} level {self.k}"
+
+    @property
+    def no_room(self) -> str:
+        """A refusal."""
+        s = self.section
+        return f"{self.name}: {self.device} has no room for {s.batch} tiles of {s.tile_px} px at once: set a smaller `batch`"
+
+    def beginning(self, rows: slice, columns: slice) -> Tensor:
+        """A part of the level above that a level starts from, enlarged: uint8 (3, h, w).
 
         As the model is shown it (bilinear), or A+ y: little noise would leave the edges of its squares to be seen.
         """
@@ -124,12 +137,7 @@ class Task:
 
     def lowres_of(self, tiles: Sequence[Tile], normalisation: Normalisation) -> Tensor:
         """The tiles' own part of the level above, in model units."""
-        if self.picture is None:
-            return tensor([self.crop.lowres(tile) for tile in tiles], normalisation).to(self.device)
-        f = self.block
-        corners, side = [(tile.y // f, tile.x // f) for tile in tiles], tiles[0].size // f
-        y = torch.stack([self.picture[:, y : y + side, x : x + side] for y, x in corners])
-        return normalisation.encode(y.to(self.device))
+        return encoded([self.crop.lowres(tile) for tile in tiles], normalisation, self.device)
 
     def cond(self, network: Network, bundle: Bundle, tiles: list[Tile], lowres: Tensor | None) -> dict[str, Tensor]:
         """The pictures that a network is given beside tiles."""

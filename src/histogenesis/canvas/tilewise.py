@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from histogenesis.canvas.conditioning_crop import tensor
+from histogenesis.canvas.conditioning_crop import encoded
 from histogenesis.canvas.plan import Round
 from histogenesis.canvas.queue import Queue
 from histogenesis.canvas.task import Task
@@ -25,7 +25,7 @@ from histogenesis.canvas.tiling import Tile, TileIndex
 from histogenesis.canvas.wavefronts import neighbours
 from histogenesis.core.arrays import Broken, load_proven, save_proven
 from histogenesis.core.errors import BadInput
-from histogenesis.sampling.solvers import Take
+from histogenesis.sampling.solvers import Evaluation, Take, solve
 
 Started = tuple[Tensor, Callable[[str, int, int], Tensor], Callable[[Tensor, Take], Tensor]]
 
@@ -49,7 +49,8 @@ class TileFiles:
         if not self.d.foreground.any(tile.core):
             return self.on_background(np.zeros((1, 1, 3), np.uint8), tile.core)
         if self.is_background(tile):
-            return self.on_background(self.d.crop.interpolate(*tile.core), tile.core)
+            picture = self.d.crop.interpolate(*tile.core).permute(1, 2, 0).numpy()
+            return self.on_background(picture, tile.core)
         return None
 
     def is_background(self, tile: Tile) -> bool:
@@ -142,6 +143,19 @@ class TileFiles:
             if not indices and queue:
                 time.sleep(self.wait_s)
 
+    def draw_tiles(self, this_round: Round, indices: list[TileIndex], count: int) -> None:
+        """A batch, of which the first `count` tiles are kept: each network takes it to its end, then the next enlarges it."""
+        d, tiles, lowres = self.d, [this_round.tiles[index] for index in indices], None
+        for n in range(len(d.bundles)):
+            answer = d.answer(n, tiles, lowres)
+
+            def estimate(x: Tensor, evaluation: Evaluation, n=n, answer=answer) -> Tensor:
+                return d.constrain(n, tiles, answer(x, evaluation), evaluation)
+
+            x, noise, after = self.begin(n, this_round, indices, tiles)
+            x, _ = solve(x, d.takes[n][this_round.first : this_round.last], estimate, noise, None, after)
+            lowres = self.end(n, tiles, x, count)
+
     def begin(self, n: int, this_round: Round, indices: list[TileIndex], tiles: list[Tile]) -> Started:
         """Noise on what the n-th network starts from, with what is known in its place; and what holds it there afterwards."""
         d, network = self.d, self.d.section.networks[n]
@@ -161,7 +175,7 @@ class TileFiles:
 
         x = noise("fresh", 0, 0) * d.takes[n][0].evaluation.sigma
         if d.section.start:
-            x = x + tensor([d.beginning(*tile.window) for tile in tiles], normalisation).to(device)
+            x = x + encoded([d.beginning(*tile.window) for tile in tiles], normalisation, device)
         impose = impose_known_region(known, known_mask, noise) if any_known else None
         return impose(x, None, d.takes[n][0].evaluation.sigma) if impose else x, noise, impose
 

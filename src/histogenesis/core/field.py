@@ -109,27 +109,26 @@ class NoiseField:
     ) -> Tensor:
         """Of windows of one size, (y, x) being their top left corners: float32 (B, channels, height, width).
 
-        where: bool (B, height, width); elsewhere there are zeros, which cost nothing.
+        where: bool (B, height, width), on the field's device; elsewhere there are zeros, which cost nothing on a CPU.
         """
-        on_cpu = self.device.type == "cpu"
-        corner = torch.tensor(list(corners), dtype=torch.int64, device=self.device).reshape(-1, 2)
+        sides = [(y, y + height, x, x + width) for y, x in corners]
+        # made on the device: to send it there would wait for it
+        y = torch.stack([torch.arange(top, end, device=self.device) for top, end, _, _ in sides])[:, :, None]
+        x = torch.stack([torch.arange(left, end, device=self.device) for _, _, left, end in sides])[:, None, :]
+        if self.device.type != "cpu":  # at all places: to find those that are asked for would wait for the device
+            noise = torch.stack(self._at(y, x, step, resample_index), dim=1)
+            return noise if where is None else noise.masked_fill(~where[:, None], 0)
         if where is not None:
-            out = torch.zeros(len(corner), self.channels, height, width, device=self.device)
-            of, i, j = where.to(self.device).nonzero(as_tuple=True)
-            at_once = POINTS if on_cpu else max(1, len(of))
-            for first in range(0, len(of), at_once):
-                some = slice(first, first + at_once)
+            out = torch.zeros(len(sides), self.channels, height, width)
+            of, i, j = where.nonzero(as_tuple=True)
+            for some in (slice(first, first + POINTS) for first in range(0, len(of), POINTS)):
                 index, down, right = of[some], i[some], j[some]
-                found = self._at(corner[index, 0] + down, corner[index, 1] + right, step, resample_index)
+                found = self._at(y[index, down, 0], x[index, 0, right], step, resample_index)
                 out[index, :, down, right] = torch.stack(found).T
             return out
-        y = corner[:, 0, None, None] + torch.arange(height, device=self.device)[None, :, None]
-        x = corner[:, 1, None, None] + torch.arange(width, device=self.device)[None, None, :]
-        if not on_cpu:
-            return torch.stack(self._at(y, x, step, resample_index), dim=1)
-        out = torch.empty(len(corner), self.channels, height, width)
+        out = torch.empty(len(sides), self.channels, height, width)
         windows, rows = max(1, POINTS // (height * width)), max(1, min(height, POINTS // width))
-        for n in range(0, len(corner), windows):
+        for n in range(0, len(sides), windows):
             for top in range(0, height, rows):
                 part, rows_there = slice(n, n + windows), slice(top, top + rows)
                 for channel, values in enumerate(self._at(y[part, rows_there], x[part], step, resample_index)):
@@ -148,7 +147,8 @@ class NoiseField:
                 words = philox_on_cpu(at_x, at_y, other, step, self.key)
                 rooms = _room(words[0].shape)[1] if self.channels <= 4 else rooms
             else:
-                words = philox4x32((x, y, *(torch.tensor(n, device=self.device) for n in (other, step))), self.key)
+                numbers = (torch.full((), n, device=self.device) for n in (other, step))
+                words = philox4x32((x, y, *numbers), self.key)
             found += box_muller(*words[:2], rooms[0])
             found += box_muller(*words[2:], rooms[1]) if self.channels - 4 * block > 2 else ()
         return found[: self.channels]

@@ -12,9 +12,9 @@ from histogenesis.models.batches import Batches
 from histogenesis.models.conditions import add_noise
 from histogenesis.models.model import Denoiser, Upscaler
 from histogenesis.models.options import ModelOptions, Options
+from histogenesis.sampling.estimate import estimator
 from histogenesis.sampling.guidance import guide
 from histogenesis.sampling.solvers import sample, solver_evaluations
-from histogenesis.sampling.threshold import apply_threshold
 
 STEPS = 20
 LOWRES_NOISE = 0.2
@@ -37,17 +37,14 @@ def from_noise(denoiser: Denoiser, section: Any, checks: Batches, mpps: list[flo
         solver_evaluations("dpmpp-2m", STEPS, training_sigmas=training_sigmas, start=limit),
         options.sample_images,
     )
-    px, full, rows = options.crop_px or checks.patches.patch_px, torch.ones(n, device=device), []
+    sampler = Options(threshold=threshold, guided_sigmas=None, epsilon_scaling=None)
+    px, rows = options.crop_px or checks.patches.patch_px, []
     side = px // denoiser.factor
     for mpp, label in kinds(denoiser, mpps):
         cond = {name: value.to(device) for name, value in cond_of(checks, mpp, n, px, options.seed).items()}
         if "cond_image_bchw" in cond:
             cond["cond_image_bchw"] = denoiser.to_latent(cond["cond_image_bchw"])
-        denoise = guide(denoiser, label)
-
-        def estimate(x, sigma, mpp=mpp, cond=cond, denoise=denoise):
-            return apply_threshold(denoise(x, full * sigma, full * mpp, **cond), threshold, denoiser.normalisation)
-
+        estimate = estimator(guide(denoiser, label), sampler, denoiser.normalisation, mpp, **cond)
         noise = torch.from_numpy(normal((n, denoiser.channels, side, side), "samples", options.seed)).to(device)
         if limit:
             noise = noise + above(denoiser, checks, mpp, n, px).to(device) / solver[0].sigma

@@ -138,18 +138,18 @@ def solve(
 
 
 def sample(
-    denoise: Callable[[Tensor, float], Tensor],
+    estimate: Callable[[Tensor, Evaluation], Tensor],
     noise_bchw: Tensor,
     evaluations: list[Evaluation],
     injected_noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """Images from standard normal noise; `denoise(x, sigma)` estimates the clean image.
+    """Images from standard normal noise; `estimate(x, evaluation)` is that of the clean image.
 
     `injected_noise(n)`: standard normal, for the n-th evaluation (1, 2, ...) of a sampler that adds some.
     """
     x = noise_bchw * evaluations[0].sigma
     noise = (lambda purpose, step, resample_index: injected_noise(step)) if injected_noise else None
-    return solve(x, takes(evaluations), lambda x, evaluation: denoise(x, evaluation.sigma), noise)[0]
+    return solve(x, takes(evaluations), estimate, noise)[0]
 
 
 def euler(sigmas: list[float]) -> list[Evaluation]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal
-
-import numpy as np
 
 from histogenesis.canvas.joinings.base import Joining, Layout
 from histogenesis.canvas.tiling import Tile
@@ -14,6 +13,7 @@ from histogenesis.canvas.wavefronts import check_stride, overlapping, starts
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch import device as Device
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Average(Joining):
 
         def weighted(colour: int) -> tuple[Tensor, Tensor]:
             estimate, sides = plane(colour), zip(window, (layout.height, layout.width), divmod(colour, 2))
-            weight = estimate.new_tensor(np.outer(*(covered(part, n, layout, parity) for part, n, parity in sides)))
+            rows, columns = (
+                coverage(n, layout.tile, layout.stride, parity, estimate.device)[part] for part, n, parity in sides
+            )
+            weight = rows[:, None] * columns
             return weight * estimate, weight
 
         total, count = weighted(0)
@@ -50,10 +53,12 @@ class Average(Joining):
         check_stride(where, size_px, tile_px, self.stride_px, blocks_px)
 
 
-def covered(part: slice, length: int, layout: Layout, parity: int) -> np.ndarray:
-    """Where tiles of one parity (even: 0, odd: 1) lie along one side: float32 of the part's length."""
-    coverage = np.zeros(length, np.float32)
-    for n, start in enumerate(starts(length, layout.tile, layout.stride)):
-        if n % 2 == parity:
-            coverage[start : start + layout.tile] = 1
-    return coverage[part]
+@lru_cache(8)
+def coverage(length: int, tile: int, stride: int, parity: int, device: Device) -> Tensor:
+    """Where tiles of one parity (even: 0, odd: 1) lie along one side: float32 (length,), made on the device once."""
+    import torch  # which a recipe is read without
+
+    covered = torch.zeros(length, device=device)
+    for start in list(starts(length, tile, stride))[parity::2]:
+        covered[start : start + tile].fill_(1)
+    return covered

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from histogenesis.models.networks.keys import base
-from histogenesis.models.networks.keys.base import NetworkKeys, key
+from histogenesis.models.networks.keys.base import NetworkKeys, key, splits
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,8 @@ class EfficientUNet(NetworkKeys):
     @property
     def attends(self) -> bool:
         return any(self.attention)
+
+    def check(self, size_px: int) -> None:
+        for width, attends in zip(self.widths, self.attention):
+            if attends:
+                splits(width, self.heads)
