@@ -26,8 +26,8 @@ from histogenesis.recipe import Level, Model
 from histogenesis.recipe.fitting import check_size
 
 SMALL = {"kind": "jit", "token_px": 4, "channels": 24, "blocks": 4, "heads": 2, "bottleneck": 12, "dropout": 0.1}
-# JiT-B/16, L/16 and H/16: millions of weights as the paper has them, and what its published code has on the device `meta` without
-# its fixed table of absolute places; all of them ours but for 32 places of tokens in context.
+# JiT-B/16, L/16 and H/16: millions of weights as the paper has them, and what its published code has on the device `meta`
+# without its fixed table of absolute places; all of them ours but for 32 places of tokens in context.
 SIZES = {"B": (768, 12, 12, 128, 131, 131_123_712), "L": (1024, 24, 16, 128, 459, 458_877_664)}
 SIZES["H"] = (1280, 32, 16, 256, 953, 952_514_368)
 

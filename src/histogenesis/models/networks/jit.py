@@ -1,10 +1,11 @@
 """The plain transformer on pixels of Li and He 2025 (JiT, "Back to basics: let denoising generative models denoise").
 
 Its weights are those of the published code one for one, and its outputs with them (docs/measurements/papers.md). A square of
-pixels is a token, through a linear bottleneck that is narrower than its pixels; blocks of self-attention and SwiGLU, with RMSNorm, normalised queries and keys, and rotary places in two
-directions; the noise level, and all else that it is told, shifts, scales and gates each block (adaLN-Zero of Peebles and Xie
-2023). Two parts are left out. Fixed sinusoids of a token's absolute place, which are added to the tokens there: a tile has none,
-and may be larger than what was learnt. The class as further tokens in context: it is told as every condition is.
+pixels is a token, through a linear bottleneck that is narrower than its pixels. Blocks are self-attention and SwiGLU, with
+RMSNorm, normalised queries and keys, and rotary places in two directions; the noise level, and all else that it is told,
+shifts, scales and gates each block (adaLN-Zero of Peebles and Xie 2023). Two parts of theirs are left out: fixed sinusoids of a
+token's absolute place, since a tile has none, and may be larger than what was learnt; and the class as further tokens in
+context, since it is told as every condition is.
 """
 
 import torch
