@@ -4,7 +4,8 @@
 
 Slides are tiled JPEG TIFF whose tags say their mpp. The trainer is the workflow's own: run again with the same --state it goes
 on, and each run ends on a finished model (averaged weights in half precision, model.json). --channels, --multipliers, --batch,
---px and --lr are the network's and the training's; without a GPU it runs too, slowly.
+--px and --lr are the network's and the training's; --token-px has a transformer on pixels learn in the U-Net's place, as long
+and from the same noise. Without a GPU it runs too, slowly.
 """
 
 import argparse
@@ -76,6 +77,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--multipliers", type=float, nargs="+", default=[1, 2, 2])
+    parser.add_argument(
+        "--token-px", type=int, default=None, help="of a transformer (jit), with --channels and --blocks"
+    )
+    parser.add_argument("--blocks", type=int, default=12, help="of a transformer")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--p-mean", type=float, default=-1.5)
@@ -95,7 +100,11 @@ def main() -> None:
     torch.set_num_threads(1)
     network = {"kind": "ddpmpp", "channels": args.channels, "multipliers": args.multipliers, "blocks": 1}
     network |= {"attention_px": [args.px // 2 ** (len(args.multipliers) - 1)], "heads": 2, "dropout": 0.0}
-    objective = {"kind": "edm", "sigma_data": 0.5, "p_mean": args.p_mean, "p_std": args.p_std, "sigma_min": None}
+    if args.token_px:
+        network = {"kind": "jit", "token_px": args.token_px, "channels": args.channels, "blocks": args.blocks}
+        network |= {"heads": max(1, args.channels // 64)}
+    kind = "flow" if args.token_px else "edm"
+    objective = {"kind": kind, "sigma_data": 0.5, "p_mean": args.p_mean, "p_std": args.p_std, "sigma_min": None}
     training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "seed": args.seed, "clip_gradient": 1.0}
     training |= {"warmup_steps": 200, "decay_after_steps": 5000, "ema_half_life_images": 100_000, "crop_px": args.px}
     training |= {"log_every": 100, "checkpoint_every": 10**9, "validate_every": 10**9, "sample_every": 10**9}

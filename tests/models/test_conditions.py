@@ -17,6 +17,7 @@ from histogenesis.sampling.progress import cond_of, from_noise
 UNIT = Normalisation.unit()
 EFFICIENT = {"kind": "efficient", "channels": 8, "multipliers": [1, 2], "blocks": [1, 2], "attention": [False, True]}
 EFFICIENT |= {"heads": 2}
+JIT = {"kind": "jit", "token_px": 4, "channels": 24, "blocks": 2, "heads": 2, "bottleneck": 12}
 PLAIN = {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_px": [], "heads": 1, "dropout": 0.0}
 
 
@@ -72,7 +73,7 @@ def batches(options, **changes):
     return Batches(Scenes(), UNIT, model.objective.sample_sigma, 3, True, **(cond | changes))
 
 
-@pytest.mark.parametrize("network", [PLAIN, EFFICIENT, EFFICIENT | {"halve_first": True}])
+@pytest.mark.parametrize("network", [PLAIN, EFFICIENT, EFFICIENT | {"halve_first": True}, JIT])
 @pytest.mark.parametrize("conditions", [[], ["mpp"], ["context"], ["lowres"], ["context", "mpp", "lowres"]])
 def test_every_network_takes_every_condition(network, conditions, tmp_path):
     torch.manual_seed(0)

@@ -23,9 +23,11 @@ NETWORKS = {
         "attention_channels": [32],
         "heads": 2,
     },
+    "jit": {"kind": "jit", "token_px": 4, "channels": 24, "blocks": 3, "heads": 2, "bottleneck": 12},
 }
 OBJECTIVES = {
     "edm": {"kind": "edm", "sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2},
+    "flow": {"kind": "flow", "sigma_data": 0.5, "p_mean": 0.8, "p_std": 0.8},
     "v": {"kind": "v", "schedule": "cosine", "timesteps": 100, "min_snr": None, "loss": "mse"},
 }
 
@@ -54,7 +56,7 @@ def half_is_half(monkeypatch):
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
 
 
-PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm")]
+PAIRS = [("ddpmpp", "edm"), ("efficient", "v"), ("classic-unet", "edm"), ("jit", "flow")]
 
 
 @pytest.mark.parametrize(("network", "objective"), PAIRS)

@@ -15,6 +15,8 @@ from histogenesis.models.shipped import folder_of
 from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, ema_weights, validation_loss
 
+JIT = {"kind": "jit", "token_px": 4, "channels": 24, "blocks": 2, "heads": 2, "bottleneck": 12}
+
 
 class Darker(Stripes):
     """The same stripes under a darker lamp: other slides, to which a model is tuned."""
@@ -77,6 +79,7 @@ def test_it_begins_as_the_model_that_it_starts_from(trained, tmp_path):
             "attention": [False, True],
             "heads": 1,
         },
+        JIT,
     ],
 )
 def test_what_is_shown_a_picture_more_begins_as_if_it_were_not(network, tmp_path):
@@ -119,6 +122,7 @@ def test_a_few_steps_from_a_model_are_worth_more_than_as_many_from_nothing(train
         ({"conditions": []}, r"conditions is \[\"mpp\"\] there and \[\] here"),
         ({"objective": {"kind": "v"}}, 'objective.kind is "edm" there and "v" here'),
         ({"objective": {"sigma_data": 0.4}}, "objective.sigma_data is 0.5 there and 0.4 here"),
+        ({"network": JIT}, r'network.kind is "ddpmpp" there and "jit" here'),
         ({"network": {"attention_px": [4]}}, r"network.attention_levels is \[1\] there and \[\] here"),
     ],
 )

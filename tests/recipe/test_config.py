@@ -200,6 +200,16 @@ def test_the_reference_page_is_up_to_date(root):
             },
             "models.shared: its network splits 24 channels into 7 heads, which do not divide them; change `heads`",
         ),
+        (
+            ("models", "shared", "network"),
+            {"kind": "jit", "token_px": 6},
+            "divides its picture by 6, which 16 px patches do not allow",
+        ),
+        (
+            ("models", "shared", "network"),
+            {"kind": "jit", "channels": 16, "heads": 3, "token_px": 4},
+            "models.shared: its network splits 16 channels into 3 heads",
+        ),
         (("patches", "main", "whole_mpps"), [32], r"whole_mpps: \[32.0\] are not among the mpps"),
         (("slides", "phantoms"), [], "no slides: give `table: path/to/slides.tsv`"),
         (("run",), "../outside", "run: String should match pattern"),
@@ -233,6 +243,14 @@ def test_a_network_with_attention_draws_at_the_size_of_the_crops_that_it_learns_
     }  # fmt: skip
     values["models"]["shared"]["training"]["crop_px"] = 32
     parse_recipe(values)  # without attention any size will do
+
+
+def test_a_transformer_draws_whole_tokens(values):
+    values["models"]["shared"]["network"] = {"kind": "jit", "token_px": 16, "channels": 16, "heads": 2}
+    parse_recipe(values)
+    values["synthetic"]["levels"][1]["tile_px"] = 24
+    with pytest.raises(RecipeError, match="takes multiples of 16 px: tile_px 24 is not a multiple of 16"):
+        parse_recipe(values)
 
 
 UPSCALED = {"kind": "upscale", "mpp": 8, "method": {"kind": "bicubic"}}

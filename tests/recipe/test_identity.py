@@ -39,6 +39,7 @@ models:
     conditions: []
     training: {steps: 10}
   pixels: {patches: cut, network: {kind: guided-unet}, training: {steps: 10, batch: 8}}
+  tokens: {patches: cut, network: {kind: jit}, objective: {kind: flow}, training: {steps: 10, batch: 8}}
   larger:
     patches: cut
     conditions: [mpp, lowres]

@@ -24,6 +24,7 @@ from histogenesis.models.upscaler import Upscaler
 
 MODELS = {
     "edm": Denoiser,
+    "flow": Denoiser,
     "eps": Denoiser,
     "v": Denoiser,
     "x0": Denoiser,

@@ -63,6 +63,24 @@ class EDM:
         return sigma if self.sigma_range == (None, None) else sigma.clamp(*self.sigma_range)
 
 
+class Flow(EDM):
+    """The picture, by the error of the flow's velocity: x-prediction with v-loss, as Li and He 2025 train.
+
+    Their z = t * image + (1 - t) * noise is x / (1 + sigma) at t = 1 / (1 + sigma), which the network is told; logit t is
+    normal there, and so is ln sigma = -logit t. Velocities are (z - image) / (1 - t), with 1 - t never less than `SHARE_LIMIT`.
+    """
+
+    SHARE_LIMIT = 0.05  # of noise in z
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        t = 1 / (1 + sigma)
+        return Scalings(skip=torch.zeros_like(sigma), out=torch.ones_like(sigma), into=t, noise=t)
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """What the squared error of the picture counts, so that the plain loss on the velocity results."""
+        return (sigma / (1 + sigma)).clamp(min=self.SHARE_LIMIT) ** -2
+
+
 class Prediction(nn.Module):
     """The noise eps, the velocity v or the picture x0, at T noise levels: Ho et al. 2020; Salimans and Ho 2022, appendix D.
 
@@ -147,5 +165,6 @@ def make_objective(options: Options) -> EDM | Prediction:
 
 OBJECTIVES: dict[str, Callable[[Options], EDM | Prediction]] = {
     "edm": lambda options: EDM(**options.without("kind")),
+    "flow": lambda options: Flow(**options.without("kind")),
     **dict.fromkeys(("eps", "v", "x0"), lambda options: Prediction(**vars(options))),
 }

@@ -81,7 +81,7 @@ class Level(Section):
     )
 
     from_noise: ClassVar[bool] = True
-    objectives: ClassVar[str] = "'edm', 'eps', 'v' or 'x0'"  # of the models that can make it
+    objectives: ClassVar[str] = "'edm', 'flow', 'eps', 'v' or 'x0'"  # of the models that can make it
 
     @model_validator(mode="after")
     def guidance_is_somewhere(self):

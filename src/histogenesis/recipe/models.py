@@ -182,7 +182,7 @@ class Model(Section):
     @property
     def size_multiple_px(self) -> int:
         """Pictures that the network takes have a multiple of so many px as height and width."""
-        return self.latent_px * 2**self.network.halvings
+        return self.latent_px * self.network.multiple_px
 
     @property
     def latent_px(self) -> int:

@@ -11,10 +11,10 @@ from histogenesis.recipe.base import NO_BYTES, Section, by_kind
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
-class Objective(Section):
-    """What the network predicts, and which noise levels it learns."""
+class _Continuous(Section):
+    """Any noise level is learnt; how often each, is normal in ln sigma."""
 
-    kind: Literal["edm"] = "edm"
+    kind: str
     sigma_data: PositiveFloat = Field(0.5, description="standard deviation that training images are normalised to")
     p_mean: float = Field(-1.2, description="mean of ln sigma in training")
     p_std: PositiveFloat = Field(1.2, description="standard deviation of ln sigma in training")
@@ -32,6 +32,26 @@ class Objective(Section):
         if self.sigma_min and self.sigma_limit and self.sigma_min >= self.sigma_limit:
             raise ValueError(f"sigma_min {self.sigma_min:g} is not below sigma_limit {self.sigma_limit:g}")
         return self
+
+
+class Objective(_Continuous):
+    """What the network predicts, and which noise levels it learns."""
+
+    kind: Literal["edm"] = "edm"
+
+
+class Flow(_Continuous):
+    """The network predicts the picture, and learns by the error of the flow's velocity (x-prediction, v-loss: Li and He 2025).
+
+    Made for `network: {kind: jit}`, whose large tokens cannot hold noise, but any network may learn it.
+    """
+
+    kind: Literal["flow"]
+    p_mean: float = Field(
+        0.8,
+        description="mean of ln sigma in training; Li and He's -P_mean, and ln 2 more for 512 px (their noise_scale)",
+    )
+    p_std: PositiveFloat = Field(0.8, description="standard deviation of ln sigma in training")
 
 
 class _Betas(Section):
@@ -130,10 +150,11 @@ class Autoencoding(Section):
 
 AnyObjective = Annotated[
     Annotated[Objective, Tag("edm")]
+    | Annotated[Flow, Tag("flow")]
     | Annotated[Prediction, Tag("eps")]
     | Annotated[Prediction, Tag("v")]
     | Annotated[Prediction, Tag("x0")]
     | Annotated[Autoencoding, Tag("autoencoder")]
     | Annotated[SuperResolution, Tag("super-resolution")],
-    by_kind("edm", "eps", "v", "x0", "autoencoder", "super-resolution"),
+    by_kind("edm", "flow", "eps", "v", "x0", "autoencoder", "super-resolution"),
 ]

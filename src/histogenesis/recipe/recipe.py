@@ -117,8 +117,8 @@ class Recipe(Section):
             )
         if size % deep:
             raise ValueError(
-                f"{where}: the network halves its picture {deep.bit_length() - 1} times, which {size} px patches do not"
-                f" allow; use a multiple of {deep} px"
+                f"{where}: the network divides its picture by {deep}, which {size} px patches do not allow; use a multiple of"
+                f" {deep} px"
             )
         try:
             model.network.check(size // model.latent_px)

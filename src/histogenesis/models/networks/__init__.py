@@ -10,6 +10,7 @@ NETWORKS = {
     "guided-unet": "guided_unet.GuidedUNet",
     "post-norm-unet": "post_norm_unet.PostNormUNet",
     "cross-attention-unet": "cross_attention_unet.CrossAttentionUNet",
+    "jit": "jit.JiT",
 }
 
 

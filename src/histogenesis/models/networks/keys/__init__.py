@@ -13,6 +13,7 @@ from histogenesis.models.networks.keys.edsr import EDSR
 from histogenesis.models.networks.keys.efficient import EfficientUNet
 from histogenesis.models.networks.keys.guided_unet import GuidedUNet
 from histogenesis.models.networks.keys.imagen import ImagenUNet
+from histogenesis.models.networks.keys.jit import JiT
 from histogenesis.models.networks.keys.post_norm_unet import PostNormUNet
 from histogenesis.models.networks.keys.vq import VQF4, PublishedVQ
 
@@ -24,6 +25,7 @@ KEYS: tuple[type[NetworkKeys], ...] = (
     GuidedUNet,
     PostNormUNet,
     CrossAttentionUNet,
+    JiT,
     VQF4,
     EDSR,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "EfficientUNet",
     "GuidedUNet",
     "ImagenUNet",
+    "JiT",
     "Network",
     "NetworkKeys",
     "PostNormUNet",

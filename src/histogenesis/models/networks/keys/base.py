@@ -39,6 +39,11 @@ class NetworkKeys:
         return len(self.multipliers) - 1  # type: ignore[attr-defined]
 
     @property
+    def multiple_px(self) -> int:
+        """Height and width of the pictures that it takes are multiples of so many px, of what it draws."""
+        return 2**self.halvings
+
+    @property
     def attends(self) -> bool:
         """Whether what a pixel becomes may depend on the whole patch."""
         return True
