@@ -39,7 +39,8 @@ UNITS = {
 
 def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation, seed: int) -> list[dict]:
     """Rows of kind `morphology` for each mpp of `rows`: W1 between generated and held-out patches (stain_vectors: the angle),
-    with both sides' means and medians. What cannot be measured at an mpp has no row there; what fails has one, with the reason."""
+    with both sides' means and medians. What cannot be measured at an mpp has no row there; what fails has one, with the
+    reason."""
     entries = []
     for mpp, every in rows.items() if options.morphology_images else ():
         n = min(options.morphology_images, len(every[0]))

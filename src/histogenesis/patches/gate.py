@@ -53,7 +53,7 @@ class Counted:
 
     def unlike_he(self) -> dict[str, str]:
         """Slides that do not look like H&E -> what speaks against it."""
-        found = {}
+        found: dict[str, str] = {}
         for side in self.sides.values():
             for slide in dict.fromkeys(side.slide):
                 rows = np.flatnonzero(side.slide == slide)
@@ -104,10 +104,7 @@ def gate_data(
                 + f": {REMEDY}"
             )
     for name in dict.fromkeys(of_he):
-        warnings += [
-            f"{slide}: {why}; {HE_ALONE}"
-            for slide, why in sets[name].unlike_he().items()
-        ]
+        warnings += [f"{slide}: {why}; {HE_ALONE}" for slide, why in sets[name].unlike_he().items()]
     if no_patient:
         some = ", ".join([*no_patient[:REASONS], *["..."] * (len(no_patient) > REASONS)])
         warnings.append(

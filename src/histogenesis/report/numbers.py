@@ -117,10 +117,15 @@ def _every(run: Run, rows: list[tuple[dict, Degree]], known: set[str]) -> list[T
 
 
 def _sides(rows: list[dict]) -> list[Table]:
-    """What was measured of tissue on both sides: means, and medians where one side's few large things would draw a mean away."""
+    """What was measured of tissue on both sides: means, and medians, which a few large things do not draw away."""
     names = ("generated", "real", "generated_median", "real_median")
     table = [
-        [row["name"], row.get("unit") or "", Cell(f"{row['mpp']:g}", number=True, sort=row["mpp"]), *map(row.get, names)]
+        [
+            row["name"],
+            row.get("unit") or "",
+            Cell(f"{row['mpp']:g}", number=True, sort=row["mpp"]),
+            *map(row.get, names),
+        ]
         for row in rows
         if kind_of(row) == "morphology" and _number(row, "mpp", "generated", "real")
     ]

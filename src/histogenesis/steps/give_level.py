@@ -16,7 +16,6 @@ from histogenesis.slides.read import Slide
 from histogenesis.slides.table import open_record
 from histogenesis.tissue.files import load_tissue
 
-
 LOOKED_AT_PX = 1024  # pixels of a level's longer side whose stain is looked at
 
 
