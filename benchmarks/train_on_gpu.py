@@ -2,10 +2,12 @@
 
     python benchmarks/train_on_gpu.py SLIDE.tif [...] --halvings 0 1 2 --sigma-limit 5 --minutes 9 --state STATE --out FOLDER
 
+    ... --lowres-factor 2 --start gut-he-cells-v2    shown the level above, and begun with a model
+
 Slides are tiled JPEG TIFF whose tags say their mpp. The trainer is the workflow's own: run again with the same --state it goes
 on, and each run ends on a finished model (averaged weights in half precision, model.json). --channels, --multipliers, --batch,
---px and --lr are the network's and the training's; --token-px has a transformer on pixels learn in the U-Net's place, as long
-and from the same noise. Without a GPU it runs too, slowly.
+--px and --lr are the network's and the training's; a model to start from brings its network; --token-px has a transformer on
+pixels learn in the U-Net's place, as long and from the same noise. Without a GPU it runs too, slowly.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from histogenesis.models.model import build_model, save_model
 from histogenesis.models.objectives import make_objective
 from histogenesis.models.options import ModelOptions
 from histogenesis.models.pyramids import SlideBatches
+from histogenesis.models.start import Start
 from histogenesis.models.training import Trainer, ema_weights
 
 
@@ -86,6 +89,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--p-mean", type=float, default=-1.5)
     parser.add_argument("--p-std", type=float, default=1.2)
     parser.add_argument("--sigma-limit", type=float, default=None)
+    parser.add_argument("--lowres-factor", type=int, help="shown the level above, of so many times the mpp")
+    parser.add_argument("--lowres-noise-limit", type=float, default=1.0)
+    parser.add_argument("--start", help="go on from this model: the name of one that ships, or a folder")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of which the minutes allow some")
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -98,26 +104,32 @@ def main() -> None:
     args = arguments()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    network = {"kind": "ddpmpp", "channels": args.channels, "multipliers": args.multipliers, "blocks": 1}
-    network |= {"attention_px": [args.px // 2 ** (len(args.multipliers) - 1)], "heads": 2, "dropout": 0.0}
-    if args.token_px:
-        network = {"kind": "jit", "token_px": args.token_px, "channels": args.channels, "blocks": args.blocks}
-        network |= {"heads": max(1, args.channels // 64)}
-    kind = "flow" if args.token_px else "edm"
+    start = Start(args.start) if args.start else None
+    network = network_of(args, start)
+    kind = "flow" if network["kind"] == "jit" else "edm"
     objective = {"kind": kind, "sigma_data": 0.5, "p_mean": args.p_mean, "p_std": args.p_std, "sigma_min": None}
     training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "seed": args.seed, "clip_gradient": 1.0}
     training |= {"warmup_steps": 200, "decay_after_steps": 5000, "ema_half_life_images": 100_000, "crop_px": args.px}
     training |= {"log_every": 100, "checkpoint_every": 10**9, "validate_every": 10**9, "sample_every": 10**9}
-    section = {"patches": "slides", "network": network, "objective": objective | {"sigma_limit": args.sigma_limit}}
-    options = ModelOptions.of(section | {"conditions": ["mpp"], "training": training})
+    section = {"patches": "slides", "network": network, "conditions": ["mpp"], "training": training}
+    section |= {"objective": objective | {"sigma_limit": args.sigma_limit}}
+    if args.lowres_factor:
+        section |= {"conditions": ["mpp", "lowres"], "lowres_factor": args.lowres_factor}
+        section |= {"lowres_noise_limit": args.lowres_noise_limit}
+    options = ModelOptions.of(section)
 
     slides, mpps = zip(*map(read_slide, args.slides))
     sample_sigma = make_objective(options.objective).sample_sigma
-    batches = SlideBatches(slides, mpps, args.halvings, args.px, sample_sigma, args.seed, device)
+    lowres = {"lowres_factor": args.lowres_factor, "lowres_noise_limit": args.lowres_noise_limit}
+    units = {"normalisation": start.normalisation} if start else {}
+    batches = SlideBatches(slides, mpps, args.halvings, args.px, sample_sigma, args.seed, device, **lowres, **units)
     del slides
     torch.manual_seed(args.seed)
     model = build_model(options, args.px, batches.normalisation)
-    digest = json.dumps([options.values, [path.name for path in args.slides]], sort_keys=True)
+    if start:
+        start.fill(model, options.values, [], args.px)
+    told = [options.values, [path.name for path in args.slides], *([start.digest] if start else [])]
+    digest = json.dumps(told, sort_keys=True)
     trainer = Trainer(model, options, batches, args.state, digest, device)
     trainer.resume()
     print(f"{device}: from step {trainer.step}; places: { {n: len(p) for n, p in batches.places.items()} }", flush=True)
@@ -129,6 +141,20 @@ def main() -> None:
     timer.cancel()
     write(args.out, trainer, options, batches)
     print(f"{args.out}: step {trainer.step}, {trainer.step * args.batch} images", flush=True)
+
+
+def network_of(args: argparse.Namespace, start: Start | None) -> dict:
+    """That of the model to start from, with attention at the same depth; or what the arguments say."""
+    if start:
+        network, learnt_px = dict(start.description["section"]["network"]), start.description["patch_px"]
+        if network["kind"] == "jit":
+            return network
+        return network | {"attention_px": [px * args.px // learnt_px for px in network["attention_px"] or []]}
+    if args.token_px:
+        network = {"kind": "jit", "token_px": args.token_px, "channels": args.channels, "blocks": args.blocks}
+        return network | {"heads": max(1, args.channels // 64)}
+    network = {"kind": "ddpmpp", "channels": args.channels, "multipliers": args.multipliers, "blocks": 1}
+    return network | {"attention_px": [args.px // 2 ** (len(args.multipliers) - 1)], "heads": 2, "dropout": 0.0}
 
 
 @torch.no_grad()

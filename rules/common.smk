@@ -70,6 +70,9 @@ if GIVEN and LEVELS[0].slide not in SLIDES:
     raise WorkflowError(f"synthetic.levels[0]: no slide {LEVELS[0].slide!r}; there are {', '.join(SLIDES)}")
 TAKEN = {name: model.source for name, model in RECIPE.imported_models.items()}
 STARTS = {name: m.training.start for name, m in RECIPE.trained_models.items() if m.training.start}
+# Patch sets, each with a model from elsewhere: training goes on from it there, or what it draws is compared with them.
+BROUGHT = [[RECIPE.models[name].patches, start] for name, start in STARTS.items()]
+BROUGHT += [[m.patches or RECIPE.compared_patches, m.source] for m in RECIPE.imported_models.values()]
 ENCODERS = [e if isinstance(e, str) else e.name for e in RECIPE.evaluation.encoders]
 ENCODER_FILES = {e.name: e.file for e in RECIPE.evaluation.encoders if not isinstance(e, str)}
 OF_STUDY = sorted({name for cell in RECIPE.study.cells for name in cell.samples.values()}) if RECIPE.study else []

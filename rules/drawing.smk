@@ -119,11 +119,13 @@ rule give_level:
         runtime=30,
     params:
         options=told("give_level"),
+        models=lambda w, resources: sorted({TAKEN[name] for level in LEVELS for name in level.models if name in TAKEN}),
         code=code("give_level.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/give_level.py" --record {input.record} --run-dir $RUN_DIR --tissue $(dirname {input.tissue})'
-        " --options $RECIPE#{params.options:q} --slide {wildcards.slide} --out {output} 2>&1 | tee {log}"
+        " --options $RECIPE#{params.options:q} --slide {wildcards.slide} --models {params.models:q} --out {output} 2>&1"
+        " | tee {log}"
 
 
 rule plan_tissue:

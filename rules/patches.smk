@@ -93,10 +93,10 @@ rule check_data:
         sets=told("check_data", "sets"),
         needs=told("check_data", "needs"),
         limits=told("check_data", "limits"),
-        starts=lambda w, resources: json.dumps([[RECIPE.models[name].patches, start] for name, start in STARTS.items()]),
+        brought=lambda w, resources: json.dumps([[name, model] for name, model in BROUGHT if name]),
         code=code("check_data.py"),
         env=environment("slides"),
     shell:
         'python "$SCRIPTS/check_data.py" --run-dir $RUN_DIR {params.table} --phantoms $RECIPE#{params.phantoms:q}'
-        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --starts {params.starts:q} --out {output}"
+        " --sets $RECIPE#{params.sets:q} --needs $RECIPE#{params.needs:q} --limits $RECIPE#{params.limits:q} --brought {params.brought:q} --out {output}"
         " 2>&1 | tee {log}"

@@ -10,7 +10,9 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from histogenesis.evaluation.evaluate_fragments import fragment_metrics
-from histogenesis.evaluation.evaluate_morphology import w1
+from histogenesis.evaluation.evaluate_morphology import morphology_metrics, w1
+from histogenesis.evaluation.sets import Sets
+from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.encoders.he_network import HeNetwork
 from histogenesis.metrics.morphology.fragments import fragments
 from histogenesis.metrics.morphology.nuclei import Nuclei, find_nuclei, nearest_distances, nuclear_threshold, ripley
@@ -18,7 +20,7 @@ from histogenesis.metrics.morphology.stains import angle_between, stain_vectors
 from histogenesis.metrics.morphology.tissue import measure_tissue
 from histogenesis.metrics.sensitivity import distorted
 from histogenesis.phantom import cells, render
-from histogenesis.recipe import Phantom
+from histogenesis.recipe import Evaluation, Phantom
 from histogenesis.slides.read import open_slide
 
 MPP = 0.5
@@ -190,3 +192,24 @@ def test_fragments_of_slides_are_compared_at_the_resolution_of_level_0(tmp_path)
     assert found["fragment_area"]["value"] == pytest.approx(2.56 - 0.64)
     assert found["fragment_area"]["mpp"] == 40
     assert found["fragment_solidity"]["value"] == pytest.approx(0, abs=0.02)
+
+
+def test_both_sides_medians_stand_beside_their_means():
+    """Two of three generated nuclei are small, one is large: the mean lies between, where no nucleus is."""
+
+    def side(name, radii):
+        images = [planted(grid(14, jitter=2), r, r) for r in radii]
+        text = np.array([f"{name}{k}" for k in range(len(images))])
+        return ImageSet(name, np.stack(images), np.full(len(images), MPP), text, text)
+
+    parts = (("train", [3.6] * 3), ("held_out", [3.6] * 3), ("generated", [2.8, 2.8, 5.2]))
+    sets = Sets(*(side(*part) for part in parts))
+    options = Evaluation(morphology_images=3, n_resamples=10)
+    rows = morphology_metrics(sets, {MPP: [np.arange(3)] * 3}, options, seed=1)
+    (area,) = [row for row in rows if row["name"] == "nucleus_area"]
+    small = np.pi * 2.8**2
+    assert area["generated_median"] == pytest.approx(small, rel=0.25)
+    assert area["generated"] > 1.2 * area["generated_median"]
+    assert area["real_median"] == pytest.approx(np.pi * 3.6**2, rel=0.25)
+    angle = next(row for row in rows if row["name"] == "stain_vectors")
+    assert angle["real_median"] is None and set(angle) == set(area), "one table holds all rows"

@@ -1,6 +1,7 @@
 """The models that ship: whole, small enough, described, and better at tissue than what knows no picture."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from histogenesis.models.conditions import low_resolution
 from histogenesis.models.model import load_model
 from histogenesis.models.shipped import folder_of, shipped_names
+from histogenesis.recipe import load_recipe
 from histogenesis.slides.read import open_slide
 
 
@@ -69,3 +71,23 @@ def test_it_denoises_tissue_that_it_never_saw(name, mpp, cmu_slide):
     mean, var = x.mean(dim=(0, 2, 3), keepdim=True), x.var(dim=(0, 2, 3), keepdim=True)
     shrunk = mean + (noisy - mean) * var / (var + sigma**2)
     assert ((estimate - x) ** 2).mean() < 0.6 * ((shrunk - x) ** 2).mean()
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_its_recipe_is_the_one_that_its_card_names(name, root):
+    """Network, noise, conditions and mpps are those of that recipe's model, and its training is no longer."""
+    card, facts = (folder_of(name) / "README.md").read_text(), json.loads((folder_of(name) / "model.json").read_text())
+    named = re.search(r"recipe `([^`]+)`, model `([^`]+)`", card)
+    assert named, "the card names no recipe and model"
+    recipe = load_recipe(root / named[1])
+    model = recipe.trained_models[named[2]]
+    section = model.model_dump(mode="json")
+    assert facts["mpps"] == recipe.patches[model.patches].mpps
+    assert facts["conditions"] == section["conditions"]
+    for part in ("network", "objective"):
+        mine = {key: value for key, value in section[part].items() if value is not None}
+        assert mine == {key: value for key, value in facts[part].items() if value is not None}
+    for key in ("batch", "lr", "crop_px", "decay_after_steps", "ema_half_life_images", "precision"):
+        assert section["training"][key] == facts["section"]["training"][key], key
+    assert facts["steps"] <= section["training"]["steps"]
+    assert facts["images"] == facts["steps"] * section["training"]["batch"]

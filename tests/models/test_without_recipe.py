@@ -6,6 +6,11 @@ import subprocess
 import sys
 import textwrap
 
+from safetensors.torch import load_file
+
+from histogenesis.phantom.slide import make_phantom
+from histogenesis.recipe import Phantom
+
 ONLY = """
 import sys
 
@@ -58,3 +63,32 @@ def test_the_benchmark_of_a_gpu_runs_on_a_cpu_and_draws_the_same_again(root, tmp
     assert {row["way"] for row in found["network"]} == {"float32", "autocast", "cast once"}
     assert all(row["error"] < 0.03 for row in found["network"])
     assert found["training"]["images_per_s"] > 0
+
+
+def test_a_model_is_trained_from_slides_where_there_is_no_recipe(root, tmp_path):
+    """Shown the level above, begun with one that ships, five steps on a CPU; run again it leaves the same."""
+    phantom = Phantom(name="small", width_mm=0.5, height_mm=0.4, mpp=0.5, seed=4)
+    make_phantom(phantom, tmp_path / "small.tif", tmp_path / "mask.png")
+    code = """
+    import runpy
+    Without.names -= {"tifffile", "cv2"}  # which are there
+    sys.argv = ["train_on_gpu.py", *sys.argv[1:]]
+    runpy.run_path("benchmarks/train_on_gpu.py", run_name="__main__")
+    """
+    words = [tmp_path / "small.tif", "--halvings", 0, 1, "--px", 32, "--batch", 4, "--steps", 5, "--sigma-limit", 5]
+    words += ["--lowres-factor", 2, "--lowres-noise-limit", 0.1, "--state", tmp_path / "state", "--out"]
+    first = run(root, code, *words, tmp_path / "first", "--start", "gut-he-cells-v2")
+    assert first.returncode == 0 and "from step 0" in first.stdout and "step 5, 20 images" in first.stdout, first.stderr
+    facts = json.loads((tmp_path / "first/model.json").read_text())
+    there = json.loads((root / "pretrained/gut-he-cells-v2/model.json").read_text())
+    assert facts["mpps"] == [1.0, 0.5] and facts["conditions"] == ["mpp", "lowres"] and facts["steps"] == 5
+    assert facts["normalisation"] == there["normalisation"] and facts["network"] == there["network"]
+    weights = load_file(tmp_path / "first/model.safetensors")
+    before = load_file(root / "pretrained/gut-he-cells-v2/model.safetensors")
+    apart = max(float((weights[name].float() - w).abs().max()) for name, w in before.items())
+    assert 1e-6 < apart < 0.05, "a little off where it began"
+    again = run(root, code, *words, tmp_path / "again", "--start", "gut-he-cells-v2")
+    assert again.returncode == 0 and "from step 5" in again.stdout, again.stderr
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (tmp_path / "first/model.safetensors").read_bytes()
+    misspelt = run(root, code, *words, tmp_path / "other", "--start", "gut-he-cell-v2")
+    assert misspelt.returncode == 1 and "did you mean gut-he-cells-v2?" in misspelt.stderr

@@ -148,4 +148,9 @@ def test_a_model_of_one_stain_asks_whether_slides_have_it(tmp_path):
     sets = {"main": counted(tmp_path, [tmp_path / "a.h5", tmp_path / "b.h5"])}
     found = gate_data({}, {}, sets, [need(1.0, [0])], LIMITS, of_he=["main"])["warnings"]
     assert [line[:2] for line in found if "eosin" in line] == ["a:"]
+    cut = Cut("c", P, 4000, 4000, 0.5, np.zeros((5, 2), np.int64), np.full(5, 1.0), np.ones(5, np.float32))
+    write_store(tmp_path / "c.h5", cut, np.broadcast_to(brown, (5, P, P, 3)).copy())
+    held_out = {"main": counted(tmp_path, [tmp_path / f"{name}.h5" for name in "abc"])}
+    found = gate_data({}, {}, held_out, [need(1.0, [0])], LIMITS, of_he=["main", "main"])["warnings"]
+    assert sorted(line[:2] for line in found if "eosin" in line) == ["a:", "c:"], "also of what is held out, once"
     assert not [line for line in gate(sets, [need(1.0, [0])])["warnings"] if "eosin" in line]

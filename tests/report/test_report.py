@@ -333,3 +333,13 @@ def test_captions_of_the_snakemake_report(root, wildcards):
         text = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(snakemake=job)
         publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
         assert len(text) > 60
+
+
+def test_both_sides_of_nuclei_stand_in_a_table(made_up_run):
+    row = {"name": "nucleus_area", "kind": "morphology", "encoder": "nuclei", "unit": "um2", "mpp": 1.0, "value": 4.3}
+    row |= {"floor": 1.0, "real": 44.2, "generated": 48.5, "real_median": 37.1, "generated_median": 41.9}
+    (made_up_run / "evaluation/metrics.json").write_text(json.dumps([row, row | {"real": None, "mpp": 0.5}]))
+    text = report(made_up_run).text
+    table = text[text.index("mean, generated") :]
+    assert re.search(r"nucleus_area\s+um2\s+1\s+48.5\s+44.2\s+41.9\s+37.1", table)
+    assert text.count("37.1") == 1, "where one side has nothing there is no row"

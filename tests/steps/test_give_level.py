@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
+from skimage import data
 
 from histogenesis.canvas.canvas import Level as LevelFile
 from histogenesis.core.errors import BadInput
@@ -20,17 +22,25 @@ def lab(tmp_path_factory):
     path = tmp_path_factory.mktemp("given")
     pixels = np.full((800, 1000, 3), 242, np.uint8)
     pixels[200:700, 100:900] = np.random.default_rng(0).integers((120, 60, 110), (220, 160, 200), (500, 800, 3))
+    registered(path, pixels)
+    return path, pixels
+
+
+def registered(path, pixels):
+    """Write a lossless slide of these pixels at 1 mpp, with its record and tissue."""
     options = {"resolution": (10_000, 10_000), "resolutionunit": "CENTIMETER", "metadata": None}
     tifffile.imwrite(path / "s.tif", pixels, tile=(64, 64), photometric="rgb", compression="deflate", **options)
     (path / "s.json").write_text(json.dumps(register(SlideRow(slide="s", path=str(path / "s.tif"), patient="p"), path)))
     segment_slide(path / "s.json", path, Tissue(), path / "tissue")
-    return path, pixels
 
 
-def given(path, out, **section):
+HE = ["gut-he-glands-v2", "gut-he-cells-v2"]
+
+
+def given(path, out, models=(), **section):
     section = GivenLevel(kind="given", slide="s", **section)
     files = {"record": path / "s.json", "run_dir": path, "tissue": path / "tissue"}
-    give_level(**files, options=section, slide="synthetic_001", out=out)
+    give_level(**files, options=section, slide="synthetic_001", out=out, models=models)
     return LevelFile(out)
 
 
@@ -69,3 +79,20 @@ def test_only_level_0_is_given_and_what_is_below_may_hold_to_it(root):
     levels[1] = levels[0] | {"mpp": 8}
     with pytest.raises(RecipeError, match=r"levels\[1\]: only level 0 can be given"):
         parse_recipe(values)
+
+
+def test_immunohistochemistry_above_models_of_he_is_warned_of(tmp_path, capsys):
+    registered(tmp_path, data.immunohistochemistry())
+    given(tmp_path, tmp_path / "level0.h5", HE, mpp=2, size_px=(256, 256)).file.close()
+    assert "warning: s: " in (said := capsys.readouterr().err) and "brown" in said and "eosin alone" in said
+    for models in ((), ["results/absent/models/own"]):  # which says no stain
+        given(tmp_path, tmp_path / "level0.h5", models, mpp=2, size_px=(256, 256)).file.close()
+    assert not capsys.readouterr().err
+
+
+def test_haematoxylin_and_eosin_above_them_is_not(tmp_path, capsys, cmu_slide):
+    with openslide.OpenSlide(cmu_slide) as slide:
+        pixels = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., :3]
+    registered(tmp_path, pixels)
+    given(tmp_path, tmp_path / "level0.h5", HE, mpp=2, size_px=(1400, 1100)).file.close()
+    assert not capsys.readouterr().err

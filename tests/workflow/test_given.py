@@ -23,6 +23,8 @@ def test_a_level_is_drawn_under_a_real_one(copied):
     recipe = copied.folder / "given.yaml"
     recipe.write_text(yaml.safe_dump(values))
     done = copied.run(str(recipe), "--", LEVEL)
+    again = copied.run(str(recipe), "--dry-run", "--printshellcmds", "--forcerun", "give_level", "--", LEVEL).stdout
+    assert "--models results/test-harb/models/shared" in again, "whose stain is asked for"
     folder = copied.folder / "results/given/synthetic/synthetic_001"
     with h5py.File(folder / "level0.h5") as above, h5py.File(folder / "level1.h5") as level:
         y, x = above["image"][:].astype(float), level["image"][:].astype(float)
@@ -42,6 +44,8 @@ def test_a_level_is_drawn_under_a_real_one(copied):
     assert "--model $(dirname results/given/models/shared" in copied.run(str(recipe), *evaluation).stdout, (
         "for membership"
     )
+    data = copied.run(str(recipe), "--dry-run", "--printshellcmds", "--", "results/given/data.json").stdout
+    assert '[["main", "results/test-harb/models/shared"]]' in data, "what it draws is compared with them"
     values["synthetic"]["levels"][0]["slide"] = "absent"
     recipe.write_text(yaml.safe_dump(values))
     done = copied.run(str(recipe), "--dry-run", check=False)

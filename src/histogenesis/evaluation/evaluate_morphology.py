@@ -39,7 +39,8 @@ UNITS = {
 
 def morphology_metrics(sets: Sets, rows: dict[float, list], options: Evaluation, seed: int) -> list[dict]:
     """Rows of kind `morphology` for each mpp of `rows`: W1 between generated and held-out patches (stain_vectors: the angle),
-    with both sides' means. What cannot be measured at an mpp has no row there; what fails has one, with the reason."""
+    with both sides' means and medians. What cannot be measured at an mpp has no row there; what fails has one, with the
+    reason."""
     entries = []
     for mpp, every in rows.items() if options.morphology_images else ():
         n = min(options.morphology_images, len(every[0]))
@@ -131,7 +132,8 @@ def _compare(name, encoder, mpp, values: dict[str, Values], image_sets, options,
     low, high, interval = _interval(
         held_out, generated, value, [image_sets[w] for w in ("held_out", "generated")], options, seed
     )
-    means = [float(np.concatenate([*v, []]).mean()) if any(map(len, v)) else None for v in (held_out, generated)]
+    sides = [np.concatenate([*v, []]) for v in (held_out, generated)]
+    means, medians = ([float(of(v)) if len(v) else None for v in sides] for of in (np.mean, np.median))
     note = (
         ""
         if value is not None
@@ -139,6 +141,7 @@ def _compare(name, encoder, mpp, values: dict[str, Values], image_sets, options,
     )
     references = row_of_references(value, _bare(real_reference), _bare(patients), others)
     row = _row(name, encoder, mpp, len(held_out), value, low, high, note)
+    row |= {"real_median": medians[0], "generated_median": medians[1]}
     return row | references | {"real": means[0], "generated": means[1], "interval": interval}
 
 
@@ -185,4 +188,5 @@ def _row(name, encoder, mpp, n, value=None, low=None, high=None, note="") -> dic
     about = {"name": name, "encoder": encoder, "mpp": mpp, "value": value, "low": low, "high": high}
     about |= row_of_references(None, None, None, {}) | {"n_real": n, "n_generated": n, "better": "lower"}
     about |= {"kind": "morphology", "speaks": None, "unit": UNITS.get(name, ""), "real": None, "generated": None}
+    about |= {"real_median": None, "generated_median": None}
     return about | {"interval": "", "file": "", "note": note}

@@ -17,11 +17,11 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.geometry import same_mpp
 from histogenesis.core.hdf5 import reading
 from histogenesis.patches.dataset import PatchCollection
-from histogenesis.patches.stain import unlike_he
+from histogenesis.patches.stain import HE_ALONE, unlike_he
 
 HELD_OUT = ("validation", "test")
 REASONS = 3  # that are named of why slides give nothing
-LOOKED_AT = 64  # training patches of a slide whose stain is looked at
+LOOKED_AT = 64  # patches of a slide, on each side of the split, whose stain is looked at
 NONE = {"patches": 0, "slides": 0, "patients": 0}
 REMEDY = (
     "add slides that have it, lower `min_tissue` or `size_px`, hold out by patient or less, or take the mpp (the class) out of"
@@ -52,15 +52,14 @@ class Counted:
         return {"patches": len(rows), "slides": len(set(rows[:, 0])), "patients": len(set(rows[:, 1]))}
 
     def unlike_he(self) -> dict[str, str]:
-        """Slides to learn from that do not look like H&E -> what speaks against it."""
-        if (side := self.sides.get("train")) is None:
-            return {}
-        found = {}
-        for slide in dict.fromkeys(side.slide):
-            rows = np.flatnonzero(side.slide == slide)
-            some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
-            if why := unlike_he(side.read(some)):
-                found[str(slide)] = why
+        """Slides that do not look like H&E -> what speaks against it."""
+        found: dict[str, str] = {}
+        for side in self.sides.values():
+            for slide in dict.fromkeys(side.slide):
+                rows = np.flatnonzero(side.slide == slide)
+                some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+                if why := unlike_he(side.read(some)):
+                    found.setdefault(str(slide), why)
         return found
 
     def why(self, mpp: float | None) -> str:
@@ -86,7 +85,8 @@ def gate_data(
 
     records, qc: of each slide; needs: `recipe.needs.needs_of`; limits: least `train_patches`, `held_out_patches` and `slides`
     (to learn from) of each mpp and class that something draws; no_patient: slides whose patient the table does not name; of_he:
-    patch sets from which a model goes on that has seen H&E alone. An error is what no training should begin with.
+    patch sets with a model that has seen H&E alone, whether it goes on from there or draws what is compared with them. An error
+    is what no training should begin with.
     """
     rows = [_row(sets[need["patch_set"]], one) for need in needs for one in _by_class(sets[need["patch_set"]], need)]
     errors: list[str] = []
@@ -103,12 +103,8 @@ def gate_data(
                 + (f" ({why})" if why else "")
                 + f": {REMEDY}"
             )
-    for name in of_he:
-        warnings += [
-            f"{slide}: {why}; the model that training starts from has seen haematoxylin and eosin alone: look at what it"
-            " draws, or train from nothing"
-            for slide, why in sets[name].unlike_he().items()
-        ]
+    for name in dict.fromkeys(of_he):
+        warnings += [f"{slide}: {why}; {HE_ALONE}" for slide, why in sets[name].unlike_he().items()]
     if no_patient:
         some = ", ".join([*no_patient[:REASONS], *["..."] * (len(no_patient) > REASONS)])
         warnings.append(

@@ -12,6 +12,7 @@ import numpy as np
 STAINED = 0.45  # optical density, of the three channels together, from which a pixel counts
 BROWN = 0.05  # share of stained pixels that absorb more blue than green
 NO_EOSIN = 0.85  # red absorbed, of green, in the median of stained pixels
+HE_ALONE = "a model that this recipe brings has seen haematoxylin and eosin alone: look at what it draws, or train from nothing"
 DARK = 60  # grey level, in the median of all pixels, below which it was no bright-field light
 
 

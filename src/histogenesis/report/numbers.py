@@ -30,6 +30,7 @@ def numbers(run: Run) -> Section | None:
     pictures = evidence(run)
     known = {figure.id for figure in pictures}
     blocks: list[Any] = [*_glance(rows, known), *_plots(run, [row for row, _ in rows]), *_every(run, rows, known)]
+    blocks += _sides(run.metrics)
     if pictures:
         title = f"The patches behind the numbers ({len(pictures)} pictures)"
         blocks.append(Figures(pictures, "wide", pixelated=True, folded=title))
@@ -113,6 +114,23 @@ def _every(run: Run, rows: list[tuple[dict, Degree]], known: set[str]) -> list[T
     every = Table(columns, table, caption, csv if csv and csv.exists() else run.metrics_file, fold_over=0)
     notes = Table(["note", "what it says"], [[k, text] for text, k in said.items()], "The notes.", fold_over=0)
     return [every, notes] if said else [every]
+
+
+def _sides(rows: list[dict]) -> list[Table]:
+    """What was measured of tissue on both sides: means, and medians, which a few large things do not draw away."""
+    names = ("generated", "real", "generated_median", "real_median")
+    table = [
+        [
+            row["name"],
+            row.get("unit") or "",
+            Cell(f"{row['mpp']:g}", number=True, sort=row["mpp"]),
+            *map(row.get, names),
+        ]
+        for row in rows
+        if kind_of(row) == "morphology" and _number(row, "mpp", "generated", "real")
+    ]
+    columns = ["measure", "unit", "µm/px", "mean, generated", "mean, real", "median, generated", "median, real"]
+    return [Table(columns, table, "What was measured of nuclei, tissue and stains.", fold_over=0)] if table else []
 
 
 def _notes(row: dict) -> list[str]:

@@ -26,7 +26,7 @@ def check_data(
     out: Path,
     table: str | None = None,
     phantoms: Sequence[Phantom] = (),
-    starts: Sequence[tuple[str, str]] = (),
+    brought: Sequence[tuple[str, str]] = (),
 ) -> None:
     """The data gate, before training: counts what every level, model and class has to learn from and what is held out of it.
 
@@ -40,7 +40,7 @@ def check_data(
     out: data.json
     table: slides.tsv
     phantoms: the recipe's slides.phantoms
-    starts: patch sets, each with a model from which training on it starts
+    brought: patch sets, each with a model from elsewhere: training on it starts from that, or it is what that draws beside
     """
     rows = rows_of(Slides(table=table, phantoms=list(phantoms)), run_dir.name)
     slides = [row.slide for row in rows]
@@ -52,7 +52,7 @@ def check_data(
         files = [folder / f"{one}.h5" for one in (slides if from_slides else [name])]
         counted[name] = Counted(name, folder, (run_dir if from_slides else folder) / "splits.tsv", files)
     unstated = [row.slide for row in rows if not row.patient_stated]
-    of_he = [patch_set for patch_set, start in starts if stain_of(start) == "H&E"]
+    of_he = [patch_set for patch_set, model in brought if stain_of(model) == "H&E"]
     found = gate_data(records, qc, counted, needs, limits, unstated, of_he)
     for warning in found["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
