@@ -101,7 +101,7 @@ def ceilings(clock: Clock, size: int) -> dict:
 def network(clock: Clock, name: str, px: int, batches: list[int], tops: dict) -> list[dict]:
     """Milliseconds per Mpx and evaluation of each way to run it."""
     found, on_gpu = [], clock.device != "cpu"
-    per_px = cost(section(name), px).per_pixel(px**2) if name in NETWORKS else None
+    per_px = cost(section(name), px).over(px**2) if name in NETWORKS else None
     ways = ["float32", "autocast", "cast once", *(["channels last", "compiled", "graph"] if on_gpu else [])]
     for batch in batches:
         g = torch.Generator(clock.device).manual_seed(1)
