@@ -54,12 +54,13 @@ def run(args: argparse.Namespace) -> None:
         taken = {name: h if isfinite(h) else None for name, h in hours.items()}
         print(json.dumps({"parts": parts, "hours": taken, "precisions": precisions, **totals}, indent=1))
         return
+    width = max([27, *(len(part.what) for part in found.parts)]) + 1
     print(
-        f"{'':<28}{'count':>12}{'evaluations':>14}{'PFLOP':>12} in  {'TB':>11}{'memory GB':>11}{'disk GB':>10}{'state GB':>10}"
+        f"{'':<{width}}{'count':>12}{'evaluations':>14}{'PFLOP':>12} in  {'TB':>11}{'memory GB':>11}{'disk GB':>10}{'state GB':>10}"
     )
     for part in found.parts:
         print(
-            f"{part.what:<28}{part.count:>12,.0f}{part.evaluations:>14,.0f}{part.flop / 1e15:>12,.4g}"
+            f"{part.what:<{width}}{part.count:>12,.0f}{part.evaluations:>14,.0f}{part.flop / 1e15:>12,.4g}"
             f" {part.precision if part.flop else '':4}{part.bytes / 1e12:>11,.4g}{part.memory_gb:>11.1f}{part.disk_gb:>10.3g}"
             f"{part.state_gb:>10.3g}"
         )
