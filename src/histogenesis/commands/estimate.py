@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
         return
     width = max([27, *(len(part.what) for part in found.parts)]) + 1
     print(
-        f"{'':<{width}}{'count':>12}{'evaluations':>14}{'PFLOP':>12} in  {'TB':>11}{'memory GB':>11}{'disk GB':>10}{'state GB':>10}"
+        f"{'':<{width}}{'count':>12}{'evaluations':>14}{'PFLOP':>12} in  {'TB':>11}{'memory GB':>11}{'disk GB':>10}"
+        f"{'state GB':>10}"
     )
     for part in found.parts:
         print(
