@@ -3,6 +3,7 @@
 The denoiser is exact (a Gaussian field's), so nothing but the recipe is measured: its samplers, its start, its release.
 """
 
+import runpy
 from pathlib import Path
 
 import histolab
@@ -132,6 +133,16 @@ def test_power_of_a_difference_is_that_of_its_own_band():
     assert difference_power(0.5 * y, y, (2, 4)) == pytest.approx(0.25)
     assert difference_power(y + other, y, (2, 4)) == pytest.approx(0, abs=1e-6)
     assert difference_power(-y, y, (2, 4)) == pytest.approx(4)
+
+
+def test_what_the_benchmark_of_a_trained_network_says_of_two_levels(root, picture, monkeypatch):
+    """Of a level that averages back exactly, nothing; of another place of the same slide, as of two pictures."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    agreement = runpy.run_path(str(root / "benchmarks/release.py"))["agreement"]
+    above, other = picture[200:264, 200:264], picture[900:1028, 900:1028]
+    assert agreement(above.repeat(2, axis=0).repeat(2, axis=1), above).startswith("A x - y 0.00; its power 0.00 0.00")
+    words = agreement(other, above).split(";")
+    assert float(words[0].split()[-1]) > 0.9 and min(map(float, words[1].split()[2:])) > 0.5
 
 
 def test_the_denoiser_is_the_right_one(picture):
