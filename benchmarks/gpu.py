@@ -4,16 +4,21 @@
 
 In this order, each part skipped when the time is spent: ceilings (copy, bfloat16 product); one evaluation of the network,
 eager, channels last, compiled and as a CUDA graph, at several batches, with the error against float32 and the shares of the
-ceilings; a canvas whose state is on the device, drawn twice and interrupted once; training, fed from patches that are held
-there. Without a GPU all sizes are small, and the numbers only show that it runs.
+ceilings; a ladder of harb's kind drawn by the engine, from z_0 to 32 times its side, with a tissue plan and its state on
+the device: seconds per Mpx of the finest level for the whole of drawing, and what bounds it; one level again, interrupted
+once; training, fed from patches that are held there. Without a GPU all sizes are small, and the numbers only show that it
+runs.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +26,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from histogenesis.core.field import NoiseField
+from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.constraints import Constraint, NoConstraint, NullSpace, Relaxation
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.joinings import GridShift, Independent, Joining
+from histogenesis.canvas.task import Bundle
+from histogenesis.core.interrupt import Stopped
 from histogenesis.models.batches import Batches
 from histogenesis.models.costs import cost
 from histogenesis.models.denoiser import Denoiser
@@ -30,7 +40,6 @@ from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.options import ModelOptions
 from histogenesis.models.speed import Replayed, cast_weights
 from histogenesis.models.training import Trainer
-from histogenesis.sampling.solvers import solver_evaluations
 
 UNIT = Normalisation([180.0, 140.0, 170.0], 45.0, 0.5)
 NETWORKS = {
@@ -101,7 +110,6 @@ def ceilings(clock: Clock, size: int) -> dict:
 def network(clock: Clock, name: str, px: int, batches: list[int], tops: dict) -> list[dict]:
     """Milliseconds per Mpx and evaluation of each way to run it."""
     found, on_gpu = [], clock.device != "cpu"
-    per_px = cost(section(name), px).per_pixel(px**2) if name in NETWORKS else None
     ways = ["float32", "autocast", "cast once", *(["channels last", "compiled", "graph"] if on_gpu else [])]
     for batch in batches:
         g = torch.Generator(clock.device).manual_seed(1)
@@ -133,17 +141,114 @@ def network(clock: Clock, name: str, px: int, batches: list[int], tops: dict) ->
             own = (wanted - scalings.skip * x).square().mean().sqrt()
             row = {"batch": batch, "way": way, "ms_per_Mpx": 1e9 * seconds / (batch * px**2)}
             row["error"] = float((out - wanted).square().mean().sqrt() / own)
-            if per_px:
-                row["share_of_bf16"] = per_px.flop * batch * px**2 / seconds / 1e12 / tops["bf16_TFLOP_s"]
-                row["share_of_copy"] = per_px.bytes_fused * batch * px**2 / seconds / 1e9 / tops["copy_GB_s"]
-                row["bound_by"] = "bytes" if row["share_of_copy"] > row["share_of_bf16"] else "FLOP"
+            row |= of_ceilings(name, px, batch, batch, seconds, tops)
             found.append(row)
             print(json.dumps(row), flush=True)
     return found
 
 
-def canvas(clock: Clock, name: str, px: int, side: int, batch: int, steps: int = 8) -> dict:
-    """A canvas of side x side px from noise at sigma 2 on, its state on the device and its tiles shifted in each pass."""
+@dataclass(frozen=True)
+class Sampler:
+    """A solver's numbers, and nothing besides: no guidance in an interval, threshold or scaling of epsilon."""
+
+    kind: str
+    steps: int
+    sigma_min: float
+    guided_sigmas = threshold = epsilon_scaling = None
+
+    @property
+    def solver(self) -> dict:
+        return {"kind": self.kind, "steps": self.steps, "sigma_min": self.sigma_min}
+
+
+@dataclass(frozen=True)
+class Start:
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A level as harb draws it, in plain values (canvas/sections.py), and of one network its name, tile and sampler."""
+
+    mpp: float
+    tile_px: int
+    batch: int
+    sampler: Sampler
+    constraint: Constraint
+    joining: Joining
+    start: Start | None
+    model, state, lowres_noise, tile_by_tile, skip_background = "shared", "fp32", 0.0, False, None
+
+    @property
+    def stride_px(self) -> int:
+        return self.tile_px
+
+    @property
+    def networks(self) -> tuple["Drawn"]:
+        return (self,)
+
+
+def level_of(k: int, tile_px: int, batch: int, steps: int) -> Drawn:
+    """z_0 from noise alone; each next level from the one above, enlarged and noised to sigma 2, free below 0.25."""
+    if not k:
+        return Drawn(64, tile_px, 1, Sampler("heun", steps, 0.002), NoConstraint(), Independent(), None)
+    constraint = NullSpace(relaxation=Relaxation(sigma=0.25))
+    return Drawn(64 / 2**k, tile_px, batch, Sampler("dpmpp-2m", steps, 0.02), constraint, GridShift(), Start(2.0))
+
+
+class Asked:
+    """A denoiser that counts the pixels that it is asked for."""
+
+    def __init__(self, denoise: Callable):
+        self.denoise, self.pixels = denoise, 0
+
+    def __call__(self, x: torch.Tensor, *more, **cond) -> torch.Tensor:
+        self.pixels += x.shape[0] * x.shape[-1] ** 2
+        return self.denoise(x, *more, **cond)
+
+
+class After:
+    """A wish to stop that comes after so many batches."""
+
+    def __init__(self, batches: int):
+        self.left = batches
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def draw(
+    folder: Path, model: Denoiser, denoise: Callable, k: int, sizes: tuple, device: str, stop: object = False
+) -> str:
+    """Level k of a ladder into folder, by the engine, below the one that lies there; half of it is tissue. Where its state lay.
+
+    sizes: tile px, batch, steps.
+    """
+    tile_px, batch, steps = sizes
+    y, x = np.mgrid[:tile_px, :tile_px] / tile_px - 0.5
+    with LevelFile(folder / f"level{k - 1}.h5") if k else nullcontext() as above:
+        d = Drawing(
+            level_of(k, tile_px, batch, steps),
+            (tile_px * 2**k, tile_px * 2**k),
+            k,
+            1,
+            "benchmark",
+            [Bundle(denoise, model.normalisation, model.conditions)],
+            above=above,
+            plan=(y**2 + x**2 < 0.5 / np.pi) if k else None,
+            device=device,
+        )
+        easel = d.run(folder / f"state{k}", "benchmark", stop, save_every_s=1e9)
+        d.finish(easel, folder / f"level{k}.h5")
+    return easel.state.place
+
+
+def drawing(clock: Clock, name: str, px: int, levels: int, batch: int, steps: int, tops: dict) -> dict:
+    """A ladder of harb's kind from z_0, one tile, to a canvas of px * 2^levels: seconds, and what they are spent on.
+
+    At first, not counted, level 1 at the ladder's own sizes: compilation. At last level 1 again, stopped half-way and taken up.
+    """
     model = fresh(name, px, clock.device)
     model.precision = "bf16"
     if clock.device != "cpu":
@@ -151,47 +256,58 @@ def canvas(clock: Clock, name: str, px: int, side: int, batch: int, steps: int =
         model.network.to(memory_format=torch.channels_last)
         model.layout = torch.channels_last
         model.run = Replayed(torch.compile(model.estimate, fullgraph=True, dynamic=False))
-    plan, seconds = solver_evaluations("dpmpp-2m", steps, sigma_max=2.0), {"noise": 0.0, "network": 0.0, "rest": 0.0}
-    ones = torch.ones(batch, device=clock.device)
-
-    def timed(part: str, work: Callable):
-        clock.wait()
-        begin = time.perf_counter()
-        out = work()
-        clock.wait()
-        seconds[part] += time.perf_counter() - begin
-        return out
-
-    @torch.inference_mode()
-    def draw(x: torch.Tensor, memory: torch.Tensor | None, first: int, last: int) -> tuple:
-        for number in range(first, last):
-            stage = plan[number]
-            shift = [int(v) for v in np.random.default_rng(number).integers(0, px, 2)]
-            rolled = timed("rest", lambda x=x, shift=shift: x.roll(shift, (1, 2)))
-            tiles = rolled.reshape(3, side // px, px, side // px, px).permute(1, 3, 0, 2, 4).reshape(-1, 3, px, px)
-            denoised = torch.empty_like(tiles)
-            for start in range(0, len(tiles), batch):
-                some = tiles[start : start + batch]
-                padded = torch.cat([some, some[-1:].expand(batch - len(some), -1, -1, -1)])
-                made = timed("network", lambda p=padded, s=stage.sigma: model(p, ones * s, ones))
-                denoised[start : start + batch] = made[: len(some)]
-            grid = denoised.reshape(side // px, side // px, 3, px, px).permute(2, 0, 3, 1, 4).reshape(3, side, side)
-            back = grid.roll([-v for v in shift], (1, 2))
-            x, memory = timed("rest", lambda x=x, b=back, m=memory, stage=stage: stage.update(x, b, m))
-        return x, memory
-
-    field = NoiseField(1, "benchmark", device=clock.device)
-    begin = time.perf_counter()
-    noise = timed("noise", lambda: plan[0].sigma * field.window(0, 0, side, side))
-    once, _ = draw(noise, None, 0, steps)
-    picture = timed("rest", lambda: UNIT.to_uint8(once))
-    total, parts = time.perf_counter() - begin, dict(seconds)
-    half, memory = draw(noise, None, 0, steps // 2)
-    again, _ = draw(half.clone(), None if memory is None else memory.clone(), steps // 2, steps)
-    found = {"side_px": side, "evaluations": steps, "seconds_per_Mpx": 1e6 * total / side**2, "parts_s": parts}
+    asked, sizes = Asked(model), (px, batch, steps)
+    found: dict = {"tile_px": px, "batch": batch, "steps": steps, "levels": []}
+    with tempfile.TemporaryDirectory() as of_it:
+        folder = Path(of_it)
+        for k in (0, 1):
+            draw(folder, model, model, k, sizes, clock.device)
+            shutil.rmtree(folder / f"state{k}")
+        for k in range(levels + 1):
+            if k and clock.left < 4 * found["levels"][-1]["seconds"] + 30:
+                break
+            clock.wait()
+            before, begin = asked.pixels, time.perf_counter()
+            place = draw(folder, model, asked, k, sizes, clock.device)
+            clock.wait()
+            seconds, evaluated = time.perf_counter() - begin, asked.pixels - before
+            shutil.rmtree(folder / f"state{k}")
+            row = {"side_px": px * 2**k, "seconds": seconds, "state": place, "evaluated_Mpx": evaluated / 1e6}
+            row["seconds_per_Mpx"] = 1e6 * seconds / (px * 2**k) ** 2
+            found["levels"].append(row)
+            print(json.dumps(row), flush=True)
+        with LevelFile(folder / "level1.h5") as level:
+            whole = level.image[:]
+        batches = steps * 4 // batch  # about as many as hold tissue, and shifted grids have more
+        try:
+            draw(folder, model, model, 1, sizes, clock.device, After(max(1, batches // 2)))
+            raise AssertionError("it was to be stopped")
+        except Stopped:
+            draw(folder, model, model, 1, sizes, clock.device)
+        with LevelFile(folder / "level1.h5") as level:
+            found["same_pixels_after_an_interruption"] = bool(np.array_equal(whole, level.image[:]))
+    seconds = sum(row["seconds"] for row in found["levels"])
+    found |= {"seconds": seconds, "seconds_per_Mpx": 1e6 * seconds / found["levels"][-1]["side_px"] ** 2}
+    x, one = torch.randn(batch, 3, px, px, device=clock.device), torch.ones(batch, device=clock.device)
+    with torch.inference_mode():
+        network_s = clock.time(lambda: model(x, one, one)) * asked.pixels / (batch * px**2)
+    found |= of_ceilings(name, px, batch, asked.pixels / px**2, seconds, tops)
+    found["share_of_network"] = network_s / seconds
+    if found["share_of_network"] < 0.5:
+        found["bound_by"] = "the engine and the host"
     if clock.device != "cpu":
         found["peak_GB"] = torch.cuda.max_memory_allocated() / 1e9
-    return found | {"same_pixels_after_an_interruption": bool(torch.equal(picture, UNIT.to_uint8(again)))}
+    return found
+
+
+def of_ceilings(name: str, px: int, batch: int, evaluations: float, seconds: float, tops: dict) -> dict:
+    """How much of the measured ceilings so many evaluations of a picture are, in seconds; and which they are nearer to."""
+    if name not in NETWORKS:
+        return {}
+    one = cost(section(name), px, batch).over(batch)
+    found = {"share_of_bf16": one.flop * evaluations / seconds / 1e12 / tops["bf16_TFLOP_s"]}
+    found["share_of_copy"] = one.bytes_fused * evaluations / seconds / 1e9 / tops["copy_GB_s"]
+    return found | {"bound_by": "bytes" if found["share_of_copy"] > found["share_of_bf16"] else "FLOP"}
 
 
 class Held:
@@ -234,9 +350,9 @@ def training(clock: Clock, name: str, px: int, batch: int, micro: int, tops: dic
             step()
         clock.wait()
         seconds = (time.perf_counter() - begin) / steps
-    flop = 3 * cost(wanted, px).flop * batch  # backward costs twice the forward
     found = {"px": px, "batch": batch, "micro_batch": micro, "images_per_s": batch / seconds}
-    found["share_of_bf16"] = flop / seconds / 1e12 / tops["bf16_TFLOP_s"]
+    found["seconds_per_Mpx"] = 1e6 * seconds / (batch * px**2)
+    found |= of_ceilings(name, px, micro, 3 * batch, seconds, tops)  # backward costs twice the forward
     return found | ({"peak_GB": torch.cuda.max_memory_allocated() / 1e9} if clock.device != "cpu" else {})
 
 
@@ -262,9 +378,7 @@ def main() -> None:
     print(json.dumps(found), flush=True)
     found["network"] = network(clock, name, px, [8, 16, 32] if on_gpu else [2], tops)
     parts = {
-        "canvas": lambda: canvas(
-            clock, name, px, (16384 if px == 512 else 4096) if on_gpu else 128, 8 if on_gpu else 4
-        ),
+        "drawing": lambda: drawing(clock, name, px, 5 if on_gpu else 2, 16 if on_gpu else 2, 8 if on_gpu else 4, tops),
         "training": lambda: training(clock, name, px, 64 if on_gpu else 8, 16 if on_gpu else 8, tops),
     }
     for part, work in parts.items():

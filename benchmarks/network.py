@@ -33,7 +33,7 @@ def main() -> None:
             patches = recipe.patches[model.patches]
             px = getattr(model.training, "crop_px", None) or patches.size_px
             one = cost(model, px // model.latent_px)
-            each = one.per_pixel(px**2 / 1e6)
+            each = one.over(px**2 / 1e6)
             print(
                 f"{path.stem + ', ' + name:28} {px:5}  {one.parameters / 1e6:10.2f} {one.flop / 2e9:7.1f} {one.kernels:9}"
                 f" {each.flop / 1e12:7.3f} {each.bytes_eager / 1e9:9.1f} {each.bytes_fused / 1e9:6.1f}"

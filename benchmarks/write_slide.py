@@ -33,7 +33,8 @@ def peak_kib():  # ru_maxrss would be that of the parent, from before exec
 before, start = peak_kib(), time.perf_counter()
 made = write_slide(Path(canvas), Path(out), SlideFile.model_validate_json(options), {"run": "benchmark"}, int(threads))
 seconds, peak = time.perf_counter() - start, peak_kib()
-print(json.dumps({"seconds": seconds, "peak_gib": peak / 2**20, "imports_gib": before / 2**20, **made}))
+cpu = time.process_time()  # of all threads
+print(json.dumps({"seconds": seconds, "cpu_s": cpu, "peak_gib": peak / 2**20, "imports_gib": before / 2**20, **made}))
 """
 
 
@@ -50,19 +51,24 @@ def make_canvas(path: Path, size_px: int) -> None:
             image[y : y + len(piece)] = np.roll(row, 331 * (y // len(piece)), axis=1)[: size_px - y]
 
 
-def encode_limit(path: Path, options: SlideFile, threads: int) -> float:
-    """Seconds that encoding alone takes: level 0's tiles, timed row by row, times the pixels of all levels over its own."""
+def encode_limit(path: Path, options: SlideFile, threads: int, rows: int | None = None) -> float:
+    """Seconds that encoding alone takes: level 0's tiles, timed row by row, times the pixels of all levels over its own.
+
+    rows: so many rows of tiles, evenly spread, stand for all.
+    """
     seconds = 0.0
     with h5py.File(path) as file, ThreadPoolExecutor(threads) as pool:
         image = file["image"]
-        for y in range(0, len(image), options.tile_px):
+        starts = range(0, len(image), options.tile_px)
+        timed = starts[:: max(1, len(starts) // rows)] if rows else starts
+        for y in timed:
             tiles = tiles_of(image[y : y + options.tile_px], options.tile_px)
             start = time.perf_counter()
             for _ in pool.map(lambda tile: encode_tile(tile, options), tiles):
                 pass
             seconds += time.perf_counter() - start
         sizes = level_sizes(*image.shape[:2], options.tile_px)
-    return seconds * sum(h * w for h, w in sizes) / (sizes[0][0] * sizes[0][1])
+    return seconds * len(starts) / len(timed) * sum(h * w for h, w in sizes) / (sizes[0][0] * sizes[0][1])
 
 
 def main() -> None:
@@ -80,11 +86,14 @@ def main() -> None:
         make_canvas(canvas, arguments.size)
         limit = encode_limit(canvas, options, arguments.threads)
         command = [sys.executable, "-c", WRITE, canvas, out, options.model_dump_json(), str(arguments.threads)]
+        load = os.getloadavg()[0]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     result = {
         "size_px": arguments.size,
         "threads": arguments.threads,
+        "load_before": round(load, 1),
         "write_s": round(done["seconds"], 2),
+        "cpu_s": round(done["cpu_s"], 2),
         "encode_limit_s": round(limit, 2),
         "ratio_to_limit": round(done["seconds"] / limit, 2),
         "peak_gib": round(done["peak_gib"], 3),

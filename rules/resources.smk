@@ -7,10 +7,9 @@ Without a cluster only `threads` counts.
 import functools
 import json
 
-from histogenesis.canvas.plan import state_bytes
+from histogenesis.canvas import memory
 
-TORCH_MB = 4000  # PyTorch and CUDA, before they hold anything
-STATE_IN_MEMORY_MB = 64000  # more than that of a canvas lies in files
+TORCH_MB = memory.TORCH_MB
 DRAW_AND_TRAIN_MINUTES = 240  # what most partitions allow; it bounds how long a piece is, not the whole
 
 
@@ -60,7 +59,8 @@ def tissue_mb(wildcards):
 def cutting_minutes(wildcards):
     """All patches that a slide may give, read at 20 MB/s, which random reads reach with ease."""
     patches = RECIPE.patches[wildcards.patch_set]
-    return 10 + round(patches.per_slide * len(patches.mpps) * patches.size_px**2 * 3 / 20e6 / 60)
+    count = patches.per_slide * len(patches.mpps) * len(getattr(patches, "classes", [""]))
+    return 10 + round(count * patches.size_px**2 * 3 / 20e6 / 60)
 
 
 def training_gpus(wildcards):
@@ -98,20 +98,10 @@ def model_mb(model):
 
 
 def drawing_mb(wildcards):
-    """The state of a level: in memory, where that is not more than most nodes have; of a larger one, which then lies in files,
-    4 bytes a pixel, so that the disk is not all that works. A level in a latent space has as many times fewer, and a row of
-    tiles that are decoded (its sum and what is made of it). Of a level that is drawn tile by tile one batch is held, 20 times.
-    """
+    """As canvas/memory.py has it, for all processes that draw the level together."""
     k = int(wildcards.k)
-    level, latent_px = LEVELS[k], RECIPE.latent_px(LEVELS[k].model)
-    height, width = (n // latent_px for n in RECIPE.synthetic.size_px(k))
-    held = 2 * state_bytes(level, height, width) + canvas_pixels(k)  # some of it stays free; and the level above
-    if held > STATE_IN_MEMORY_MB * 1e6:
-        held = 4 * height * width
-    if level.tile_by_tile:
-        held = 240 * level.batch * level.tile_px**2 * drawing_processes(wildcards)
-    decoded = 32 * level.tile_px * RECIPE.synthetic.size_px(k)[1] if latent_px > 1 else 0
-    return TORCH_MB * drawing_processes(wildcards) + 1e-6 * (held + decoded)
+    latent_px, processes = RECIPE.latent_px(LEVELS[k].model), drawing_processes(wildcards)
+    return memory.drawing_mb(LEVELS[k], RECIPE.synthetic.size_px(k), latent_px, processes)
 
 
 def evaluation_mb():

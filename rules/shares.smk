@@ -1,7 +1,7 @@
 """Which jobs and processes draw a level together."""
 
 from histogenesis.canvas.plan import plan_of
-from histogenesis.provenance.devices import has_gpu
+from histogenesis.provenance.devices import processes_of
 
 
 def shares(wildcards):
@@ -20,9 +20,8 @@ def drawing_gpus(wildcards):
 
 
 def drawing_processes(wildcards):
-    """Processes that draw a level together: as many as GPUs, or where this machine has none, as the recipe says."""
-    level = LEVELS[int(wildcards.k)]
-    return level.gpus if has_gpu() else max(level.gpus, level.cpu_processes)
+    """Processes that draw a level together."""
+    return processes_of(LEVELS[int(wildcards.k)])
 
 
 def drawing_launched(wildcards, resources):

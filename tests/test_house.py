@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import grimp  # which import-linter brings
@@ -26,6 +27,20 @@ def test_a_script_is_the_command_line_of_one_step(script):
     step = getattr(import_module(f"histogenesis.steps.{script.stem}"), script.stem)
     words = " ".join(parser_of(step).format_help().split())  # each parameter has a type and a sentence
     assert ast.get_docstring(ast.parse(script.read_text())) in words
+
+
+def test_a_process_computes_with_one_thread():
+    """Whatever computes with PyTorch, unless a recipe says otherwise, and none of ours does."""
+    steps = [getattr(import_module(f"histogenesis.steps.{script.stem}"), script.stem) for script in SCRIPTS]
+    computing = [s for s in steps if signature(s).parameters.get("threads") and "it rounds" in s.__doc__]
+    assert {s.__name__ for s in computing} == {"draw_level", "draw_samples", "train_model", "upscale_level"}
+    assert [s.__name__ for s in computing if signature(s).parameters["threads"].default != 1] == []
+    asked = {
+        p: re.findall(r"^cpu_threads: (\d+)", p.read_text(), re.MULTILINE) for p in (ROOT / "config").rglob("*.yaml")
+    }
+    assert (
+        sum(map(len, asked.values())) > 5 and [str(p) for p, found in asked.items() if found not in ([], ["1"])] == []
+    )
 
 
 def test_library_files_can_be_read_in_one_go():

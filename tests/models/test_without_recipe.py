@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 from safetensors.torch import load_file
 
 from histogenesis.phantom.slide import make_phantom
@@ -53,16 +54,27 @@ def test_every_module_of_the_models_and_samplers_is_read_without_the_recipes_lib
 def test_the_benchmark_of_a_gpu_runs_on_a_cpu_and_draws_the_same_again(root, tmp_path):
     code = """
     import runpy
-    sys.argv = ["benchmarks/gpu.py", "--minutes", "5", "--out", sys.argv[1]]
+    sys.argv = ["benchmarks/gpu.py", "--minutes", "20", "--out", sys.argv[1]]
     runpy.run_path("benchmarks/gpu.py", run_name="__main__")
     """
     done = run(root, code, tmp_path / "gpu.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert found["canvas"]["same_pixels_after_an_interruption"] is True
+    drawn = found["drawing"]
+    assert drawn["same_pixels_after_an_interruption"] is True
+    assert [row["side_px"] for row in drawn["levels"]] == [32, 64, 128] and {
+        row["state"] for row in drawn["levels"]
+    } == {"host"}
+    assert drawn["levels"][0]["evaluated_Mpx"] == 7 * 32**2 / 1e6, "four steps of Heun"
+    assert 4 * 64**2 / 1e6 <= drawn["levels"][1]["evaluated_Mpx"] <= 4 * 96**2 / 1e6, "2 x 2 tiles or, shifted, 3 x 3"
+    half = drawn["levels"][2]["evaluated_Mpx"] / (4 * 128**2 / 1e6)
+    assert 0.5 < half < 25 / 16, "tiles that hold no tissue are not evaluated"
+    assert drawn["seconds_per_Mpx"] * 128**2 / 1e6 == pytest.approx(sum(row["seconds"] for row in drawn["levels"]))
+    for part in (drawn, found["training"]):
+        assert part["bound_by"] and 0 < part["share_of_bf16"] < 1 and 0 < part["share_of_copy"] < 1
     assert {row["way"] for row in found["network"]} == {"float32", "autocast", "cast once"}
     assert all(row["error"] < 0.03 for row in found["network"])
-    assert found["training"]["images_per_s"] > 0
+    assert found["training"]["images_per_s"] > 0 and found["training"]["seconds_per_Mpx"] > 0
 
 
 def test_a_model_is_trained_from_slides_where_there_is_no_recipe(root, tmp_path):

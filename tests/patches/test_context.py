@@ -18,6 +18,7 @@ from histogenesis.recipe import PatchSet, Phantom, Tissue
 from histogenesis.slides.average import area_average
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, register
+from histogenesis.steps.inputs import say_of_cut
 from histogenesis.tissue.files import load_tissue, segment_slide
 
 
@@ -135,6 +136,24 @@ def test_a_patch_of_the_whole_slide(phantom):
         assert np.all(picture[:4] == background) and np.all(picture[:, 0] == background)
         centre = slide.read(600 - 320, 500 - 320, 20, 32.0)
         assert np.abs(picture[10:30, 10:30].astype(int) - centre.astype(int)).max() <= 1
+
+
+def test_a_slide_wider_than_its_one_patch_says_what_is_left_out(phantom, capsys):
+    """Of 1.2 x 1 mm in a patch of 0.8: the tissue between 0.2 and 1 mm from the left, 0.1 and 0.9 from the top, is in it."""
+    found = cut(phantom, "cropped", placement="whole", mpps=[20.0, 32.0], context_ratio=None, min_tissue=0.01)
+    assert list(found.cropped) == [20.0], "the other holds all of it"
+    with open_slide(phantom / "s.tif") as slide:
+        assert (slide.width_px * slide.mpp, slide.height_px * slide.mpp) == (1200, 1000)
+    assert "the slide has 1.2 x 1.0 mm, its one patch 0.8" in found.cropped[20.0]
+    tissue = load_tissue(phantom / "tissue")
+    x, y = (round(um / tissue.mpp) for um in (200, 100))
+    inside = tissue.mask[y : y + round(800 / tissue.mpp), x : x + round(800 / tissue.mpp)].sum() / tissue.mask.sum()
+    said = int(found.cropped[20.0].split(" with ")[1].split("%")[0])
+    assert said < 100 and said == pytest.approx(100 * inside, abs=1)
+    with h5py.File(phantom / "cropped/s.h5") as file:
+        assert json.loads(file.attrs["cropped_mpps"]) == {"20": found.cropped[20.0]}
+    say_of_cut(found.slide, found.error, found.skipped, found.cropped)
+    assert "s: cropped at 20 mpp: the slide has" in capsys.readouterr().err
 
 
 def test_no_view_of_a_model_shows_what_is_held_out(phantom):

@@ -9,15 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from histogenesis.canvas.canvas import Level
+from histogenesis.canvas.canvas import Level as LevelFile
+from histogenesis.canvas.engine import Drawing
+from histogenesis.canvas.task import Bundle
 from histogenesis.models.batches import Batches
 from histogenesis.models.costs import cost
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.training import Trainer
-from histogenesis.recipe import Model, load_recipe
+from histogenesis.recipe import Level, Model, load_recipe
 from histogenesis.report.cost import tiles_of
-from histogenesis.steps.estimate import estimate, jobs, measured_tflops
+from histogenesis.steps.estimate import estimate, jobs
+from histogenesis.steps.work import measured_speed
 
 pytestmark = pytest.mark.workflow
 
@@ -49,7 +52,7 @@ def test_patches_disk_and_files(before, finished, recipe):
     state = next(run.glob("state/train/shared/*/checkpoint.safetensors")).stat().st_size
     training = next(part for part in before.parts if part.what.startswith("train"))
     assert within_twice(1e9 * training.disk_gb, weights) and within_twice(1e9 * training.state_gb, state)
-    levels = sum(3 * np.prod(Level(path).shape) for path in run.glob("synthetic/*/level*.h5"))
+    levels = sum(3 * np.prod(LevelFile(path).shape) for path in run.glob("synthetic/*/level*.h5"))
     assert within_twice(1e9 * sum(p.disk_gb for p in before.parts if p.what.startswith("draw")), levels)
     assert within_twice(before.files, sum(path.is_file() for path in run.rglob("*")))
 
@@ -92,13 +95,38 @@ def test_time_is_the_work_over_a_measured_speed(tmp_path):
         def read(self, indices):
             return self.images[indices]
 
-    tflops = measured_tflops(model, 32, "cpu", time.process_time)
+    tflops = measured_speed(model, 32, "cpu", "fp32", time.process_time)
     said = 3 * cost(model, 32).flop * 12 * 8 / tflops / 1e12
     denoiser = build_model(model, 32, Normalisation.unit())
     batches = Batches(Patches(), Normalisation.unit(), denoiser.objective.sample_sigma, 1, True)
     trainer = Trainer(denoiser, model, batches, tmp_path, "d", "cpu")
     begin = time.process_time()
     trainer.run(None, None)
+    assert within_twice(said, time.process_time() - begin)
+
+
+def test_time_of_a_drawing_is_the_work_over_a_measured_speed(tmp_path):
+    """Processor time of a level of 16 tiles, against the FLOP of its evaluations at the speed of a few of them."""
+    torch.set_num_threads(1)
+    network = {"channels": 32, "multipliers": [1, 2], "blocks": 1, "attention_px": [16], "heads": 2, "dropout": 0.0}
+    model = Model.model_validate({"patches": "p", "network": network, "training": {"steps": 1, "batch": 8}})
+    sampler = {"kind": "dpmpp-2m", "steps": 6}
+    section = {
+        "mpp": 1,
+        "model": "m",
+        "tile_px": 32,
+        "batch": 8,
+        "joining": {"kind": "independent"},
+        "sampler": sampler,
+    }
+    speed = measured_speed(model, 32, "cpu", "fp32", time.process_time)
+    said = 16 * 6 * cost(model, 32).flop / speed / 1e12
+    denoiser = build_model(model, 32, Normalisation.unit()).eval()
+    d = Drawing(
+        Level.model_validate(section), (128, 128), 0, 1, "s", [Bundle(denoiser, denoiser.normalisation, ("mpp",))]
+    )
+    begin = time.process_time()
+    d.run(tmp_path / "state", place="host", save_every_s=1e9)
     assert within_twice(said, time.process_time() - begin)
 
 

@@ -36,17 +36,20 @@ def hours(planned: dict) -> float:
     if not jobs:
         return 0.0
     from histogenesis.recipe import Recipe
-    from histogenesis.steps.estimate import TFLOPS
 
-    return flop_of(Recipe.model_validate(planned["recipe"]), jobs) / TFLOPS["H100"] / 1e12 / 3600
+    return seconds_of(Recipe.model_validate(planned["recipe"]), jobs) / 3600
 
 
-def flop_of(recipe: Recipe, jobs: list[dict]) -> float:
-    """Of some jobs of a plan: rule, wildcards, and share, how much of it is still to be done."""
-    from histogenesis.steps.estimate import TISSUE, drawings, samples, trainings
+def seconds_of(recipe: Recipe, jobs: list[dict]) -> float:
+    """Of some jobs of a plan on one H100: rule, wildcards, and share, how much of it is still to be done."""
+    from histogenesis.steps.estimate import TISSUE, samples, trainings
+    from histogenesis.steps.estimate_drawing import drawings
+    from histogenesis.steps.work import CARDS
 
-    works = {part.what: part.flop for part in [*trainings(recipe), *samples(recipe)]}
-    levels = [part.flop / part.count for part in drawings(recipe, TISSUE) if part.what.startswith("draw level")]
+    card = CARDS["H100"]
+    works = {part.what: part.seconds(card) for part in [*trainings(recipe), *samples(recipe)]}
+    drawn = [part for part in drawings(recipe, TISSUE) if part.what.startswith("draw level")]
+    levels = [part.seconds(card) / part.count for part in drawn]
     total = 0.0
     for job in jobs:
         of = job["wildcards"]

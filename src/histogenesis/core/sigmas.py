@@ -17,6 +17,11 @@ def evaluations(kind: str, steps: int, resample: int = 1) -> int:
     return resample * (once - 1) + 1
 
 
+def has_history(kind: str) -> bool:
+    """Whether a solver's state between two evaluations is more than x: what the evaluation before has said."""
+    return kind in ("heun", "dpmpp-2m")
+
+
 def release_sigma(sigmas: list[float], last_steps: int) -> float:
     """The noise level at and below which steps run free, for "the last r steps run free". sigmas: of each step, then 0.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,19 +34,21 @@ FREE = (
 
 
 class Cost(NamedTuple):
-    """Of one evaluation of a batch. flop: a multiplication and an addition are two; bytes_eager: read and written by every
-    operation as it stands; bytes_fused: by those alone that a compiler cannot fuse into others; kernels: operations."""
+    """Of one evaluation of a batch. flop: a multiplication and an addition are two; products: those of matrix products and
+    attention, all others are convolutions'; bytes_eager: read and written by every operation as it stands; bytes_fused: by
+    those alone that a compiler cannot fuse into others; kernels: operations."""
 
     flop: float
+    products: float
     bytes_eager: float
     bytes_fused: float
     kernels: int
     parameters: int
 
-    def per_pixel(self, pixels: float) -> Cost:
-        return self._replace(
-            flop=self.flop / pixels, bytes_eager=self.bytes_eager / pixels, bytes_fused=self.bytes_fused / pixels
-        )
+    def over(self, count: float) -> Cost:
+        """The work of each of so many pixels, or pictures."""
+        of_work = ("flop", "products", "bytes_eager", "bytes_fused")
+        return self._replace(**{name: getattr(self, name) / count for name in of_work})
 
 
 class _Bytes(TorchDispatchMode):
@@ -81,10 +83,17 @@ def cost(section: Any, px: int, batch: int = 1, learnt_px: int | None = None, ha
                 part.float()
             one, label = torch.zeros(batch), torch.zeros(batch, dtype=torch.int64)
             arguments = (x, one, one, None, one, label)
+        return counted(network.eval(), *arguments)
+
+
+def counted(network: nn.Module, *arguments: Tensor | None) -> Cost:
+    """Of one call of a network whose weights and arguments lie on PyTorch's `meta` device: nothing is computed."""
     with torch.no_grad(), FlopCounterMode(display=False) as flop, _Bytes() as moved:
-        network.eval()(*arguments)
+        network(*arguments)
+    kinds = flop.get_flop_counts()["Global"]
     return Cost(
         flop=float(flop.get_total_flops()),
+        products=float(sum(count for kind, count in kinds.items() if "conv" not in str(kind))),
         bytes_eager=float(moved.eager),
         bytes_fused=float(moved.fused),
         kernels=moved.kernels,

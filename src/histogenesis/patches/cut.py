@@ -168,6 +168,13 @@ def choose(name: str, slide: Slide, tissue: Tissue, options: config.PatchSet, se
             cut.skipped[mpp] = f"the slide is smaller than a patch ({side_px:.0f} px of its own)"
         elif not len(placed):
             cut.skipped[mpp] = f"no place has {how['min_tissue']:.0%} tissue"
+        elif how["placement"] == "whole" and side_px < max(size_px) - 1e-6:
+            in_it = share[0] * side_px**2 / (tissue.mask.sum() * (tissue.mpp / slide.mpp) ** 2)
+            width_mm, height_mm, side_mm = (1e-3 * n * slide.mpp for n in (*size_px, side_px))
+            cut.cropped[mpp] = (
+                f"the slide has {width_mm:.1f} x {height_mm:.1f} mm, its one patch {side_mm:.1f}, about the slide's centre,"
+                f" with {min(1.0, in_it):.0%} of the tissue"
+            )
         coords.append(placed)
         mpps.append(np.full(len(placed), mpp))
         shares.append(share)

@@ -185,11 +185,14 @@ def _set(counted: Counted) -> dict:
             for mpp in mpps
         ],
         "empty": counted.empty,
-        "skipped": [
-            {"slide": slide, "mpp": float(mpp), "why": why}
-            for slide, facts in files.items()
-            for mpp, why in facts["skipped"].items()
-        ],
+        **{
+            key: [
+                {"slide": slide, "mpp": float(mpp), "why": why}
+                for slide, facts in files.items()
+                for mpp, why in facts[key].items()
+            ]
+            for key in ("skipped", "cropped")
+        },
         "refused": [{"slide": slide, "why": facts["error"]} for slide, facts in files.items() if facts["error"]],
         "served": [
             {"slide": slide, "mpp": float(mpp), "true_mpp": true}
@@ -219,6 +222,7 @@ def _summary(found: dict) -> str:
             (slides.get("without_patient", 0), "slides without a stated patient"),
             (sum(len(one["warnings"]) for one in slides["warned"]), f"warnings on {len(slides['warned'])} slides"),
             (sum(len(one["skipped"]) for one in sets), "mpps that a slide could not give"),
+            (sum(len(one["cropped"]) for one in sets), "slides wider than the patch that is to show them whole"),
             (unlearnt, "mpps or classes to draw without training patches"),
             (unseen, "mpps or classes without held-out patches"),
             *((n, f"patches left out: {why}") for why, n in left_out.items()),
@@ -231,5 +235,5 @@ def _summary(found: dict) -> str:
 def _attributes(path: Path) -> dict:
     with reading(path) as file:
         at = file.attrs
-        found = {key: json.loads(at.get(f"{key}_mpps", "{}")) for key in ("skipped", "served")}
+        found = {key: json.loads(at.get(f"{key}_mpps", "{}")) for key in ("skipped", "cropped", "served")}
         return found | {"error": str(at.get("error", "")), "left_out": json.loads(at.get("left_out", "{}"))}

@@ -24,6 +24,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,9 +36,9 @@ from histogenesis.core.hdf5 import CHUNKED, EMPTY, fletcher32, writing
 @dataclass
 class Cut:
     """The patches of one slide, without their pixels. coords (n, 2), mpp (n), tissue (n); skipped: mpp -> why it has none;
-    texts: label, group, ... -> one for each patch; facts: more attributes of the file; origin_px: where the scanned part of the
-    slide begins on its whole plane, which the files for other tools count from; columns: sharpness, ink, ... -> float32 (n);
-    left_out: why -> how many places."""
+    cropped: mpp -> what of a slide the one patch of all of it does not show; texts: label, group, ... -> one for each patch;
+    facts: more attributes of the file; origin_px: where the scanned part of the slide begins on its whole plane, which the
+    files for other tools count from; columns: sharpness, ink, ... -> float32 (n); left_out: why -> how many places."""
 
     slide: str
     patch_px: int
@@ -48,6 +49,7 @@ class Cut:
     mpp: np.ndarray = field(default_factory=lambda: np.zeros(0))
     tissue: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     skipped: dict[float, str] = field(default_factory=dict)
+    cropped: dict[float, str] = field(default_factory=dict)
     error: str = ""
     facts: dict[str, str | int | float] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
@@ -114,10 +116,11 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
                 "height_px": cut.height_px,
                 "slide_mpp": cut.slide_mpp,
                 "size_px": p,
-                "served_mpps": json.dumps({f"{mpp:g}": true for mpp, true in cut.served.items()}),
+                "served_mpps": json.dumps(by_mpp(cut.served)),
                 "left_out": json.dumps(cut.left_out),
                 "origin_px": cut.origin_px,
-                "skipped_mpps": json.dumps({f"{mpp:g}": why for mpp, why in cut.skipped.items()}),
+                "skipped_mpps": json.dumps(by_mpp(cut.skipped)),
+                **({"cropped_mpps": json.dumps(by_mpp(cut.cropped))} if cut.cropped else {}),
                 "error": cut.error,
                 "imgs_sha256": digest.hexdigest(),
                 **cut.facts,
@@ -125,6 +128,11 @@ def write_store(path: Path, cut: Cut, images: Iterable[np.ndarray], contexts: It
         )
         if cut.context_ratio:
             file.attrs["context_ratio"] = cut.context_ratio
+
+
+def by_mpp(values: dict[float, Any]) -> dict[str, Any]:
+    """As attributes have it."""
+    return {f"{mpp:g}": value for mpp, value in values.items()}
 
 
 def read_texts(file: h5py.File, name: str) -> np.ndarray:

@@ -60,6 +60,16 @@ def correlation(a: Tensor, b: Tensor, band: tuple[float, float]) -> float:
     return float((a * b.conj()).real.sum() / (a.abs().square().sum() * b.abs().square().sum()).sqrt())
 
 
+def difference_power(a: Tensor, y: Tensor, band: tuple[float, float]) -> float:
+    """Power of a - y over that of y, of what two pictures (3, px, px) hold within a band of wavelength.
+
+    0: a is y; 1: as much as y itself; 2: a is another picture of the same power.
+    """
+    inside = in_band(*band, y.shape[-1])
+    difference, own = (torch.fft.fft2(x)[:, inside].abs().square().sum() for x in (a - y, y))
+    return float(difference / own)
+
+
 def power_ratio(x: Tensor, field: GaussianField, band: tuple[float, float]) -> float:
     """How much of the field's own power a picture has within a band: 1 is right."""
     inside = in_band(*band, x.shape[-1])

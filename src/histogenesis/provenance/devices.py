@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -21,6 +22,11 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # CUDA, ROCm, either u
 def has_gpu() -> bool:
     """Whether this machine has a GPU that PyTorch may use; asked without PyTorch, whose import takes seconds."""
     return any(Path(device).exists() for device in GPU_DEVICES)
+
+
+def processes_of(level: Any) -> int:
+    """Processes that draw a level of a recipe together: as many as GPUs, or where this machine has none, as the recipe says."""
+    return level.gpus if has_gpu() else max(level.gpus, level.cpu_processes)
 
 
 def devices_of(jobs: list[Job], project: Path, repository: Path) -> dict[str, dict]:

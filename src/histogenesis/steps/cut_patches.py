@@ -37,4 +37,4 @@ def cut_patches(
     seed: of random places
     """
     cut = cut_slide(record, run_dir, tissue, options, seed, out, picture, coords, label)
-    say_of_cut(cut.slide, cut.error, cut.skipped)
+    say_of_cut(cut.slide, cut.error, cut.skipped, cut.cropped)

@@ -36,4 +36,4 @@ def cut_regions(
     """
     geojson = slide_path(regions, run_dir) if regions else None
     cut = drawn.cut_regions(record, run_dir, geojson, options, seed, out, picture, coords)
-    say_of_cut(cut.slide, cut.error, cut.skipped)
+    say_of_cut(cut.slide, cut.error, cut.skipped, cut.cropped)

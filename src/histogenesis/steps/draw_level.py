@@ -41,7 +41,7 @@ def draw_level(
     plan: Path | None = None,
     key: str = "",
     ladder: Mapping[str, list[tuple[int, float]]] = NO_LADDER,
-    threads: int = 2,
+    threads: int = 1,
     memory_mb: int | None = None,
     beside_mb: int = 4000,
     save_every: float = 30.0,

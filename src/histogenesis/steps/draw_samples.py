@@ -33,7 +33,7 @@ def draw_samples(
     out: Path,
     models: Path | None = None,
     key: str = "",
-    threads: int = 2,
+    threads: int = 1,
 ) -> None:
     """Draw patches with a trained model: so many of each class, as a patch file, and a sheet that shows all of them.
 

@@ -1,65 +1,34 @@
 """What a run will cost, before anything of it runs: work, jobs, memory, disk and files, for the slides that it names.
 
-Work is counted, not guessed: FLOP of each network from the operations that PyTorch would do, evaluations from the plan that
-drawing follows. Time is that work over a speed: a card's, as stated or as measured here.
+Work is counted, not guessed: FLOP and bytes of each network from the operations that PyTorch would do, evaluations from the
+plan that drawing follows. Time is that work over a speed (work.py).
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from math import ceil
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from histogenesis.core.device import precision_on
+from histogenesis.canvas.memory import TORCH_MB
 from histogenesis.core.errors import BadInput
 from histogenesis.core.sigmas import evaluations
 from histogenesis.core.whole import load_json
-from histogenesis.models.card import read_card
-from histogenesis.models.costs import cost
-from histogenesis.models.model import build_model
-from histogenesis.models.normalisation import Normalisation
-from histogenesis.models.shipped import folder_of
+from histogenesis.models.costs import Cost, counted
 from histogenesis.recipe import Model, Recipe
 from histogenesis.recipe.data import LabelledPatches, Phantom
-from histogenesis.recipe.models import ImportedModel
-from histogenesis.report.cost import tiles_of
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.table import SlideRow, rows_of, slide_path
+from histogenesis.steps.estimate_drawing import drawings
+from histogenesis.steps.work import Part, Speed, cost_of
 
-TFLOPS = {
-    "H100": 250.0,
-    "A100": 90.0,
-    "L40S": 70.0,
-    "V100 or T4": 15.0,
-}  # that these networks reach, compiled, in bfloat16
 BACKWARD = 2  # times the forward
 TISSUE = 0.5  # share of a slide, and of a canvas, where nothing is known yet
-BASE_GB = 4.0  # PyTorch and CUDA, before they hold anything
-TIFF_BYTES = 0.7  # of JPEG (4:4:4, quality 89) to each pixel of tissue, its pyramid included
-LEVEL_BYTES = 3.0  # of a finished level to each of its pixels, all kept as they are
-STATE_BYTES = 48.0  # of a level while it is drawn: the picture and the solver's history, each twice
-
-
-@dataclass
-class Part:
-    """One line of the estimate. flop: of all its evaluations; disk_gb: what stays; state_gb: what is there while it runs."""
-
-    what: str
-    count: float = 0
-    evaluations: float = 0
-    flop: float = 0.0
-    memory_gb: float = 0.0
-    disk_gb: float = 0.0
-    state_gb: float = 0.0
+BASE_GB = 1e-3 * TORCH_MB
+JPEG = 6  # times fewer bytes than pixels have (`jpeg_quality: 90`)
 
 
 @dataclass
@@ -82,8 +51,15 @@ class Estimate:
         trained = sum(part.state_gb for part in self.parts if part.what.startswith("train"))
         return self.disk_gb + trained + max((p.state_gb for p in self.parts if p.what.startswith("draw")), default=0.0)
 
-    def hours(self, tflops: float) -> float:
-        return self.flop / tflops / 1e12 / 3600
+    @property
+    def precisions(self) -> dict[str, float]:
+        """Share of the FLOP in each precision that is asked for."""
+        asked = sorted({part.precision for part in self.parts if part.flop})
+        return {one: sum(part.flop for part in self.parts if part.precision == one) / self.flop for one in asked}
+
+    def hours(self, speed: Speed) -> float:
+        """On one such card, one part after another; infinite where it lacks bf16, and a part asks for it."""
+        return sum(part.seconds(speed) for part in self.parts) / 3600
 
 
 def estimate(recipe: Recipe, run_dir: Path, tissue: float = TISSUE) -> Estimate:
@@ -112,7 +88,7 @@ def _size(row: SlideRow, phantom: Phantom | None, run_dir: Path) -> tuple[float,
 
 
 def patch_sets(recipe: Recipe, sizes: dict[str, tuple[float, float, float]]) -> list[Part]:
-    """Each set that is cut from slides: `per_slide` patches at each mpp at which one fits on the slide."""
+    """Each set that is cut from slides: `per_slide` patches, of each class of regions, at each mpp at which one fits there."""
     found = []
     for name, patches in recipe.patches.items():
         if isinstance(patches, LabelledPatches):
@@ -120,37 +96,41 @@ def patch_sets(recipe: Recipe, sizes: dict[str, tuple[float, float, float]]) -> 
         count = 0
         for width, height, mpp in sizes.values():
             fits = [m for m in patches.mpps if m > 0.97 * mpp and patches.size_px * m <= min(width, height)]
-            whole = patches.placement == "whole"
-            count += len(patches.mpps) if whole else patches.per_slide * len(fits)
+            whole, classes = patches.placement == "whole", len(getattr(patches, "classes", [""]))
+            count += len(patches.mpps) if whole else patches.per_slide * classes * len(fits)
             count += 0 if whole else len(getattr(patches, "whole_mpps", None) or [])
         views = 2 if getattr(patches, "context_ratio", None) else 1
-        found.append(Part(f"patches {name}", count=count, disk_gb=3e-9 * views * count * patches.size_px**2))
+        octets = 3 * views * count * patches.size_px**2 / (JPEG if patches.jpeg_quality else 1)
+        found.append(Part(f"patches {name}", count=count, disk_gb=1e-9 * octets))
     return found
 
 
 def trainings(recipe: Recipe) -> list[Part]:
     found = []
     for name, model in [*recipe.trained_models.items(), *winners(recipe)]:
-        px = model.training.crop_px or recipe.patches[model.patches].size_px
-        t, one = model.training, _cost(model, px)
+        t = model.training
         seen = t.steps * t.batch
         checks = (t.steps // t.validate_every + 1) * t.validation_images
         rows = max(1, len(recipe.patches[model.patches].mpps))
         samples = 20 * t.sample_images * rows * (t.steps // t.sample_every + 1) if model.denoises else 0
         micro = t.micro_batch or t.batch // t.gpus
-        memory = BASE_GB + 16e-9 * one.parameters + 1.2e-9 * micro * one.bytes_fused  # what backward wants again
-        found.append(
-            Part(
-                f"train {name}",
-                count=seen,
-                evaluations=seen + checks + samples,
-                flop=one.flop * ((1 + BACKWARD) * seen + checks + samples),
-                memory_gb=memory,
-                disk_gb=4e-9 * one.parameters,
-                state_gb=16e-9 * one.parameters,
-            )
+        one = cost_of(model, learnt_px(recipe, model), t.precision, micro)
+        part = Part(
+            f"train {name}",
+            count=seen,
+            evaluations=seen + checks + samples,
+            memory_gb=BASE_GB + 16e-9 * one.parameters + 1.2e-9 * micro * one.bytes_fused,  # what backward wants again
+            disk_gb=4e-9 * one.parameters,
+            state_gb=16e-9 * one.parameters,
+            precision=t.precision,
         )
+        found.append(part.add(one, (1 + BACKWARD) * seen + checks + samples))
     return found
+
+
+def learnt_px(recipe: Recipe, model: Model) -> int:
+    """Side of the pictures that a model learns from."""
+    return model.training.crop_px or recipe.patches[model.patches].size_px
 
 
 def winners(recipe: Recipe) -> list[tuple[str, Model]]:
@@ -159,9 +139,7 @@ def winners(recipe: Recipe) -> list[tuple[str, Model]]:
     for name, winner in recipe.winner_models.items():
         names = {cell.models[winner.winner_of] for cell in recipe.study.cells if winner.winner_of in cell.models}
         models = [m for n in sorted(names) if (m := recipe.trained_models.get(n))]
-        sized = [
-            (_cost(m, m.training.crop_px or recipe.patches[m.patches].size_px).flop, n) for n, m in enumerate(models)
-        ]
+        sized = [(cost_of(m, learnt_px(recipe, m), "bf16").flop, n) for n, m in enumerate(models)]
         if sized:
             model = models[max(sized)[1]]
             training = model.training.model_copy(update=winner.training)
@@ -186,12 +164,15 @@ def samples(recipe: Recipe) -> list[Part]:
         model = recipe.trained_models.get(section.model)
         if model is None:
             continue
-        count, times, flop = section.images * classes_of(recipe, name), 0, 0.0
+        count = section.images * classes_of(recipe, name)
         size = section.size_px or recipe.patches[model.patches].size_px
+        part = Part(f"samples {name}", count, memory_gb=2 * BASE_GB, disk_gb=3e-9 * count * size**2)
+        part.precision = section.precision
         for one, px, sampler in section.networks:
-            n = evaluations(sampler.kind, sampler.steps) * (2 if section.guidance else 1)
-            times, flop = times + n, flop + count * n * _cost(recipe.trained_models[one], px or size).flop
-        found.append(Part(f"samples {name}", count, count * times, flop, BASE_GB, 3e-9 * count * size**2))
+            n = count * evaluations(sampler.kind, sampler.steps) * (2 if section.guidance else 1)
+            part.evaluations += n
+            part.add(cost_of(recipe.trained_models[one], px or size, section.precision, section.batch), n)
+        found.append(part)
     return found
 
 
@@ -201,109 +182,22 @@ def classifiers(recipe: Recipe) -> list[Part]:
     if not asked:
         return []
     use, sets = recipe.evaluation.tstr, {recipe.compared_with(name) for name in asked}
-    trained, flop, weights = 0, 0.0, 0
+    part = Part("classifiers", memory_gb=4 * BASE_GB, precision="fp32")
     for name, arms in [*((recipe.compared_with(name), 2) for name in asked), *((name, 1) for name in sorted(sets))]:
-        trained += arms * use.seeds
-        one, weights = _classifier(use.network, recipe.patches[name].size_px)
-        flop += arms * use.seeds * use.steps * use.batch * (1 + BACKWARD) * one
-    disk = 4e-9 * weights * use.seeds * len(sets)
-    return [Part("classifiers", trained, trained * use.steps * use.batch, flop, BASE_GB, disk)]
+        one = _classifier(use.network, recipe.patches[name].size_px, use.batch)
+        part.count += arms * use.seeds
+        part.add(one, arms * use.seeds * use.steps * use.batch * (1 + BACKWARD))
+    part.evaluations = part.count * use.steps * use.batch
+    part.disk_gb = 4e-9 * one.parameters * use.seeds * len(sets)
+    return [part]
 
 
-def _classifier(network: str, px: int) -> tuple[float, int]:
-    """FLOP of a picture, and weights."""
+def _classifier(network: str, px: int, batch: int) -> Cost:
+    """Of a picture of a batch."""
     from histogenesis.evaluation.tstr import NETWORKS
 
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model = NETWORKS[network](2)
-        model.eval()(torch.zeros(1, 3, px, px))
-    return float(counter.get_total_flops()), sum(w.numel() for w in model.parameters())
-
-
-def drawings(recipe: Recipe, tissue: float) -> list[Part]:
-    """Each level of all synthetic slides: the tiles of every evaluation of its plan, but for the share without tissue."""
-    found: list[Part] = []
-    if not recipe.synthetic:
-        return found
-    slides = recipe.synthetic.slides
-    for k, level in enumerate(recipe.synthetic.levels):
-        height, width = recipe.synthetic.size_px(k)
-        everywhere = np.ones(recipe.synthetic.size_px(0), bool)
-        share = 1.0 if k == 0 else drawn_share(tissue, getattr(level, "tile_px", 1), height, width)
-        count, flop, memory = 0.0, 0.0, BASE_GB
-        for side, times in tiles_of(recipe, k, recipe.synthetic.names[0], everywhere):
-            count += share * times * slides
-            flop += share * times * slides * flop_of(recipe, level, side)
-        pixels = height * width
-        found.append(
-            Part(
-                f"draw level {k} ({level.mpp:g} mpp)",
-                count=slides,
-                evaluations=count,
-                flop=flop,
-                memory_gb=memory,
-                disk_gb=1e-9 * LEVEL_BYTES * pixels * slides,
-                state_gb=1e-9 * STATE_BYTES * pixels if level.from_noise else 0.0,
-            )
-        )
-    height, width = recipe.synthetic.size_px(len(recipe.synthetic.levels) - 1)
-    found.append(Part("slides as TIFF", count=slides, disk_gb=1e-9 * TIFF_BYTES * tissue * height * width * slides))
-    return found
-
-
-def drawn_share(tissue: float, tile_px: int, height: int, width: int) -> float:
-    """Share of a canvas's tiles that touch tissue: more than that of its pixels, as tiles at the border are drawn whole."""
-    side = tile_px / min(height, width)
-    return min(1.0, tissue + 2 * side * tissue**0.5)
-
-
-def flop_of(recipe: Recipe, level, side: int) -> float:
-    """Of one evaluation of a tile of that side, also by a model that is taken, as its model.json says; 0 for one that is not
-    there, and for one that is taken and draws latents, whose size only the autoencoder's files tell."""
-    networks = level.networks if level.from_noise else []
-    name = next((network.model for network in networks if network.tile_px == side), level.model)
-    if name is None:
-        return 0.0
-    poorer = getattr(level, "weaker", None) or name
-    return _flop(recipe, name, side) + guided_share(level) * _flop(recipe, poorer, side)
-
-
-def _flop(recipe: Recipe, name: str, side: int) -> float:
-    model, imported = recipe.trained_models.get(name), recipe.models[name]
-    if model:
-        return _cost(model, side).flop
-    return _flop_of_imported(imported.source, side) if isinstance(imported, ImportedModel) else 0.0
-
-
-@cache
-def _flop_of_imported(source: str, px: int) -> float:
-    try:
-        section = read_card(folder_of(source))["section"]
-    except BadInput:
-        return 0.0
-    return 0.0 if section.get("autoencoder") else cost(section, px).flop
-
-
-def guided_share(level) -> float:
-    """Share of a level's steps that ask a second time: its model without the class, or a weaker one."""
-    if not getattr(level, "guidance", 0):
-        return 0.0
-    sampler, start = level.sampler, level.start and level.start.sigma
-    if sampler.guided_sigmas is None or sampler.on_schedule:
-        return 1.0
-    low, high = sampler.guided_sigmas
-    sigmas = sampler.step_sigmas(start)[:-1]
-    return sum(low < sigma <= high for sigma in sigmas) / len(sigmas)
-
-
-_COSTS: dict[tuple[str, int], object] = {}
-
-
-def _cost(model: Model, px: int):
-    key = model.model_dump_json(include={"network", "objective", "conditions"}), px
-    if key not in _COSTS:
-        _COSTS[key] = cost(model, px // model.latent_px)
-    return _COSTS[key]
+    with torch.device("meta"):
+        return counted(NETWORKS[network](2).eval(), torch.zeros(batch, 3, px, px)).over(batch)
 
 
 def files(recipe: Recipe, slides: int) -> int:
@@ -325,24 +219,3 @@ def jobs(words: list[str]) -> int:
         raise BadInput("Snakemake cannot plan this run:\n" + "\n".join(said.splitlines()[-5:]))
     total = re.findall(r"^total\s+(\d+)", said, flags=re.M)
     return int(total[0]) if total else 0
-
-
-def measured_tflops(model: Model, px: int, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
-    """What this machine reaches with a model's own network, by a few evaluations of it."""
-    torch.manual_seed(0)
-    network = build_model(model, px, Normalisation.unit(), ["one", "two"]).to(device).eval()
-    network.precision = precision_on(device, model.training.precision)
-    batch, n_images = min(8, model.training.batch), len([c for c in model.conditions if c in ("lowres", "context")])
-    x, one = torch.randn(batch, 3, px, px, device=device), torch.ones(batch, device=device)
-    images = torch.randn(batch, 3 * n_images, px, px, device=device)
-    cond = {"cond_image_bchw": images, "lowres_noise_b": one} if n_images else {}
-    runs, begin = ceil(64 / batch), None
-    with torch.inference_mode():
-        for n in range(runs + 1):
-            if n == 1:
-                begin = clock()
-            network(x, one, one, **cond)
-        if device != "cpu":
-            torch.cuda.synchronize()
-    seconds = clock() - begin
-    return cost(model, px).flop * batch * runs / seconds / 1e12

@@ -25,9 +25,11 @@ def read_plan(plan: Path | None) -> tuple[np.ndarray | None, tuple[int, int, int
     return np.asarray(Image.open(plan.with_suffix(".png"))) > 127, (red, green, blue)
 
 
-def say_of_cut(slide: str, error: str, skipped: dict[float, str]) -> None:
-    """On standard error: why a slide was set aside, or at which mpps it gave no patches."""
+def say_of_cut(slide: str, error: str, skipped: dict[float, str], cropped: dict[float, str]) -> None:
+    """On standard error: why a slide was set aside, at which mpps it gave no patches, and where it is wider than a patch."""
     if error:
         print(f"set aside: {error}", file=sys.stderr)
     for mpp, why in skipped.items():
         print(f"{slide}: no patches at {mpp:g} mpp: {why}", file=sys.stderr)
+    for mpp, what in cropped.items():
+        print(f"{slide}: cropped at {mpp:g} mpp: {what}", file=sys.stderr)

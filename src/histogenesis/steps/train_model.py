@@ -47,7 +47,7 @@ def train_model(
     winner: Path | None = None,
     autoencoder: Path | None = None,
     key: str = "",
-    threads: int = 2,
+    threads: int = 1,
 ) -> None:
     """Train one model: patches and a recipe's model section in, weights, a log and pictures out.
 

@@ -23,7 +23,7 @@ def upscale_level(
     plan: Path,
     out: Path,
     model: Path | None = None,
-    threads: int = 2,
+    threads: int = 1,
 ) -> None:
     """Make one level of a synthetic slide from the level above by a baseline: bicubic, TV-L1 or a trained network.
 
