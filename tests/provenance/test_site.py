@@ -1,11 +1,22 @@
 """A site's profile: what SLURM says becomes the keys that Snakemake reads. The texts are those of SLURM 22.05."""
 
+import re
+
 import pytest
 import yaml
 
 from histogenesis.core.errors import BadInput
 from histogenesis.provenance import site
-from histogenesis.provenance.site import Answers, Partition, chosen, minutes_of, partitions_of, profile, submit_of
+from histogenesis.provenance.site import (
+    GPU_RULES,
+    Answers,
+    Partition,
+    chosen,
+    minutes_of,
+    partitions_of,
+    profile,
+    submit_of,
+)
 
 SHOWN = """\
 PartitionName=short AllowGroups=ALL Default=YES QoS=N/A MaxTime=04:00:00 Nodes=c[1-9] State=UP TRES=cpu=16,node=1
@@ -70,6 +81,13 @@ def test_a_cluster_without_gpus_asks_for_none():
     assert keys["set-resources"]["train_model"] == {"gpu": 0} and "cut_patches" in keys["set-resources"]
     assert "jobs" not in keys and "software-deployment-method" not in keys
     assert any("no partition has GPUs" in one for one in remarks)
+
+
+def test_no_step_that_asks_for_a_gpu_is_forgotten_there(root):
+    rules = [re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE) for path in (root / "rules").glob("*.smk")]
+    texts = {name: text for parts in rules for name, text in zip(parts[1::2], parts[2::2])}
+    asking = {name for name, text in texts.items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
+    assert {"train_model", "draw_level"} < asking == set(GPU_RULES)
 
 
 def test_without_a_cluster_it_says_where_to_run_it(monkeypatch):

@@ -162,8 +162,8 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
     return keys, remarks
 
 
-GPU_RULES = ("train_model", "draw_level", "draw_share", "upscale_level", "draw_samples", "extract_features", "measure_utility",
-             "measure_reconstruction")  # fmt: skip
+GPU_RULES = ("train_model", "draw_level", "draw_share", "upscale_level", "draw_samples", "extract_features", "train_on_real",
+             "measure_utility", "measure_reconstruction")  # fmt: skip
 
 
 def write_site(out: Path, cpu: str | None, gpu: str | None) -> str:
