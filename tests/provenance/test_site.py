@@ -84,7 +84,9 @@ def test_a_cluster_without_gpus_asks_for_none():
 
 
 def test_no_step_that_asks_for_a_gpu_is_forgotten_there(root):
-    rules = [re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE) for path in (root / "rules").glob("*.smk")]
+    rules = [
+        re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE) for path in (root / "rules").glob("*.smk")
+    ]
     texts = {name: text for parts in rules for name, text in zip(parts[1::2], parts[2::2])}
     asking = {name for name, text in texts.items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
     assert {"train_model", "draw_level"} < asking == set(GPU_RULES)

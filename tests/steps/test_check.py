@@ -162,4 +162,3 @@ def test_a_profile_that_names_no_partition_needs_no_slurm(lab, root, tmp_path, m
     assert findings(lab, profile=str(root / "profiles/default")) == []
     (line,) = findings(lab, profile=str(root / "slurm"))
     assert "there is no SLURM here" in line
-
