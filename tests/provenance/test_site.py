@@ -83,6 +83,13 @@ def test_a_cluster_without_gpus_asks_for_none():
     assert any("no partition has GPUs" in one for one in remarks)
 
 
+@pytest.mark.parametrize("minutes, slides", [(None, None), (240, None), (160, None), (120, 12), (60, 4), (20, 4)])
+def test_a_short_limit_makes_jobs_of_fewer_slides(minutes, slides):
+    keys, remarks = profile(Answers([Partition("all", True, True, minutes)], 300, None, "conda"))
+    assert keys.get("group-components") == (slides and {"slides": slides})
+    assert any("slides and not 16 are one job" in one for one in remarks) == (slides is not None)
+
+
 def test_no_step_that_asks_for_a_gpu_is_forgotten_there(root):
     rules = [
         re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE) for path in (root / "rules").glob("*.smk")

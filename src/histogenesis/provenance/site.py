@@ -128,10 +128,17 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
     if plain is None:
         raise BadInput("no partition is up (`sinfo -s`): ask who runs the cluster")
     resources["slurm_partition"] = f"'{plain.name}'"
+    keys: dict[str, Any] = {}
     if plain.minutes:
         resources["max_runtime"] = plain.minutes
+        at_once, together = base["resources"]["at_once"], base["group-components"]["slides"]
+        fit = at_once * max(1, plain.minutes // ROW_MINUTES)
+        if fit < together:
+            keys["group-components"] = {"slides": fit}
+            remarks.append(
+                f"{fit} slides and not {together} are one job, since {plain.name} grants {plain.minutes} min"
+            )
     resources.pop("gpu_partition", None)
-    keys: dict[str, Any] = {}
     if with_gpus:
         resources["gpu_partition"] = f"'{with_gpus.name}'"
         if with_gpus.minutes:
@@ -161,6 +168,8 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
         remarks.append(f"MinJobAge is {answers.min_job_age_s} s: jobs' states are asked for every few seconds")
     return keys, remarks
 
+
+ROW_MINUTES = 40  # that a grouped job asks for, for each `at_once` slides of two gigapixels (rules/resources.smk)
 
 GPU_RULES = ("train_model", "draw_level", "draw_share", "upscale_level", "draw_samples", "extract_features", "train_on_real",
              "measure_utility", "measure_reconstruction")  # fmt: skip
