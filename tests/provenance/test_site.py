@@ -15,6 +15,7 @@ from histogenesis.provenance.site import (
     minutes_of,
     partitions_of,
     profile,
+    qos_of,
     submit_of,
 )
 
@@ -57,7 +58,54 @@ def test_slurms_times(text, minutes):
 
 
 def test_the_least_limit_of_submissions():
-    assert submit_of("|200\n50|\n") == 50 and submit_of("|\n|\n") is None
+    assert submit_of("lab1||200|\ngpulab||50|\n", {}) == 50 and submit_of("lab1|||\nroot|||\n", {}) is None
+    qos = qos_of("normal|||\nfew|5||\nshared||9|400\n")
+    assert qos == {"few": 5, "shared": 9}
+    assert submit_of("gpulab|||\nlab1|few|77|\n", qos) == 5, "an account's default quality of service"
+    assert submit_of("lab1|||\n", {"normal": 30}) == 30, "SLURM's own, where the account has none"
+
+
+# A cluster whose partitions are not for everyone, and whose GPUs are given by --gres alone.
+CLOSED = """\
+PartitionName=all AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL Default=YES QoS=few MaxTime=1-00:00:00 State=UP
+PartitionName=bought AllowGroups=ALL AllowAccounts=physics Default=NO QoS=N/A MaxTime=7-00:00:00 State=UP
+PartitionName=group AllowGroups=physicists,admins AllowAccounts=ALL Default=NO QoS=N/A MaxTime=7-00:00:00 State=UP
+PartitionName=denied AllowGroups=ALL DenyAccounts=lab,lab_gpu Default=NO QoS=N/A MaxTime=7-00:00:00 State=UP
+PartitionName=gpu AllowGroups=users AllowAccounts=lab_gpu,physics Default=NO QoS=N/A MaxTime=1-00:00:00 State=UP
+"""
+SAID = {
+    "scontrol show config": "MinJobAge               = 300 sec\nSelectType              = select/cons_res\n",
+    "scontrol show partition": CLOSED,
+    "sinfo -h": "all|(null)\nbought|gpu:h100:8\ngroup|gpu:8\ndenied|gpu:8\ngpu|gpu:tesla:2\n",
+    "sacctmgr -nP show association": "lab_gpu|||\nlab|normal|77|\n",
+    "sacctmgr -nP show user": "lab\n",
+    "sacctmgr -nP show qos": "normal|||\nfew|5||\n",
+    "id -Gn": "users pathologists\n",
+}
+
+
+def test_what_is_closed_to_one_is_not_taken_and_accounts_limits_and_gres_are_written(monkeypatch):
+    monkeypatch.setattr(
+        site, "ask", lambda command: next(text for start, text in SAID.items() if " ".join(command).startswith(start))
+    )
+    answers = site.questions()
+    assert [one.name for one in answers.partitions if one.up] == ["all", "gpu"]
+    keys, _ = profile(answers)
+    resources = keys["default-resources"]
+    assert (resources["slurm_partition"], resources["slurm_account"]) == ("'all'", "'lab'")
+    assert (resources["gpu_partition"], resources["gpu_account"]) == ("'gpu'", "'lab_gpu'")
+    assert resources["gpu_flag"] == "'gres'"
+    assert keys["jobs"] == 4, "of the partition's own quality of service"
+
+
+def test_where_gpus_may_be_asked_for_by_gpus_and_nothing_is_accounted(monkeypatch):
+    said = SAID | {"scontrol show config": SAID["scontrol show config"].replace("cons_res", "cons_tres")}
+    said |= {start: "" for start in SAID if start.startswith("sacctmgr")}
+    monkeypatch.setattr(
+        site, "ask", lambda command: next(text for start, text in said.items() if " ".join(command).startswith(start))
+    )
+    keys, _ = profile(site.questions(), gpu="gpu")
+    assert not {"gpu_flag", "slurm_account", "gpu_account"} & set(keys["default-resources"]) and "jobs" not in keys
 
 
 def test_the_profile_names_partitions_limits_and_what_is_missing(monkeypatch, tmp_path):
@@ -80,7 +128,7 @@ def test_a_cluster_without_gpus_asks_for_none():
     assert keys["default-resources"]["gpu_partition"] == "'all'" and "max_runtime" not in keys["default-resources"]
     assert keys["set-resources"]["train_model"] == {"gpu": 0} and "cut_patches" in keys["set-resources"]
     assert "jobs" not in keys and "software-deployment-method" not in keys
-    assert any("no partition has GPUs" in one for one in remarks)
+    assert any("open to you has GPUs" in one for one in remarks)
 
 
 @pytest.mark.parametrize("minutes, slides", [(None, None), (240, None), (160, None), (120, 12), (60, 4), (20, 4)])
