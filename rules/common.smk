@@ -12,10 +12,6 @@ from pathlib import Path
 # What is planned for thousands of slides stays, and to look through it again and again took a fifth of the time.
 gc.set_threshold(200_000, 50, 1000)
 
-# What a killed run left half written is made again, also where no profile says so: under other profiles, and in other workflows.
-if workflow.is_main_process and workflow.dag_settings:
-    workflow.dag_settings.force_incomplete = True
-
 HOME = Path(str(workflow.current_basedir)).parent  # also where another workflow uses this one as a module
 sys.path.insert(0, str(HOME / "src"))
 
