@@ -117,10 +117,15 @@ def test_the_profile_names_partitions_limits_and_what_is_missing(monkeypatch, tm
     assert (resources["slurm_partition"], resources["gpu_partition"]) == ("'short'", "'gpu'")
     assert (resources["max_runtime"], resources["gpu_max_runtime"]) == (240, 2160)
     assert "--signal=USR1" in resources["slurm_extra"], "a key takes the place of the whole key"
-    assert written["jobs"] == 49 and written["software-deployment-method"] == "env-modules"
-    assert "a100" in said and "50 jobs" in said and "apptainer is here" in said
+    assert written["jobs"] == 49 and written["software-deployment-method"] == "apptainer"
+    assert "a100" in said and "50 jobs" in said and "HISTOGENESIS_IMAGE" in said and written["apptainer-args"] == "--nv"
     with pytest.raises(BadInput, match="is there already"):
         site.write_site(tmp_path / "mine", None, None)
+
+
+def test_without_conda_and_containers_jobs_use_the_python_that_snakemake_runs_in():
+    keys, remarks = profile(Answers([Partition("all", True, True, None)], 300, None, ""))
+    assert keys["software-deployment-method"] == "env-modules" and any("requirements.txt" in one for one in remarks)
 
 
 def test_a_cluster_without_gpus_asks_for_none():

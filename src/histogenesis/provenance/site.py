@@ -205,14 +205,16 @@ def profile(answers: Answers, cpu: str | None = None, gpu: str | None = None) ->
     if submit is not None:
         keys["jobs"] = max(1, min(base["jobs"], submit - 1))
         remarks.append(f"at most {submit} jobs may be in the queue (sacctmgr): `jobs` is below that")
-    if answers.software != "conda":
+    if answers.software in ("apptainer", "singularity"):
+        keys["software-deployment-method"] = (
+            "apptainer"  # without HISTOGENESIS_IMAGE: the Python that Snakemake runs in
+        )
+        if with_gpus:
+            keys["apptainer-args"] = "--nv"
+        remarks.append(f"no conda here, but {answers.software}: set HISTOGENESIS_IMAGE to an image (docs/cluster.md)")
+    elif not answers.software:
         keys["software-deployment-method"] = "env-modules"  # none: jobs use the Python that Snakemake runs in
-        there = (
-            f"the container of docs/cluster.md ({answers.software} is here)" if answers.software else "one of your own"
-        )
-        remarks.append(
-            f"no conda here: start snakemake in an environment that has all of envs/requirements.txt, {there}"
-        )
+        remarks.append("no conda here: start snakemake in an environment that has all of envs/requirements.txt")
     if answers.min_job_age_s < 60:
         remarks.append(f"MinJobAge is {answers.min_job_age_s} s: jobs' states are asked for every few seconds")
     return keys, remarks
