@@ -65,7 +65,7 @@ side-by-side: $(VENV)/ready ## two ways to a gigapixel slide and outpainting, tr
 # Three at a time: SLURM's tests mostly wait; those of the workflow, and of the library with the rest of the workflow's (test_[su]*),
 # need one core each and about as long.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -q -m "not long"
-test: $(VENV)/ready ## lint, then all tests
+test: $(VENV)/ready ## lint, then all tests but those of test-long
 	$(MAKE) --no-print-directory lint
 	$(PYTEST) -s tests/slurm > $(VENV)/slurm.log 2>&1 & slurm=$$!; \
 	$(PYTEST) tests/workflow/test_[!su]*.py > $(VENV)/workflow.log 2>&1 & workflow=$$!; \
@@ -74,10 +74,10 @@ test: $(VENV)/ready ## lint, then all tests
 	wait $$workflow; workflow=$$?; cat $(VENV)/workflow.log; \
 	wait $$slurm; slurm=$$?; cat $(VENV)/slurm.log; exit $$((library + rest + workflow + slurm))
 
-test-slurm: $(VENV)/ready ## the tests on a real SLURM alone: kills, time limits, lost nodes; with the table of their jobs
+test-slurm: $(VENV)/ready ## the shorter tests on a real SLURM: kills, time limits, a lost node, a site's values; with the table of their jobs
 	$(PYTEST) -s tests/slurm
 
-test-long: $(VENV)/ready ## what takes many minutes: environments from envs/*.yaml, damage between steps, modules, crates, planted faults
+test-long: $(VENV)/ready ## what takes many minutes: environments from envs/*.yaml, damage between steps, modules, crates, planted faults, recipes and reruns on SLURM
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -m long
 
 lint: $(VENV)/ready ## ruff, snakefmt, types (mypy), who may import whom (import-linter), snakemake --lint

@@ -4,6 +4,7 @@ snakemake --cores 2                                      the demo (config/config
 snakemake --configfile config/harb.yaml --profile slurm  a paper's recipe on a cluster
 """
 
+import os
 from importlib.util import find_spec
 
 from snakemake.utils import min_version
@@ -13,6 +14,10 @@ min_version("9.0")
 if not workflow.config_settings.configfiles:
 
     configfile: workflow.source_path("config/config.yaml")
+
+
+# With --sdm apptainer, all steps run in this image (docs/cluster.md); without the variable no rule knows of any.
+container: os.environ.get("HISTOGENESIS_IMAGE")
 
 
 include: "rules/common.smk"

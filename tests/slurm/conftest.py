@@ -12,6 +12,7 @@ from cluster import Cluster, why_not
 
 LOCK = Path("/tmp/histogenesis-slurm.lock")
 QUICK = Path(__file__).with_name("quick_snakemake.py")
+SOONER = ["--slurm-init-seconds-before-status-checks", "2"]
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +35,17 @@ def _hear_ctrl_c() -> None:
 def snakemake(cluster, root):
     """Start `snakemake --profile slurm ...` in a folder; returns the process, whose output goes to snakemake.log there.
 
-    What differs from a user's run: status is asked sooner, and conda environments are not made (`--sdm env-modules`
-    takes the place of the profile's conda), so that jobs use the running Python.
+    What differs from a user's run: status is asked sooner (not with `plain`), and conda environments are not made (`--sdm
+    env-modules` takes the place of the profile's conda), so that jobs use the running Python.
     """
 
     started = []
 
-    def start(folder: Path, *arguments: str, profile: Path | str = root / "slurm") -> subprocess.Popen:
-        words = [sys.executable, str(QUICK), "--profile", str(profile), "--sdm", "env-modules"]
-        words += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
+    def start(
+        folder: Path, *arguments: str, profile: Path | str = root / "slurm", plain: bool = False
+    ) -> subprocess.Popen:
+        words = [sys.executable, *(["-m", "snakemake"] if plain else [str(QUICK), *SOONER])]
+        words += ["--profile", str(profile), "--sdm", "env-modules", *arguments]
         scripts = Path(sys.executable).parent
         env = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         with (folder / "snakemake.log").open("ab") as log:

@@ -1,6 +1,7 @@
 """The short steps of many slides, with the literal profile: few queue entries of bounded size, tried again as a whole."""
 
 import pytest
+import yaml
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -29,6 +30,9 @@ rule segment_tissue:
         "refused) echo 'error: refused.svs has no mpp' > {{log}}; exit 1;; "
         "crashing) test $(grep -c try {{wildcards.slide}}.tries) -gt 1 || kill -9 $$;; "
         "esac; touch {{output}}"
+
+
+include: "{root}/rules/site.smk"
 """
 
 
@@ -42,10 +46,14 @@ def groups(cluster, before: int) -> list[dict]:
 def run(cluster, snakemake, tmp_path, root):
     """Run the workflow on slides; returns Snakemake's exit code and the jobs that SLURM had."""
 
-    def run(slides: list[str]) -> tuple[int, list[dict]]:
+    def run(slides: list[str], **resources: int) -> tuple[int, list[dict]]:
         (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=root, slides=slides))
+        profile = yaml.safe_load((root / "slurm/config.yaml").read_text())
+        profile["default-resources"] |= resources
+        (tmp_path / "slurm").mkdir()
+        (tmp_path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
         before = max((int(job["JobIDRaw"]) for job in cluster.jobs()), default=0)
-        code = snakemake(tmp_path).wait(900)
+        code = snakemake(tmp_path, profile="slurm").wait(900)
         return code, groups(cluster, before)
 
     return run
@@ -85,3 +93,14 @@ def test_a_group_with_refused_input_is_not_tried_again(run, tmp_path):
         "error: refused.svs has no mpp"
         in (tmp_path / "snakemake.log").read_text() + (tmp_path / "refused.log").read_text()
     )
+
+
+def test_a_group_asks_for_no_more_minutes_than_its_partition_grants(cluster, run, tmp_path):
+    """Nine slides, four at once, are three times ten minutes."""
+    cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=20")
+    try:
+        code, jobs = run([f"s{n}" for n in range(9)], max_runtime=20)
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=1440")
+    assert code == 0, (tmp_path / "snakemake.log").read_text()[-4000:]
+    assert [(job["State"], job["TimelimitRaw"]) for job in jobs] == [("COMPLETED", "20")]

@@ -5,6 +5,8 @@ import shutil
 import pytest
 import yaml
 
+from histogenesis.provenance.site import questions
+
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 SNAKEFILE = """
@@ -50,6 +52,19 @@ def test_site_values_reach_slurm_and_a_second_profile_wins(cluster, snakemake, f
     assert snakemake(folder, "--workflow-profile", "site", profile="slurm").wait(900) == 0
     job = last_job(cluster)
     assert (job["Partition"], job["TimelimitRaw"], job["tres"]["mem"]) == ("gpu", "33", "700M")
+
+
+def test_histogenesis_site_reads_what_this_slurm_says(cluster):
+    cluster.command("sacctmgr", "-i", "add", "qos", "few", "set", "MaxSubmitJobsPerUser=5", check=False)
+    cluster.command("scontrol", "update", "PartitionName=cpu", "QoS=few", "AllowGroups=nobody_here")
+    try:
+        answers = questions()
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=cpu", "QoS=", "AllowGroups=ALL")
+    cpu, gpu = answers.partitions
+    assert (cpu.name, cpu.up, cpu.minutes, cpu.gpus, cpu.qos) == ("cpu", False, 1440, {}, "few")
+    assert (gpu.name, gpu.up, gpu.gpus, gpu.qos) == ("gpu", True, {"fake": 4}, "")
+    assert (answers.qos, answers.gpus_by_gres, answers.min_job_age_s) == ({"few": 5}, False, 600)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def test_a_model_of_another_run_must_fit_its_levels(lab, tmp_path):
     assert line.startswith("error: synthetic.levels[2].model: ") and "never sees 4" in line
 
 
-def test_a_profiles_partitions_are_those_of_the_cluster(lab, tmp_path, monkeypatch):
+@pytest.mark.parametrize("executor", ["executor: slurm\n", ""], ids=["a whole profile", "a site's, over it"])
+def test_a_profiles_partitions_are_those_of_the_cluster(executor, lab, tmp_path, monkeypatch):
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "sinfo").write_text("#!/bin/sh\nprintf 'cpu-short\\ngpu\\n'\n")
@@ -146,11 +147,18 @@ def test_a_profiles_partitions_are_those_of_the_cluster(lab, tmp_path, monkeypat
     monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
     (tmp_path / "site").mkdir()
     (tmp_path / "site/config.yaml").write_text(
-        "executor: slurm\ndefault-resources: {slurm_partition: \"'cpu_short'\"}\n"
-        "set-resources: {train_model: {slurm_partition: gpu}}\n"
+        f"{executor}default-resources: {{slurm_partition: \"'cpu_short'\", gpu_partition: \"'gpus'\"}}\n"
+        "set-resources: {train_model: {slurm_partition: gpu}, draw_level: {slurm_partition: 'gpu,long'}}\n"
     )
-    (line,) = findings(lab, profile="site")
-    assert (
-        "site/config.yaml: default-resources.slurm_partition: no partition 'cpu_short'; did you mean 'cpu-short'?"
-        in line
-    )
+    at = "site/config.yaml: default-resources"
+    cpu, gpu, long = findings(lab, profile="site")
+    assert f"{at}.slurm_partition: no partition 'cpu_short'; did you mean 'cpu-short'?" in cpu
+    assert f"{at}.gpu_partition: no partition 'gpus'; did you mean 'gpu'?" in gpu
+    assert "set-resources.draw_level.slurm_partition: no partition 'long'" in long
+
+
+def test_a_profile_that_names_no_partition_needs_no_slurm(lab, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert findings(lab, profile=str(root / "profiles/default")) == []
+    (line,) = findings(lab, profile=str(root / "slurm"))
+    assert "there is no SLURM here" in line

@@ -6,6 +6,7 @@ What a colleague has is a Snakefile and a recipe of a few lines, in a folder tha
 import re
 import shutil
 import subprocess
+from base64 import urlsafe_b64encode
 
 import pytest
 
@@ -89,6 +90,16 @@ def test_from_a_repository_it_plans_and_runs_what_was_committed(colleague, root,
     assert "not what was committed" not in (code[0] / "src/histogenesis/recipe/extending.py").read_text()
     before = planned(run, CUT)
     assert before == {}, "nothing more to do"
+
+
+def test_what_a_killed_run_left_half_written_is_made_again_though_no_profile_says_so(colleague, root):
+    """Snakemake marks what a job writes until that has ended: so a kill leaves the mark and the file."""
+    run, phantom = colleague(f'"{root}/Snakefile"'), "results/mine/phantoms/a.tif"
+    run.snakemake("--cores", "1", phantom)
+    mark = run.folder / ".snakemake/incomplete" / urlsafe_b64encode(phantom.encode()).decode()
+    mark.write_text('{"external_jobid": null}')
+    done = run.snakemake("--cores", "1", "--workflow-profile", "none", phantom)
+    assert run.count(done.stderr) == {"make_phantom": 1} and not mark.exists()
 
 
 def test_a_recipe_that_extends_what_is_not_there_ends_in_one_line(colleague, root):

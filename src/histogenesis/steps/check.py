@@ -299,7 +299,7 @@ def check_imported(recipe: Recipe, name: str, folder: Path) -> Iterator[Finding]
 
 
 def check_profile(profile: str) -> Iterator[Finding]:
-    """The partitions that a SLURM profile names are those of this cluster."""
+    """The partitions that a SLURM profile names, or a site's that is laid over one, are those of this cluster."""
     import yaml
 
     path = Path(profile, "config.yaml")
@@ -307,19 +307,25 @@ def check_profile(profile: str) -> Iterator[Finding]:
         yield Finding(f"profile {profile}", not_there(path))
         return
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         yield Finding(str(path), str(error).splitlines()[0])
         return
-    if settings.get("executor") != "slurm":
+    sections = {"default-resources": settings.get("default-resources", {})}
+    sections |= {f"set-resources.{rule}": values for rule, values in settings.get("set-resources", {}).items()}
+    named = {
+        f"{where}.{key}": str(values[key]).strip("'\"")
+        for where, values in sections.items()
+        for key in ("slurm_partition", "gpu_partition")
+        if values.get(key)
+    }
+    if settings.get("executor", "slurm" if named else None) != "slurm":
         return
     if not shutil.which("sinfo"):
         yield Finding(str(path), "there is no SLURM here (no sinfo): run this where snakemake is to run")
         return
     there = subprocess.run(["sinfo", "-h", "-o", "%R"], capture_output=True, text=True, check=False).stdout.split()
-    sections = {"default-resources": settings.get("default-resources", {})}
-    sections |= {f"set-resources.{rule}": values for rule, values in settings.get("set-resources", {}).items()}
-    for where, values in sections.items():
-        name = str(values.get("slurm_partition", "")).strip("'\"")
-        if name and name not in there:
-            yield Finding(f"{path}: {where}.slurm_partition", absent("partition", name, there))
+    for where, names in named.items():
+        for name in names.split(","):
+            if name not in there:
+                yield Finding(f"{path}: {where}", absent("partition", name, there))
