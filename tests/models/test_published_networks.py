@@ -56,12 +56,15 @@ def test_the_figures_of_urcdms_papers_code_in_millions():
     assert totals == [412.8, 300.5, 690.3]
 
 
-@pytest.mark.parametrize("attention, parameters", [("none", 32_785_286), ("self", 36_140_422)])
-def test_son(recipe, attention, parameters):
+@pytest.mark.parametrize(
+    "attention, parameters, mac", [("none", 32_785_286, 754_484_736), ("self", 36_140_422, 835_503_616)]
+)
+def test_son(recipe, attention, parameters, mac):
     arms = [model for name, model in recipe("son").trained_models.items() if f"attention_channels-{attention}" in name]
     assert len(arms) == 2 * 1  # linear and cosine, one seed as in the paper
     for model in arms:
-        assert counted(model, 32)[0] == parameters
+        found, gmac = counted(model, 32)
+        assert found == parameters and gmac == mac / 1e9
 
 
 def test_diffusion4path(recipe):
