@@ -18,5 +18,7 @@ def test_the_papers_encoder_is_one_line_away(root, tmp_path, name):
     path = tmp_path / "own.yaml"
     path.write_text(re.sub(r"^extends: ", f"extends: {config}/", text, flags=re.MULTILINE))
     before, after = load_recipe(config / f"{name}.yaml").evaluation, load_recipe(path).evaluation
-    assert after.encoders[-1].name == "inception" and after.encoders[-1].file == f"weights/{INCEPTION_URL.split('/')[-1]}"
+    assert (
+        after.encoders[-1].name == "inception" and after.encoders[-1].file == f"weights/{INCEPTION_URL.split('/')[-1]}"
+    )
     assert after.encoders[:-1] == before.encoders and after.images == before.images
