@@ -28,6 +28,8 @@ OF_SAMPLES = SAMPLED | {
     "copy_views",
     "n_shown",
     "sensitivity_images",
+    "morphology_images",
+    "c2st_steps",
 }
 
 Told = dict[str, str]

@@ -137,7 +137,7 @@ def _table(run: Run) -> Table:
     rows = []
     for one in run.samples:
         for row in one.metrics:
-            if row["name"] in FIRST and row["value"] is not None:
+            if row["name"] in (*FIRST, "c2st") and row["value"] is not None:
                 interval = "–" if row["low"] is None else f"{number_text(row['low'])} to {number_text(row['high'])}"
                 about = [one.name, row["class"], row["name"], row["encoder"], row["value"], interval, row["floor"]]
                 rows.append([*about, one.memorisation.get("verdict", "–")])
