@@ -273,7 +273,7 @@ def samples_evaluated():
     found = expand(f"{RUN}/evaluation/samples/{{samples}}/metrics.json", samples=RECIPE.samples)
     found += expand(f"{RUN}/evaluation/samples/{{samples}}/utility.json", samples=OF_USE)
     found += expand(f"{RUN}/evaluation/reconstruction/{{model}}.json", model=RECIPE.autoencoders)
-    return found + ([f"{RUN}/study/table.json"] if RECIPE.study else [])
+    return found + ([f"{RUN}/study/table.json", f"{RUN}/study/arms.json"] if RECIPE.study else [])
 
 
 def shown_to_readers(wildcards):

@@ -176,6 +176,7 @@ rule gather_study:
     output:
         table=f"{RUN}/study/table.csv",
         rows=f"{RUN}/study/table.json",
+        arms=f"{RUN}/study/arms.json",
         picture=report(
             f"{RUN}/study/study.png",
             caption="../workflow/report/study.rst",
@@ -193,8 +194,9 @@ rule gather_study:
         cells=told("gather_study", "cells"),
         winner=lambda w: " ".join(f"--winner $RECIPE#{word}" for word in [told("gather_study", "winner")(w)] if word),
         models=told("gather_study", "models"),
+        arms=told("gather_study", "arms"),
         code=code("gather_study.py"),
         env=environment("evaluation"),
     shell:
         'python "$SCRIPTS/gather_study.py" --evaluation $RUN_DIR/evaluation/samples --cells $RECIPE#{params.cells:q}'
-        " {params.winner} --models $RECIPE#{params.models:q} --out $(dirname {output.table}) 2>&1 | tee {log}"
+        " {params.winner} --models $RECIPE#{params.models:q} --arms $RECIPE#{params.arms:q} --out $(dirname {output.table}) 2>&1 | tee {log}"

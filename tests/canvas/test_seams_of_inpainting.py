@@ -4,7 +4,9 @@ import runpy
 
 import pytest
 import torch
+from PIL import Image
 
+from histogenesis.canvas.joinings.inpaint import Inpaint
 from histogenesis.core.sigmas import evaluations
 from histogenesis.metrics.coherence.seams import tile_lines
 from histogenesis.recipe import load_recipe
@@ -42,6 +44,33 @@ def test_our_recipe_s_tiles_meet_at_less_than_the_paper_s_cost(root, bench, exac
     assert once > 1.5, once
     cost, theirs = (evaluations(s.sampler.kind, s.sampler.steps, s.joining.resample) for s in (ours, published))
     assert cost < theirs / 5
+
+
+def test_who_says_no_r_has_the_measured_one(root, bench):
+    """That which leaves the least seam in the page's table of those with 25 steps of the second order."""
+    rows = bench["table_of"]((root / "docs/measurements/seams.md").read_text())
+    measured = {row["way"]: row["seam"] for row in rows if row["way"].startswith("dpmpp-2m 25, r = ")}
+    assert min(measured, key=measured.get) == f"dpmpp-2m 25, r = {Inpaint(stride_px=28).resample}"
+    assert (
+        load_recipe(root / "config/urcdm.yaml").synthetic.levels[-1].joining.resample == Inpaint(stride_px=28).resample
+    )
+
+
+def test_the_page_s_table_is_what_the_benchmark_draws(root, bench, tmp_path):
+    """Each row that is not of a trial is a way of the benchmark's; and the curve is drawn of that table."""
+    page = root / "docs/measurements/seams.md"
+    rows = bench["table_of"](page.read_text())
+    ways = {row["way"] for row in rows if not row["tried"]}
+    assert ways <= set(bench["ways"]()) and {"dpmpp-2m 25, r = 10", "dpmpp-2m 25, `average`"} <= ways
+    assert sum(row["tried"] for row in rows) == 5
+    assert {"way": "ddpm 256, r = 4", "tried": False, "evaluations": 1021, "seam": 1.13, "contrast": 0.78} in rows
+    for row in rows:
+        if not row["tried"] and "r = " in row["way"]:
+            kind, steps, r = row["way"].replace(", r =", "").split()
+            assert row["evaluations"] == evaluations(kind, int(steps), int(r))
+    bench["draw_curve"](rows, tmp_path / "curve.png")
+    drawn, kept = (Image.open(path) for path in (tmp_path / "curve.png", page.with_suffix(".png")))
+    assert drawn.size == kept.size and page.with_suffix(".png").stat().st_size < 150_000
 
 
 def test_the_field_s_windows_are_denoised_exactly(bench):

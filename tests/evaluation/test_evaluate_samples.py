@@ -75,6 +75,27 @@ def test_a_class_that_is_drawn_badly_shows_in_its_own_numbers(patches, tmp_path)
         assert (tmp_path / "out" / name).stat().st_size > 50
 
 
+def test_where_the_mpp_is_known_tissue_and_a_classifier_speak_too(patches, tmp_path):
+    """As of slides: real patches can hardly be told from real ones, others are; where the mpp is not known neither is asked."""
+    asked = OPTIONS.model_copy(update={"morphology_images": 20, "c2st_steps": 40})
+    found = {}
+    for name, mpp, shift in (("unknown", float("nan"), 0.0), ("alike", 1.0, 0.0), ("other", 1.0, 60.0)):
+        images = np.concatenate([pictures("a", 60, 1), pictures("b", 60, 2)])
+        store(patches / "p.h5", "p", images, ["a"] * 60 + ["b"] * 60, [f"g{k // 3}" for k in range(120)], mpp)
+        images = np.concatenate([pictures(c, 25, 5 + k, shift) for k, c in enumerate("ab")])
+        store(patches.parent / "samples.h5", "main", images, [c for c in "ab" for _ in range(25)], mpp=mpp)
+        sets = collect(patches, patches / "splits.tsv", patches.parent / "samples.h5", 30, 100, 1)
+        rows = evaluate_samples(sets, [load("stain-statistics")], asked, tmp_path / name)["metrics"]
+        found[name] = {(row["name"], row["encoder"]): row for row in rows if row["class"] == "all"}
+    network, stain = ("c2st", "small-network"), ("stain_vectors", "stain")
+    assert not {network, stain} & set(found["unknown"])
+    assert found["alike"][network]["value"] < 0.7 < 0.9 < found["other"][network]["value"]
+    assert found["alike"]["c2st", "stain-statistics"]["n"] == 42 and "samples" in found["alike"][network]["interval"]
+    amount = "eosin_amount", "stain"
+    assert found["alike"][amount]["value"] < found["other"][amount]["value"] and stain in found["other"]
+    assert (tmp_path / "alike" / found["alike"][network]["file"]).stat().st_size > 1000
+
+
 def test_what_is_shown_follows_the_rule(patches, tmp_path):
     sets = drawn(patches)
     evaluate_samples(sets, [load("stain-statistics")], OPTIONS, tmp_path / "out")

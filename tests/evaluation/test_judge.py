@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
+from histogenesis.evaluation.collect import real_set
 from histogenesis.evaluation.judge import folder_set, judge, slide_set
 from histogenesis.evaluation.sets import Sets
 from histogenesis.evaluation.treatment import codec_of_slides, treated
 from histogenesis.metrics.encoders.features import ImageSet
 from histogenesis.metrics.sensitivity import distorted, jpeg
+from histogenesis.patches.dataset import PatchCollection
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe import Evaluation
 from histogenesis.slides.codec import Codec
@@ -73,6 +75,23 @@ def test_real_patches_come_out_as_real_and_speckle_does_not(run, tmp_path):
             assert entry["low"] is None and "no interval" in entry["interval"]  # one held-out patient
     shown = json.loads((tmp_path / "noise" / noise[c2st]["file"]).with_suffix(".json").read_text())
     assert {s["set"] for s in shown} == {"train", "held_out", "generated"}
+
+
+def test_copies_are_looked_for_among_all_training_patches_and_not_in_a_sample(run, tmp_path):
+    """The audit by pixels finds copies of the training patches that no encoder was shown."""
+    options = OPTIONS.model_copy(
+        update={"train_images": N, "c2st_steps": 0, "morphology_images": 0, "sensitivity_images": 0}
+    )
+    everything = PatchCollection(run / "patches", run / "splits.tsv", "train")
+    shown = {image.tobytes() for image in real_set(run / "patches", run / "splits.tsv", "train", N, 1).images}
+    unseen = [image for image in everything.read(np.arange(len(everything))) if image.tobytes() not in shown][:N]
+    assert len(shown) == N and len(unseen) >= 20
+    (tmp_path / "copies").mkdir()
+    for k, image in enumerate(unseen):
+        Image.fromarray(image).save(tmp_path / f"copies/{k}.png")
+    judge(tmp_path / "copies", run / "patches", run / "splits.tsv", options, tmp_path / "out", MPP)
+    found = json.loads((tmp_path / "out/memorisation.json").read_text())
+    assert found["verdict"] == found["encoders"]["pixels"]["verdict"] == "copies"
 
 
 def test_a_slide_of_a_scanner_can_be_judged(cmu_slide):

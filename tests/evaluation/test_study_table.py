@@ -10,6 +10,7 @@ from scipy import stats
 from histogenesis.core.errors import BadInput
 from histogenesis.evaluation.study_table import apart, choose_winner, numbers_of, study_table, write_study
 from histogenesis.recipe import Cell, Winner
+from histogenesis.steps.gather_study import gather_study
 
 VALUES = {"slow": [0.30, 0.34, 0.32], "fast": [0.11, 0.09, 0.10]}
 MODELS = {f"m_speed-{s}_seed-{k}": {"patches": "p", "speed": s} for s in VALUES for k in (1, 2, 3)}
@@ -120,3 +121,12 @@ def test_accuracies_of_the_classifier_stand_in_the_table(evaluation):
     assert found["class recognised"]["value"] == 0.7 and {one["better"] for one in found.values()} == {"higher"}
     with pytest.raises(BadInput, match="were not evaluated"):
         numbers_of(evaluation / "absent")
+
+
+def test_what_arms_differ_in_lies_beside_the_table(evaluation, tmp_path):
+    arms = [
+        {"axis": "speed", "samples": "main", "options": ["slow", "fast"], "named": ["speed"], "besides": ["model.lr"]}
+    ]
+    gather_study(evaluation=evaluation, cells=cells(), out=tmp_path / "study", arms=arms)
+    assert json.loads((tmp_path / "study/arms.json").read_text()) == arms
+    assert not (tmp_path / "study/winner.json").exists()

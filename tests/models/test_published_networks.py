@@ -1,7 +1,8 @@
 """The papers' networks, to the parameter and the multiplication, against their published code.
 
-The published figures were counted on that code itself (imagen-pytorch's Unet as URCDM calls it; Diffusion4Path's two; Son's),
-with PyTorch's own counter. Nothing is computed here: the networks are built on the device `meta`.
+The published figures were counted on that code itself (imagen-pytorch's Unet as URCDM calls it; Diffusion4Path's two; Son's;
+EDM's for Harb, whose code is not public), with PyTorch's own counter. Nothing is computed here: the networks are built
+on the device `meta`.
 """
 
 import pytest
@@ -55,12 +56,15 @@ def test_the_figures_of_urcdms_papers_code_in_millions():
     assert totals == [412.8, 300.5, 690.3]
 
 
-@pytest.mark.parametrize("attention, parameters", [("none", 32_785_286), ("self", 36_140_422)])
-def test_son(recipe, attention, parameters):
+@pytest.mark.parametrize(
+    "attention, parameters, mac", [("none", 32_785_286, 754_484_736), ("self", 36_140_422, 835_503_616)]
+)
+def test_son(recipe, attention, parameters, mac):
     arms = [model for name, model in recipe("son").trained_models.items() if f"attention_channels-{attention}" in name]
     assert len(arms) == 2 * 1  # linear and cosine, one seed as in the paper
     for model in arms:
-        assert counted(model, 32)[0] == parameters
+        found, gmac = counted(model, 32)
+        assert found == parameters and gmac == mac / 1e9
 
 
 def test_diffusion4path(recipe):
@@ -76,7 +80,11 @@ def test_diffusion4path(recipe):
 
 
 def test_edms_network_at_harbs_table(recipe):
-    """Supplement table 2. SongUNet of Karras et al. has 32,331,427 weights at it; ours tells the mpp with two layers more, and
-    has a bias in each of what SongUNet has without."""
+    """Supplement table 2 in SongUNet of Karras et al.: 32,326,339 weights, 132.287005 GMAC. Ours tells the mpp with one more
+    embedding, and pools by averages, where SongUNet has convolutions of 2 x 2 px in both branches of a block."""
+    told = 64 * 256 + 256 + 256 * 256 + 256
+    down = 32 * 256**2 + 64 * (128**2 + 64**2) + 128 * (32**2 + 16**2) + 256 * 8**2  # channels x px of what comes out
+    up = 256 * (8**2 + 16**2) + 128 * (32**2 + 64**2) + 64 * (128**2 + 256**2)  # of what goes in
     parameters, gmac = counted(recipe("harb").models["shared"], 512)
-    assert parameters == pytest.approx(32.33e6, rel=0.01) and gmac == pytest.approx(132.3, rel=0.06)
+    assert parameters == 32_326_339 + told
+    assert gmac == pytest.approx(132.287004672 - 2 * 4 * (down + up) / 1e9 + (64 + 256) * 256 / 1e9, abs=1e-9)

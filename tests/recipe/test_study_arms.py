@@ -1,7 +1,5 @@
 """The arms of the studies that we ship: two that differ in one axis differ in what that axis is about and nothing besides."""
 
-import itertools
-
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -9,6 +7,7 @@ from torch.overrides import TorchFunctionMode
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.recipe import load_recipe
+from histogenesis.recipe.arms import differences, study_arms, written_out
 
 SAMPLER = {"sampler"}
 FIELD = {"model.patches.size_px"}
@@ -21,7 +20,6 @@ PIXELS_OR_LATENTS = {  # what Diffusion4Path compares is two whole recipes, and 
     "model.training.clip_gradient",
     "model.training.cosine_to",
     "model.training.lr",
-    "model.training.sample_every",
     "model.training.steps",
     "model.training.warmup_steps",
 }
@@ -34,6 +32,11 @@ STUDIES = {  # recipe -> axis -> keys in which its options may differ
     "colon/son": {"schedule": {"model.objective.schedule"}, "attention_channels": {"model.network.attention_channels"}},
     "published/diffusion4path": {"sampler": SAMPLER, "size": {"size_px", "compare.size_px"}},
     "diffusion4path": {"sampler": SAMPLER, "size": {"size_px", "compare.size_px"}},
+    # Which way is best that two cores can pay: latents have an autoencoder, a network of their own size, and half the steps.
+    "colon/diffusion4path": {
+        "way": SAMPLER
+        | {"model.autoencoder", "model.network.channels", "model.network.attention_px", "model.training.steps"}
+    },
 }
 
 
@@ -49,48 +52,49 @@ class Attends(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def whole(recipe, kind, name):
-    """A patch set, model or samples with what they name in the names' place, and without what reports or seeds."""
-    section = getattr(recipe, kind)[name].model_dump(mode="json")
-    section.pop("seed", None)
-    if kind == "models":
-        section["patches"] = whole(recipe, "patches", section["patches"])
-        if section["autoencoder"]:
-            section["autoencoder"] = whole(recipe, "models", section["autoencoder"])
-        section["training"].pop("seed")
-    if kind == "samples":
-        section["model"] = whole(recipe, "models", section["model"])
-        section["compare"] = section["compare"] and whole(recipe, "patches", section["compare"])
-    return section
-
-
-def differences(a, b, here=""):
-    """The keys in which two sections differ; where one lacks a section, or has another kind of it, that section."""
-    if not (isinstance(a, dict) and isinstance(b, dict)) or set(a) != set(b) or a.get("kind") != b.get("kind"):
-        return set() if a == b else {here}
-    return set().union(*(differences(a[k], b[k], f"{here}.{k}".strip(".")) for k in a))
-
-
-def pairs(recipe, axis):
-    """Samples of two cells that differ in one axis alone."""
-    for one, other in itertools.combinations(recipe.study.cells, 2):
-        apart = {k for k in one.values if one.values[k] != other.values[k]}
-        if apart == {axis} and one.seed == other.seed:
-            for name in one.samples:
-                if one.samples[name] != other.samples[name]:
-                    yield one.samples[name], other.samples[name]
-
-
 @pytest.mark.parametrize(("study", "axis"), [(s, a) for s, axes in STUDIES.items() for a in axes])
 def test_arms_differ_in_what_the_study_is_about(root, study, axis):
     recipe = load_recipe(root / f"config/{study}.yaml")
-    found = [differences(whole(recipe, "samples", a), whole(recipe, "samples", b)) for a, b in pairs(recipe, axis)]
+    found = [arm for arm in study_arms(recipe) if arm["axis"] == axis]
     assert found
-    for one in found:
-        besides = {
-            key for key in one if not any(key == may or key.startswith(f"{may}.") for may in STUDIES[study][axis])
+    for arm in found:
+        keys = arm["named"] + arm["besides"]
+        other = {
+            key for key in keys if not any(key == may or key.startswith(f"{may}.") for may in STUDIES[study][axis])
         }
-        assert one and not besides, f"{study}: arms of {axis} differ in {sorted(besides)} besides"
+        assert keys and not other, f"{study}: arms of {axis} differ in {sorted(other)} besides"
+
+
+def test_every_study_that_we_ship_is_looked_at(root):
+    config = root / "config"
+    studies = {
+        str(path.relative_to(config))[: -len(".yaml")]
+        for path in config.rglob("*.yaml")
+        if path.stem in {"son", "diffusion4path"}
+    }
+    assert {name for name in studies if not name.startswith("test/")} == set(STUDIES)
+
+
+def test_what_differs_besides_is_said(root):
+    """The latent model of the colon study has half the steps, and another network; both the axis does not name."""
+    arms = study_arms(load_recipe(root / "config/colon/diffusion4path.yaml"))
+    found = {tuple(arm["options"]): arm for arm in arms}
+    assert len(found) == 10  # of five ways
+    assert found["ddpm-ddpm", "ldm-ddpm"] == {
+        "axis": "way",
+        "samples": "main",
+        "options": ["ddpm-ddpm", "ldm-ddpm"],
+        "named": ["sampler.threshold"],
+        "besides": [
+            "model.autoencoder",
+            "model.network.attention_px",
+            "model.network.channels",
+            "model.training.steps",
+        ],
+    }
+    assert found["ddpm-ddpm", "ddpm-ddim"]["besides"] == []
+    son = study_arms(load_recipe(root / "config/son.yaml"))
+    assert [arm["besides"] for arm in son] == [[], []] and study_arms(load_recipe(root / "config/harb.yaml")) == []
 
 
 @pytest.mark.parametrize("study", ["published/diffusion4path", "diffusion4path"])
@@ -98,7 +102,7 @@ def test_models_of_two_fields_of_view_differ_in_the_field_alone(root, study):
     recipe = load_recipe(root / f"config/{study}.yaml")
     seed = "_seed-1" if recipe.study.seeds > 1 else ""
     one = {name: f"{name}{seed}" for name in ("ddpm", "ddpm-336", "ldm", "ldm-336")}
-    section = {name: whole(recipe, "models", full) for name, full in one.items()}
+    section = {name: written_out(recipe, "models", full) for name, full in one.items()}
     assert differences(section["ddpm"], section["ddpm-336"]) == {"patches.size_px"}
     assert differences(section["ldm"], section["ldm-336"]) == {"patches.size_px", "autoencoder.patches.size_px"}
     besides = {f"model.{key}" for key in differences(section["ddpm"], section["ldm"])}

@@ -177,6 +177,9 @@ def test_the_comparison_has_intervals_over_seeds_classes_and_the_classifiers_acc
 def test_the_report_shows_the_study(path):
     page = (path.folder / "results/test-diffusion4path/report.html").read_text()
     assert "sampler-eps-scaling" in page and "trained on real + generated" in page
+    assert "differ in nothing besides" in page
+    (arm,) = json.loads((path.folder / "results/test-diffusion4path/study/arms.json").read_text())
+    assert arm["options"] == ["ddpm", "eps-scaling"] and arm["named"] == ["sampler"] and not arm["besides"]
 
 
 @pytest.mark.long

@@ -222,9 +222,9 @@ def evaluate(
             rows, left_out = matched(sets, options.images)
             rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
             begin("nuclei, glands, stains")
-            entries += _or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
+            entries += or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
             begin("classifiers")
-            entries += _or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
+            entries += or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
             begin("pixels")
             entries += pixel_metrics(sets, options, seed)
             begin("copies by pixels")
@@ -240,7 +240,7 @@ def evaluate(
     return {"metrics": entries, "memorisation": found}
 
 
-def _or_why(name: str, encoder: str, call, *arguments) -> list[dict]:
+def or_why(name: str, encoder: str, call, *arguments) -> list[dict]:
     """The rows that a call returns, or one row that says why there are none."""
     try:
         return call(*arguments)

@@ -55,7 +55,8 @@ def _row(name, mpp, parts, groups, bad, classify, seed) -> tuple[C2st, dict]:
     many = len(set(patients))
     if many >= FEWEST_GROUPS:
         low, high = (float(np.clip(v, 0, 1)) for v in t_interval(of_each)[1:])
-        interval = f"95 % over {len(of_each)} patients and synthetic slides (Student's)"
+        made = "samples" if len(set(groups[2])) == len(groups[2]) else "synthetic slides"
+        interval = f"95 % over {len(of_each)} patients and {made} (Student's)"
     else:
         low = high = None
         interval = f"no interval, {many} patients"

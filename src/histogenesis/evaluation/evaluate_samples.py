@@ -14,6 +14,8 @@ from histogenesis.core.errors import BadInput
 from histogenesis.core.files import written
 from histogenesis.evaluation.ceilings import reference_sets
 from histogenesis.evaluation.cells import DISTANCES, EXPECTED, compare
+from histogenesis.evaluation.evaluate import or_why
+from histogenesis.evaluation.evaluate_c2st import NETWORK, c2st_metrics
 from histogenesis.evaluation.evaluate_copies import (
     PIECES,
     audit_encoder,
@@ -23,6 +25,7 @@ from histogenesis.evaluation.evaluate_copies import (
     overall,
     render_pairs,
 )
+from histogenesis.evaluation.evaluate_morphology import morphology_metrics
 from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
@@ -53,14 +56,16 @@ def scopes(sets: Sets, images: int) -> dict[str, list[np.ndarray]]:
 def evaluate_samples(
     sets: Sets, encoders: list[Encoder], options: Evaluation, out: Path, seed: int = 1, training=None
 ) -> dict:
-    """Write metrics.json and .csv, memorisation.json, closest_pairs.png, shown.png and .json, features/ under `out`.
+    """Write metrics.json and .csv, memorisation.json, closest_pairs.png, shown.png and .json, features/ and, where the mpp
+    is known, c2st/ under `out`.
 
+    training: all training patches, where sets.train is a sample of them.
     Returns {"metrics": [...], "memorisation": {...}}.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = scopes(sets, options.images)
-    entries, audits, sensitivities, shown_by = [], {}, {}, None
+    entries, audits, sensitivities, shown_by, by_encoder = [], {}, {}, None, {}
     for encoder in encoders:
         folder = f"features/{encoder.name}"
         try:
@@ -70,6 +75,7 @@ def evaluate_samples(
             audits[encoder.name] = not_measured(str(error))
             continue
         shown_by = features, encoder.name
+        by_encoder[encoder.name] = features
         speaks = sensitivities[encoder.name] = encoder_sensitivity(encoder, sets, options, seed)
         for label, parts in rows.items():
             bad = {
@@ -82,6 +88,7 @@ def evaluate_samples(
         raise BadInput("; ".join(str(one["note"]) for one in entries))
     for label, parts in rows.items():
         entries += pixel_entries(label, parts, sets, options, seed)
+    entries += tissue_entries(rows[ALL], sets, by_encoder, options, out, seed)
     audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
     found = {**overall(audits), "note": sets.note, "encoders": audits}
     write_json(out / "memorisation.json", found)
@@ -144,6 +151,18 @@ def pixel_entries(label: str, rows, sets: Sets, options: Evaluation, seed: int) 
         row = entry(metric, "pixels", label, own["value"], stands, scores["value"][metric]["pairs"], note)
         found.append(row | {"kind": "pixels"})
     return found
+
+
+def tissue_entries(rows, sets: Sets, by_encoder: dict, options: Evaluation, out: Path, seed: int) -> list[dict]:
+    """Of all classes together: nuclei, tissue and stains, and the classifier that tells real from generated, as for slides
+    (evaluate.py). None where the mpp is not known, or patches are too few. by_encoder: name -> features of the three sets."""
+    mpp = float(sets.generated.mpp[0])
+    if not mpp or len(rows[1]) < FEWEST:
+        return []
+    at = {mpp: rows}
+    found = or_why("morphology", "morphology", morphology_metrics, sets, at, options, seed)
+    found += or_why("c2st", NETWORK, c2st_metrics, sets, by_encoder, at, options, out, seed)
+    return [{**row, "class": ALL, "n": row["n_generated"]} for row in found]
 
 
 def entry(metric: str, encoder: str, label: str, measured, stands: dict, n: int, note: str) -> dict:

@@ -15,6 +15,7 @@ from histogenesis.evaluation.evaluate import evaluate
 from histogenesis.evaluation.job import REGION_NOTE, load_encoders
 from histogenesis.evaluation.labelled import read_image
 from histogenesis.evaluation.sets import Sets
+from histogenesis.evaluation.training_patches import OnDisk
 from histogenesis.evaluation.treatment import treated
 from histogenesis.metrics.checks import as_rgb
 from histogenesis.metrics.encoders.features import ImageSet
@@ -29,7 +30,8 @@ def judge(
     pictures: Path, patches: Path, splits: Path, options: Evaluation, out: Path, mpp: float | None = None,
     min_tissue: float = 0.5, seed: int = 1, records: Path | None = None, run_dir: Path | None = None,
 ) -> dict:  # fmt: skip
-    """Write metrics.json and all else that `evaluate` writes under `out`; returns what it returns.
+    """Write metrics.json and all else that `evaluate` writes under `out`; returns what it returns. Copies are looked for among
+    all training patches on disk.
 
     pictures: a folder of image files at `mpp`, or a slide (mpp overrides what it says). patches, splits: a patch set with its
     split; records, run_dir: of the run that it is of, where the slides' codec is to be read. Raises BadInput for what cannot be
@@ -45,7 +47,7 @@ def judge(
         generated = slide_set(Path(pictures), mpp, mpps, size, options.images, min_tissue, seed)
     note = REGION_NOTE if by_region(rows) else ""
     sets = treated(Sets(train, held_out, generated, note), options, records, run_dir)
-    return evaluate(sets, load_encoders(options), options, out, seed)
+    return evaluate(sets, load_encoders(options), options, out, seed, OnDisk(patches, splits))
 
 
 def folder_set(folder: Path, mpp: float | None, mpps: list[float], size_px: int, most: int, seed: int) -> ImageSet:

@@ -123,8 +123,11 @@ class Variants:
         return True
 
 
-def axes_of(grid: dict[str, Any], values: dict[str, Any]) -> list[Axis]:
-    """The axes of a grid, each with a short name: the end of its key, as long as needed to tell it from the others."""
+def axes_of(grid: dict[str, Any], values: dict[str, Any] | None = None) -> list[Axis]:
+    """The axes of a grid, each with a short name: the end of its key, as long as needed to tell it from the others.
+
+    values: the recipe's, in which each key must stand; without them keys are not looked for.
+    """
     axes = []
     for key, given in grid.items():
         choices = {option_name(key, value): value for value in given} if isinstance(given, list) else given
@@ -140,6 +143,8 @@ def axes_of(grid: dict[str, Any], values: dict[str, Any]) -> list[Axis]:
                 parts = one.split(".")
                 if parts[-1] in RENAMED:
                     raise RecipeError(f"study.grid.{one}: `{parts[-1]}` is called `{RENAMED[parts[-1]]}` now")
+                if values is None:
+                    continue
                 if parts[0] not in SECTIONS or len(parts) < 3 or parts[1] not in (values.get(parts[0]) or {}):
                     raise RecipeError(
                         f"study.grid.{one}: varies nothing; a key starts with one of {', '.join(SECTIONS)} and a name that"

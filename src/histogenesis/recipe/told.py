@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from histogenesis.recipe.arms import study_arms
 from histogenesis.recipe.identity import bearing, bears_on_bytes, identity
 from histogenesis.recipe.levels import GivenLevel
 from histogenesis.recipe.models import Training, WinnerModel
@@ -27,6 +28,8 @@ OF_SAMPLES = SAMPLED | {
     "copy_views",
     "n_shown",
     "sensitivity_images",
+    "morphology_images",
+    "c2st_steps",
 }
 
 Told = dict[str, str]
@@ -86,7 +89,9 @@ def derived(recipe: Recipe) -> dict[str, Any]:
 
 def recipe_text(recipe: Recipe) -> str:
     """The run's recipe file, which steps read: the recipe with its defaults spelt out, and what is derived from it."""
-    return json.dumps({"recipe": recipe.model_dump(mode="json"), **derived(recipe)}, indent=1)
+    return json.dumps(
+        {"recipe": recipe.model_dump(mode="json"), **derived(recipe), "arms": study_arms(recipe)}, indent=1
+    )
 
 
 def recipe_of_text(text: str) -> Recipe:
@@ -209,6 +214,7 @@ def gather_study(recipe: Recipe, w: Any) -> Told:
         "cells": identity("study/cells", study.cells),
         "winner": identity("study/winner", study.winner) if study.winner else "",
         "models": identity("models", models),
+        "arms": identity("arms", study_arms(recipe)),
     }
 
 

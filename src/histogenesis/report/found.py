@@ -108,6 +108,7 @@ class Run:
     synthetic: list[Synthetic] = field(default_factory=list)
     samples: list[Samples] = field(default_factory=list)
     study: list[dict] = field(default_factory=list)  # rows of study/table.json
+    arms: list[dict] = field(default_factory=list)  # study/arms.json: what its arms differ in
     winner: dict = field(default_factory=dict)
     reading: dict[str, dict] = field(
         default_factory=dict

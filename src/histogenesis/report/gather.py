@@ -39,6 +39,7 @@ def gather(run_dir: str | Path) -> Run:
     for path in sorted(folder.glob("samples/*/")):
         run.samples.append(_read_samples(run, path.name))
     run.study = _try(run, folder / "study/table.json", _json) or []
+    run.arms = _try(run, folder / "study/arms.json", _json) or []
     run.winner = _try(run, folder / "study/winner.json", _object) or {}
     analyses = sorted(folder.glob("reading/*/analysis/analysis.json"))
     run.reading = {path.parents[1].name: found for path in analyses if (found := _try(run, path, _object))}

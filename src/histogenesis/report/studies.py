@@ -85,10 +85,27 @@ def study(run: Run) -> Section | None:
         " seeds explain (Welch, 95 %). All metrics, each seed and the floor: study/table.csv."
     )
     blocks.append(Table(columns, rows, caption, run.folder / "study/table.csv"))
+    if run.arms:
+        blocks.append(Prose(_besides(run.arms)))
     caption = "Points: seeds. Bars: 95 % interval. Dotted: real patches."
     if picture := _figure(run, run.folder / "study/study.png", caption, 1900):
         blocks.append(Figures([picture], "wide"))
     return Section("study", "Study", blocks)
+
+
+def _besides(arms: list[dict]) -> str:
+    """In one line, what arms differ in besides what their axis names; pairs with the same differences are said once."""
+    groups: dict[tuple, list[list[str]]] = {}
+    for arm in arms:
+        if arm["besides"]:
+            groups.setdefault((arm["axis"], arm["samples"], tuple(arm["besides"])), []).append(arm["options"])
+    if not groups:
+        return "Arms that differ in one axis differ in nothing besides what it names."
+    parts = []
+    for (axis, samples, keys), pairs in groups.items():
+        more = f" (and {count_text(len(pairs) - 1, 'pair')} more)" if len(pairs) > 1 else ""
+        parts.append(f"{axis} of {samples}, {' and '.join(pairs[0])}{more}: {', '.join(keys)}")
+    return f"Arms differ besides in: {'; '.join(parts)}. All pairs: study/arms.json."
 
 
 def _number(row: dict | None) -> str:
@@ -120,7 +137,7 @@ def _table(run: Run) -> Table:
     rows = []
     for one in run.samples:
         for row in one.metrics:
-            if row["name"] in FIRST and row["value"] is not None:
+            if row["name"] in (*FIRST, "c2st") and row["value"] is not None:
                 interval = "–" if row["low"] is None else f"{number_text(row['low'])} to {number_text(row['high'])}"
                 about = [one.name, row["class"], row["name"], row["encoder"], row["value"], interval, row["floor"]]
                 rows.append([*about, one.memorisation.get("verdict", "–")])

@@ -20,6 +20,7 @@ def gather_study(
     out: Path,
     winner: Winner | None = None,
     models: Mapping[str, Any] = NO_MODELS,
+    arms: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Gather the evaluations of a study's combinations into one table with intervals over seeds, a picture, and the winner.
 
@@ -28,9 +29,11 @@ def gather_study(
     out: folder of the results
     winner: the recipe's section study.winner; without it there is no winner.json
     models: the sections of the combinations' models
+    arms: what each two options of an axis differ in (recipe/arms.py), which is written to arms.json
     """
     rows = study_table(list(cells), evaluation)
     write_study(out, rows)
+    write_json(out / "arms.json", list(arms))
     if winner:
         found = choose_winner(rows, list(cells), dict(models), winner)
         write_json(out / "winner.json", found)

@@ -34,9 +34,9 @@ class DDPMpp(Conditioned):
             heads = keys.heads if attention else 0
             return Block(c_in, c_out, width_embedding, keys.dropout, next(layers), heads, resample=resample)
 
-        self.first = conv(inputs.image_channels + inputs.cond_channels, widths[0])
+        self.first = conv(inputs.image_channels + inputs.cond_channels, keys.channels)
         self.encoder = nn.ModuleList()
-        skips, c = [widths[0]], widths[0]
+        skips, c = [keys.channels], keys.channels
         for level, width in enumerate(widths):
             attention = level in attends
             if level:

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 CHANNELS = "of the first level"
-MULTIPLIERS = "channels of each level, as a multiple of the first's; each next level is half as wide"
+MULTIPLIERS = "channels of each level, as a multiple of `channels`; each next level is half as wide"
 BLOCKS = "residual blocks per resolution"
 HEADS = "of the self-attention"
 DROPOUT = "share of activations left out in training"

@@ -14,7 +14,7 @@ class Network(Attending):
     """The DDPM++ U-Net (Song et al. 2021, as in Karras et al. 2022)."""
 
     kind: Literal["ddpmpp"] = "ddpmpp"
-    channels: int = key(64, base.CHANNELS, gt=0)
+    channels: int = key(64, "of the first convolution", gt=0)
     multipliers: list[float] = key([0.5, 1, 1, 2, 2, 4, 4], base.MULTIPLIERS, min_length=1)
     blocks: int = key(2, base.BLOCKS, gt=0)
     attention_px: list[int] | None = key(None, base.ATTENTION_PX)
