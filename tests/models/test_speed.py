@@ -1,5 +1,8 @@
 """Drawing at the machine's speed: one graph for all tiles, no waiting inside a pass, and an error of bfloat16 that is known."""
 
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -8,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from histogenesis.core import device
 from histogenesis.models.model import build_model
 from histogenesis.models.normalisation import Normalisation
-from histogenesis.models.speed import ready
+from histogenesis.models.speed import GRAPHS, WARM_UP, Replayed, ready
 from histogenesis.sampling.guidance import guide
 
 NETWORKS = {
@@ -129,3 +132,67 @@ def test_conditions_are_told_in_float32():
 
 def test_a_cpu_does_not_compile():
     assert model(precision="bf16").run is None
+
+
+class FakeGraphs:
+    """CUDA graphs on a CPU: what ran while one was captured runs again at a replay, from the same memory into the same."""
+
+    def __init__(self, monkeypatch, function):
+        self.function, self.capturing, self.calls, self.replays = function, None, 0, 0
+        stream = SimpleNamespace(wait_stream=lambda other: None)
+        for name, fake in (("Stream", lambda: stream), ("current_stream", lambda: stream), ("stream", self.at_ease)):
+            monkeypatch.setattr(torch.cuda, name, fake)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
+        monkeypatch.setattr(torch.cuda, "graph", self.capture)
+
+    def at_ease(self, stream):
+        return nullcontext()
+
+    @contextmanager
+    def capture(self, graph):
+        self.capturing = graph
+        yield
+        self.capturing = None
+
+    def __call__(self, *tensors):
+        self.calls += 1
+        output = self.function(*tensors)
+        if self.capturing is not None:
+
+            def replay():
+                self.replays += 1
+                output.copy_(self.function(*tensors))
+
+            self.capturing.replay = replay
+        return output
+
+
+def test_a_graph_is_captured_once_for_each_shape_and_gives_what_the_function_gives(monkeypatch):
+    def function(x, y):
+        return x * 2 if y is None else x + y
+
+    fake = FakeGraphs(monkeypatch, function)
+    replayed, torch_rand = Replayed(fake), torch.Generator().manual_seed(1)
+    x = [torch.rand(2, 3, generator=torch_rand) for _ in range(3)]
+    found = [replayed(one, one.flip(0)) for one in x]
+    assert fake.calls == WARM_UP + 1 and fake.replays == 3
+    assert all(torch.equal(out, one + one.flip(0)) for out, one in zip(found, x)), "none is written over by the next"
+    assert torch.equal(replayed(x[0], None), 2 * x[0]) and fake.calls == 2 * (WARM_UP + 1), "None is a shape of its own"
+    for n in range(GRAPHS):
+        before = fake.calls
+        assert torch.equal(replayed(torch.ones(1, n + 4), None), torch.full((1, n + 4), 2.0))
+        assert fake.calls - before == (WARM_UP + 1 if n < GRAPHS - 2 else 1), "beyond so many it is called as it is"
+
+
+def test_what_cannot_be_captured_is_called_as_it_is_and_that_is_said_once(monkeypatch, capsys):
+    fake = FakeGraphs(monkeypatch, lambda x: x + 1)
+
+    @contextmanager
+    def refuse(graph):
+        yield
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    replayed = Replayed(fake)
+    assert [float(replayed(torch.tensor([v]))) for v in (1.0, 2.0)] == [2, 3] and not fake.replays
+    assert capsys.readouterr().out.count("no CUDA graph of this network (operation not permitted") == 1
