@@ -98,15 +98,15 @@ def test_solvers_that_remember_are_those_that_say_so():
 
 
 def test_each_level_s_line_says_its_memory_and_what_lies_on_the_disk_meanwhile(root):
-    """The full recipe's levels at 1 and 0.5 mpp: the one in 60 GB, the other in files and 21; bf16 of the state halves both."""
+    """The full recipe's levels at 1 and 0.5 mpp: the one in 60 GB, the other in files and 21; fp32 of the state doubles it."""
     recipe = load_recipe(root / "config/harb.yaml")
     *_, one, half = (part for part in drawings(recipe, 0.5) if part.what.startswith("draw level"))
     assert one.memory_gb == pytest.approx(60, rel=0.01) and half.memory_gb == pytest.approx(21, rel=0.02)
     state = 2 * 4 * 3 * 65536**2 * 17 / 16  # x and history
-    assert 1e9 * half.state_gb == pytest.approx(2 * state)
-    levels = [level.model_copy(update={"state": "bf16"}) for level in recipe.synthetic.levels]
-    smaller = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"levels": levels})})
-    assert 1e9 * drawings(smaller, 0.5)[-2].state_gb == pytest.approx(state)
+    assert 1e9 * half.state_gb == pytest.approx(state), "in bf16, twice in files"
+    levels = [level.model_copy(update={"state": "fp32"}) for level in recipe.synthetic.levels]
+    larger = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"levels": levels})})
+    assert 1e9 * drawings(larger, 0.5)[-2].state_gb == pytest.approx(2 * state)
     tiles = drawings(load_recipe(root / "config/test/urcdm.yaml"), 1.0)[-2]
     height, width = load_recipe(root / "config/test/urcdm.yaml").synthetic.size_px(2)
     assert 1e9 * tiles.state_gb == pytest.approx(3 * height * width), "finished tiles, a byte for each colour"
