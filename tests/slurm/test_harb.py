@@ -225,6 +225,7 @@ def copy_of(finished: Path, folder: Path) -> Path:
     shutil.copytree(finished, folder / "run", symlinks=True)
     shutil.rmtree(folder / "run" / RUN / "state")
     (folder / "run/snakemake.log").unlink()
+    (folder / "run" / RUN / "made_from.txt").unlink()  # the longer recipe takes the place of the one that made it
     return folder / "run"
 
 
