@@ -195,7 +195,7 @@ class Disturbed:
         """How many passes over the level its journal counts."""
         for path in self.folder.glob(f"{RUN}/state/draw/{slide}/level{k}/*/journal.json"):
             with contextlib.suppress(FileNotFoundError):
-                return json.loads(path.read_text())["stage"]
+                return json.loads(path.read_text())["round"]
         return 0
 
     def log(self, job: str) -> str:
