@@ -154,12 +154,12 @@ def refuse_less(jobs):
 
 def refuse_forgotten():
     """Raise WorkflowError where a finished run no longer knows what it was made of, and something is away: it would be taken for less."""
-    if not Path(RUN, "report.html").exists() or REMEMBERED.exists() or ACCEPT_MISSING:
+    if not Path(RUN, "report.html").exists() or ACCEPT_MISSING or read_json(REMEMBERED) is not None:
         return
-    lost = [name for name in user_files() if name.startswith("slide/") and name not in PRESENT]
+    lost = [name for name, paths in user_files().items() if paths and name not in PRESENT]
     if lost:
         raise WorkflowError(
-            f"{REMEMBERED} is gone, which says what this run was made of, and so is, or cannot be read: {what_is_away(lost)}. Nothing was"
+            f"{REMEMBERED} is gone or damaged, which says what this run was made of, and so is, or cannot be read: {what_is_away(lost)}. Nothing was"
             " changed. Bring either back, or go on with less: --config accept_missing=true"
         )
 

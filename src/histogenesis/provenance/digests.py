@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PROJECT = "histogenesis"
@@ -42,7 +43,7 @@ def code_digest(script: str | Path, root: str | Path) -> str:
     total = hashlib.sha256()
     for path in code_closure(script, root):
         if path.is_relative_to(root / RECIPE_CLASSES):
-            content = _source(path).methods
+            content = _methods_digest(path, _source(path).digest)
         else:
             content = _source(path).digest if path.suffix == ".py" else _bytes_digest(path)
         total.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
@@ -153,7 +154,6 @@ def _data_files(home: Path) -> Iterator[Path]:
 @dataclass(frozen=True)
 class _Source:
     digest: str
-    methods: str  # digest of what its classes work out (_methods_digest)
     imports: frozenset[tuple[int, str]]  # (level of a relative import, dotted name)
     empty: bool
 
@@ -170,13 +170,16 @@ def _source(path: Path) -> _Source:
         text: list[str] = []
         _write_node(tree, text.append)
         digest = hashlib.sha256("".join(text).encode(errors="surrogatepass")).hexdigest()
-        _SOURCES[path] = key, _Source(digest, _methods_digest(tree), frozenset(_import_names(tree)), len(text) <= 2)
+        _SOURCES[path] = key, _Source(digest, frozenset(_import_names(tree)), len(text) <= 2)
     return _SOURCES[path][1]
 
 
-def _methods_digest(module: ast.Module) -> str:
-    """Digest of what the classes of a module work out: their methods and properties, without those that check."""
+@cache
+def _methods_digest(path: Path, source: str) -> str:
+    """Digest of what the classes of a module work out: their methods and properties, without those that check. source: the
+    module's digest, with which it changes."""
     text: list[str] = []
+    module = ast.parse(path.read_bytes(), filename=str(path))
     for section in (one for one in module.body if isinstance(one, ast.ClassDef | ast.FunctionDef)):
         for node in section.body:
             if isinstance(node, ast.FunctionDef) and not any("validator" in ast.dump(d) for d in node.decorator_list):
