@@ -21,6 +21,7 @@ rule draw_level:
         k=levels_of_kind("draw"),
     conda:
         "../envs/torch.yaml"
+    priority: drawn_first
     threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
@@ -53,6 +54,7 @@ rule draw_share:
         job=r"\d+",
     conda:
         "../envs/torch.yaml"
+    priority: drawn_first
     threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
@@ -138,6 +140,7 @@ rule plan_tissue:
         f"{RUN}/logs/plan_tissue/{{slide}}.log",
     conda:
         "../envs/slides.yaml"
+    priority: 2 * len(LEVELS) + 1  # a finer level waits for it
     resources:
         mem_mb=each_try(1000 + 1000e-6 * canvas_pixels(0)),
         runtime=20,

@@ -58,6 +58,7 @@ rule train_model:
         model=one_of([*RECIPE.trained_models, *RECIPE.winner_models]),
     conda:
         "../envs/torch.yaml"
+    priority: trained_first
     threads: lambda w: RECIPE.cpu_threads * training_gpus(w)
     resources:
         mem_mb=each_try(training_mb),

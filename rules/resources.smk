@@ -109,3 +109,14 @@ def evaluation_mb():
     patches = RECIPE.patches[finest_patch_set()]
     images = (2 * RECIPE.evaluation.images + RECIPE.evaluation.train_images) * len(patches.mpps)
     return TORCH_MB + 3e-6 * images * patches.size_px**2 * 2
+
+
+def drawn_first(wildcards):
+    """Priority of a level's drawing: before the training of what finer levels need."""
+    return 2 * (len(LEVELS) - int(wildcards.k)) + 1
+
+
+def trained_first(wildcards):
+    """Priority of a training: the models of coarse levels first, so that those are drawn while the others still train."""
+    drawing = [k for k, level in enumerate(LEVELS) if wildcards.model in level.models]
+    return 2 * (len(LEVELS) - min(drawing, default=len(LEVELS)))

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from histogenesis.core import device
 from histogenesis.models.model import build_model
+from histogenesis.models.networks.ddpmpp import doubled
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.speed import GRAPHS, WARM_UP, Replayed, ready
 from histogenesis.sampling.guidance import guide
@@ -196,3 +197,14 @@ def test_what_cannot_be_captured_is_called_as_it_is_and_that_is_said_once(monkey
     replayed = Replayed(fake)
     assert [float(replayed(torch.tensor([v]))) for v in (1.0, 2.0)] == [2, 3] and not fake.replays
     assert capsys.readouterr().out.count("no CUDA graph of this network (operation not permitted") == 1
+
+
+@pytest.mark.parametrize("type", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns", [False, True])
+def test_doubled_is_each_pixel_four_times(type, learns):
+    x = torch.randn(2, 3, 4, 5, dtype=type, requires_grad=learns)
+    two = doubled(x)
+    assert torch.equal(two.detach().float(), torch.kron(x.detach().float(), torch.ones(2, 2)))
+    if learns:
+        two.sum().backward()
+        assert torch.equal(x.grad, torch.full_like(x, 4))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 from small_slides import write_tiff
 
@@ -19,3 +20,10 @@ def tissue_like() -> np.ndarray:
 @pytest.fixture
 def good_slide(tmp_path, tissue_like) -> Path:
     return write_tiff(tmp_path / "good.tif", [tissue_like], mpp=0.5)
+
+
+@pytest.fixture(scope="module")
+def pixels(cmu_slide):
+    """Real tissue, (768, 640, 3)."""
+    with openslide.OpenSlide(str(cmu_slide)) as slide:
+        return np.ascontiguousarray(np.asarray(slide.read_region((500, 900), 0, (640, 768)))[..., :3])

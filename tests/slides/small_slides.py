@@ -4,6 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image
+
+from histogenesis.slides.table import SlideRow, register
+
+CENTIMETRE = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 mpp
 
 
 def write_tiff(path: Path, levels: list[np.ndarray], mpp: float | None, description: str | None = None) -> Path:
@@ -33,3 +38,11 @@ def area_mean(image: np.ndarray, edges: np.ndarray, axis: int) -> np.ndarray:
     at_edges = integral[whole] * (1 - part) + integral[whole + 1] * part
     width = np.diff(edges).reshape(-1, *[1] * (image.ndim - 1))
     return np.moveaxis(np.diff(at_edges, axis=0) / width, 0, axis)
+
+
+def halves(picture, n=3):
+    return [np.asarray(Image.fromarray(picture).reduce(2**k)) for k in range(n)]
+
+
+def record_of(path, folder, **columns):
+    return register(SlideRow(slide="s", path=str(path), **columns), folder)

@@ -1,5 +1,6 @@
 """A run may be a part of one: a training, a drawing with a model that is there; and a target takes what it needs, no more."""
 
+import re
 import json
 
 import pytest
@@ -98,6 +99,18 @@ def test_judged_is_the_model_that_drew_and_not_the_one_it_is_led_away_from(value
     judging = next(line for line in plan.splitlines() if "evaluate_patches.py" in line)
     assert "/models/shared/" in judging and "/models/weak/" not in judging
     assert plan.count("train_model.py") == 2
+
+
+def test_a_level_is_drawn_before_what_finer_levels_need_is_trained(root, tmp_path):
+    plan = Run(root, tmp_path).snakemake("--dry-run", "--configfile", root / "config/config.yaml").stdout
+    found = re.findall(r"rule (train_model|draw_level|plan_tissue):\n(.+?)resources:", plan, re.DOTALL)
+    first = {}
+    for rule, text in found:
+        name = re.search(r"wildcards:.*(?:model|k)=(\S+)", text)
+        first[name[1] if name else rule] = int(re.search(r"priority: (\d+)", text)[1])
+    in_order = ["plan_tissue", "0", "layout", "1", "glands", "2", "3", "cells", "4", "5"]
+    assert [first[name] for name in in_order] == sorted((first[name] for name in in_order), reverse=True)
+    assert first["layout"] == first["weak-layout"] > first["1"] > first["glands"] == first["weak-glands"]
 
 
 def test_each_target_has_its_sentence(root, tmp_path):

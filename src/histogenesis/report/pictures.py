@@ -44,10 +44,8 @@ def data_url(picture: Image.Image, long_side: int | None = None, quality: int = 
         picture = picture.copy()
         picture.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3)
     found = []
-    for kind, options in (
-        ("jpeg", {"quality": quality, "subsampling": 0, "optimize": True}),
-        ("png", {"optimize": True}),
-    ):
+    # PNG's own "optimize" saves 1 % and takes five times as long.
+    for kind, options in (("jpeg", {"quality": quality, "subsampling": 0, "optimize": True}), ("png", {})):
         buffer = io.BytesIO()
         # Pillow optimises a JPEG in one buffer, which is too small for a picture that is mostly noise
         ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 3 * picture.width * picture.height)

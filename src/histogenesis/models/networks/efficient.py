@@ -8,10 +8,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import silu
 
 from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs
-from histogenesis.models.networks.ddpmpp import Block, conv, norm
+from histogenesis.models.networks.ddpmpp import Block, conv, doubled, norm
 from histogenesis.models.networks.keys import EfficientUNet as Keys
 
 
@@ -74,5 +74,5 @@ class EfficientUNet(Conditioned):
             x = torch.cat([x, skips.pop() * math.sqrt(0.5)], dim=1)
             for block in blocks.children():
                 x = block(x, embedding, cond.dropout_key_b)
-            x = resize(interpolate(x, scale_factor=2.0) if halves else x)
+            x = resize(doubled(x) if halves else x)
         return self.last(silu(self.last_norm(torch.cat([x, first * math.sqrt(0.5)], dim=1))))
