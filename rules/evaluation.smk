@@ -121,9 +121,9 @@ rule evaluate_patches:
         f"{RUN}/benchmarks/evaluate_patches/metrics.tsv"
     conda:
         "../envs/evaluation.yaml"
-    threads: RECIPE.cpu_threads
+    threads: RECIPE.cpu_threads * RECIPE.evaluation.cpu_processes
     resources:
-        mem_mb=each_try(evaluation_mb()),
+        mem_mb=each_try(evaluation_mb() * RECIPE.evaluation.cpu_processes),
         runtime=240,
     params:
         options=told("evaluate_patches"),

@@ -8,6 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from histogenesis.core.errors import BadInput
@@ -56,6 +57,19 @@ def sets(generated, n=240):
 def honest(tmp_path_factory):
     out = tmp_path_factory.mktemp("honest")
     return out, evaluate(sets(blobs(120, 2)), ENCODERS, OPTIONS, out)
+
+
+def test_two_processes_measure_the_same(tmp_path):
+    options = OPTIONS.model_copy(update={"c2st_steps": 5, "morphology_images": 20})
+    outs = [tmp_path / str(n) for n in (1, 2)]
+    torch.set_num_threads(1)
+    for n, out in enumerate(outs, 1):
+        also = {"more": os.getpid}
+        few = sets(blobs(40, 2), 60)
+        found = evaluate(few, ENCODERS, options.model_copy(update={"cpu_processes": n}), out, also=also)
+        assert (found["more"] == os.getpid()) == (n == 1)
+    for name in ("metrics.json", "metrics.csv", "memorisation.json", "closest_pairs.png", "c2st/1.png"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
 
 
 def test_entries(honest):

@@ -6,6 +6,8 @@ patients (training against held-out patches) and ceilings (real patches made bad
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from histogenesis.evaluation.files import write_json, write_metrics
 from histogenesis.evaluation.references import halves, row_of_references, values
 from histogenesis.evaluation.sensitivity import encoder_sensitivity
 from histogenesis.evaluation.sets import Sets, matched
+from histogenesis.evaluation.side_by_side import side_by_side
 from histogenesis.evaluation.units import origins, units
 from histogenesis.metrics.distances.frechet import fid_warning, infinity_warning
 from histogenesis.metrics.distances.ssim import paired_scores
@@ -183,19 +186,26 @@ def pixel_metrics(sets: Sets, options: Evaluation, seed: int) -> list[dict]:
 
 
 def evaluate(
-    sets: Sets, encoders: list[Encoder], options: Evaluation, out: str | Path, seed: int = 1, training=None
+    sets: Sets,
+    encoders: list[Encoder],
+    options: Evaluation,
+    out: str | Path,
+    seed: int = 1,
+    training=None,
+    also: Mapping[str, Callable] | None = None,
 ) -> dict:
     """Measure everything; write metrics.json and .csv, sensitivity.json, treatment.json, memorisation.json, closest_pairs.png
     and features/ under `out`.
 
-    training: all training patches (evaluation/training_patches.py), where sets.train is a sample of them. Returns {"metrics":
-    [...], "memorisation": {...}}.
+    training: all training patches (evaluation/training_patches.py), where sets.train is a sample of them. also: what else is to
+    be measured beside it. Returns {"metrics": [...], "memorisation": {...}}, and what each of `also` returns, by its name.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     entries, audits, sensitivities, all_features = [], {}, {}, {}
     empty = ", ".join(s.name for s in sets if not len(s))
-    with tqdm(total=3 * len(encoders) + 4, desc="evaluating", unit="part", mininterval=0) as bar:
+    parts: dict[str, Callable] = dict(also or {})
+    with tqdm(total=3 * len(encoders) + 4 + len(parts), desc="evaluating", unit="part", mininterval=0) as bar:
 
         def begin(part: str) -> None:
             bar.update(bool(bar.postfix))  # the part before is done
@@ -220,15 +230,22 @@ def evaluate(
             audits[encoder.name] = guarded(audit_encoder, encoder, sets, features, options)
         if not empty:
             rows, left_out = matched(sets, options.images)
-            rows = {mpp: parts for mpp, parts in rows.items() if mpp not in left_out}
-            begin("nuclei, glands, stains")
-            entries += or_why("morphology", "morphology", morphology_metrics, sets, rows, options, seed)
-            begin("classifiers")
-            entries += or_why("c2st", NETWORK, c2st_metrics, sets, all_features, rows, options, out, seed)
-            begin("pixels")
-            entries += pixel_metrics(sets, options, seed)
-            begin("copies by pixels")
-            audits[PIECES] = guarded(audit_pixels, sets, options, training, seed)
+            rows = {mpp: found for mpp, found in rows.items() if mpp not in left_out}
+            told_apart = sets, all_features, rows, options, out, seed
+            parts = {  # what takes longest comes first, so that processes end together
+                "classifiers": partial(or_why, "c2st", NETWORK, c2st_metrics, *told_apart),
+                "copies by pixels": partial(guarded, audit_pixels, sets, options, training, seed),
+                **parts,
+                "nuclei, glands, stains": partial(
+                    or_why, "morphology", "morphology", morphology_metrics, sets, rows, options, seed
+                ),
+                "pixels": partial(pixel_metrics, sets, options, seed),
+            }
+        measured = side_by_side(parts, options.cpu_processes, begin)
+        for name in ("nuclei, glands, stains", "classifiers", "pixels"):
+            entries += measured.get(name, [])
+        if "copies by pixels" in measured:
+            audits[PIECES] = measured["copies by pixels"]
         bar.update()
     write_json(out / "sensitivity.json", {"encoders": sensitivities})
     codec = {"kind": "jpeg", **sets.codec.as_dict()} if sets.codec else None
@@ -237,7 +254,7 @@ def evaluate(
     write_json(out / "memorisation.json", found)
     render_pairs(out / "closest_pairs.png", sets, audits, training)
     write_metrics(out, entries)
-    return {"metrics": entries, "memorisation": found}
+    return {"metrics": entries, "memorisation": found} | {name: measured[name] for name in also or {}}
 
 
 def or_why(name: str, encoder: str, call, *arguments) -> list[dict]:

@@ -95,6 +95,9 @@ class Evaluation(Section):
         16,
         description="samples of each class that are shown: at even ranks of their distance to the nearest held-out patch",
     )
+    cpu_processes: Annotated[PositiveInt, NO_BYTES] = Field(
+        1, description="so many processes measure synthetic slides, each with one thread (`cpu_threads: 1`)"
+    )
     tstr: TSTR | None = Field(None, description="for samples of two or more classes; default: not measured")
     pfid_crops: int = Field(200, ge=0, description="crops of each patch FID, where real slides can be read; 0: none")
     pfid_px: PositiveInt | None = Field(None, description="size of those crops; default: the patches' own size")

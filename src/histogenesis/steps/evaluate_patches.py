@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from histogenesis.evaluation.collect import checked_splits, held_out_split, real_sources, synthetic_folders
@@ -59,23 +60,32 @@ def evaluate_patches(
     patch_px = sets.train.images.shape[1]
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "condition.json", measure_condition(sets, synthetic, tissue, patch_px, seed))
-    found = evaluate(sets, encoders, options, out, seed, OnDisk(patches, splits))
     rows = checked_splits(splits)
-    if model and options.membership_images:
-        split, images = held_out_split(rows), options.membership_images
-        told = guarded(measure_membership, model, patches, splits, split, images, seed)
-        write_json(out / "memorisation.json", found["memorisation"] | {"membership": told})
-    write_json(out / "evidence.json", write_evidence(out, sets, [encoder.name for encoder in encoders]))
-    found["metrics"] += fragment_metrics(synthetic, tissue, rows)
+    split = held_out_split(rows)
+    also: dict[str, Callable] = {}
     if records:
-        train, held_out = (
-            real_sources(records, run_dir or records.parent, rows, split) for split in ("train", held_out_split(rows))
-        )
-        canvases = [CanvasSource(folder) for folder in synthetic_folders(synthetic)]
-        found["metrics"] += seam_metrics(encoders, [*train, *held_out], canvases, list(tiles), patch_px, options, seed)
-        if options.pfid_crops:
-            mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
-            crop_px = options.pfid_px or patch_px
-            found["metrics"] += pfid_metrics(encoders, train, held_out, canvases, mpps, crop_px, options, seed)
+        folder = run_dir or records.parent
+        also["seams"] = partial(of_slides, records, folder, rows, synthetic, encoders, sets, tiles, options, seed)
+    if model and options.membership_images:
+        images = options.membership_images
+        also["membership"] = partial(guarded, measure_membership, model, patches, splits, split, images, seed)
+    found = evaluate(sets, encoders, options, out, seed, OnDisk(patches, splits), also)
+    if "membership" in found:
+        write_json(out / "memorisation.json", found["memorisation"] | {"membership": found["membership"]})
+    write_json(out / "evidence.json", write_evidence(out, sets, [encoder.name for encoder in encoders]))
+    found["metrics"] += fragment_metrics(synthetic, tissue, rows) + found.get("seams", [])
     write_metrics(out, found["metrics"])
     print(found["memorisation"]["sentence"])
+
+
+def of_slides(records, run_dir, splits, synthetic, encoders, sets, tiles, options: Evaluation, seed: int) -> list[dict]:
+    """Entries of metrics.json of crops of whole slides, real and synthetic: seams, and patch FID."""
+    train, held_out = (real_sources(records, run_dir, splits, side) for side in ("train", held_out_split(splits)))
+    canvases = [CanvasSource(folder) for folder in synthetic_folders(synthetic)]
+    patch_px = sets.train.images.shape[1]
+    found = seam_metrics(encoders, [*train, *held_out], canvases, list(tiles), patch_px, options, seed)
+    if options.pfid_crops:
+        mpps = sorted(set(sets.generated.mpp.tolist()), reverse=True)
+        crop_px = options.pfid_px or patch_px
+        found += pfid_metrics(encoders, train, held_out, canvases, mpps, crop_px, options, seed)
+    return found
