@@ -144,11 +144,13 @@ def _efficientnet() -> Encoder:
 
     device = _device()
     network, weights = module.load_network().to(device), digest(module.weights_file())
+    on_cpu = torch.device(device).type == "cpu"
 
     def encode(images):
         with torch.inference_mode():
-            x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
-            return network.features(x).float().cpu().numpy()
+            parts = torch.from_numpy(images).split(module.IN_CACHE if on_cpu else len(images))
+            found = [network.features(x.to(device).permute(0, 3, 1, 2).float()) for x in parts]
+            return torch.cat(found).float().cpu().numpy()
 
     return Encoder("efficientnet-lite0", weights, encode, least_px=module.LEAST_PX, licence="Apache-2.0")
 
