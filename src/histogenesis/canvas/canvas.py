@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -30,13 +31,15 @@ def write_level(path: Path, bands: Iterable[tuple[int, np.ndarray]], height: int
             chunk = (min(BAND_PX, height), min(BAND_PX, width), 3)
             options = {"chunks": chunk, "compression": "lzf", "shuffle": False, **CHUNKED}
             image = file.create_dataset("image", (height, width, 3), np.uint8, **options)
+            stored = np.empty(math.prod(chunk) + 4, np.uint8)  # a chunk and its checksum
+            block = stored[:-4].reshape(chunk)
             for y, rows in _rows_of_chunks(bands, chunk[0], height, -(-width // chunk[1]) * chunk[1]):
                 for x in range(0, width, chunk[1]):
-                    block = np.ascontiguousarray(rows[:, x : x + chunk[1]])
+                    block[:] = rows[:, x : x + chunk[1]]
                     if (block[0] == block[0, 0]).all() and (block == block[0, 0]).all():
                         image[y : y + chunk[0], x : x + chunk[1]] = block[: height - y, : width - x]
                     else:
-                        stored = block.tobytes() + fletcher32(block)
+                        stored[-4:] = np.frombuffer(fletcher32(block), np.uint8)
                         image.id.write_direct_chunk((y, x, 0), stored, filter_mask=1)  # 1: not compressed
             file.attrs.update(attributes)
     except OSError as error:

@@ -48,10 +48,11 @@ class Normalisation:
         return self._nearest(x).to(torch.uint8)
 
     def to_picture(self, x: Tensor, out: Tensor) -> None:
-        """The same, (3, H, W), into `out`, uint8 (H, W, 3) in memory; channel by channel, which is a third of the work."""
+        """The same, (3, H, W), into `out`, uint8 (H, W, 3) in memory; channel by channel, by NumPy: a quarter of the work."""
         nearest = self._nearest(x)
+        picture = out.numpy()
         for n, channel in enumerate(nearest if nearest.device == out.device else nearest.to(torch.uint8).cpu()):
-            out[..., n] = channel
+            np.copyto(picture[..., n], channel.numpy(), casting="unsafe")
 
     def _nearest(self, x: Tensor) -> Tensor:
         """What becomes it when its fractions are cut off."""
