@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import h5py
 import numpy as np
@@ -17,8 +18,8 @@ from small_slides import area_mean
 
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
-from histogenesis.slides import write
-from histogenesis.slides.pyramid import Reducer, level_sizes
+from histogenesis.slides import pyramid, write
+from histogenesis.slides.pyramid import Reducer, encode_tile, level_sizes, tiles_of, write_pyramid
 from histogenesis.slides.read import open_slide
 from histogenesis.slides.write import write_slide
 
@@ -123,6 +124,32 @@ def test_reduction_is_exact(shape):
 class _Sink:
     def write(self, data):
         pass
+
+
+def test_tiles_lie_where_the_row_lies():
+    """But those at the border, which repeat its last row and column."""
+    band = np.random.default_rng(1).integers(0, 256, (64, 150, 3), dtype=np.uint8)
+    for rows in (64, 41):
+        tiles = tiles_of(band[:rows], 64)
+        assert np.array_equal(np.hstack(tiles), np.pad(band[:rows], ((0, 64 - rows), (0, 42), (0, 0)), mode="edge"))
+        assert [np.shares_memory(tile, band) for tile in tiles] == [rows == 64, rows == 64, False]
+
+
+def test_the_next_row_is_read_while_one_is_encoded(tmp_path, monkeypatch):
+    image, second, in_time = picture(512, 300), threading.Event(), []
+
+    def read(y0, y1):
+        if y0 == 256:
+            second.set()
+        return image[y0:y1]
+
+    def encode(tile, options):
+        in_time.append(second.wait(5))
+        return encode_tile(tile, options)
+
+    monkeypatch.setattr(pyramid, "encode_tile", encode)
+    write_pyramid(read, image.shape[:2], 0.5, tmp_path / "s.tif", SlideFile(tile_px=256), {}, threads=1)
+    assert len(in_time) == 5 and all(in_time)
 
 
 def test_it_says_what_it_is(odd):

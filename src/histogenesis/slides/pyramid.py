@@ -29,6 +29,7 @@ from histogenesis.core.version import VERSION
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROWS = 8  # of sums, at once
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:0": (2, 2)}
 
 
@@ -46,10 +47,13 @@ def halve(sums: np.ndarray, wide: type) -> np.ndarray:
     height, width = sums.shape[:2]
     if height % 2 or width % 2:
         sums = np.pad(sums, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    rows = np.add(sums[0::2], sums[1::2], dtype=wide).reshape((height + 1) // 2, -1)
-    out = np.empty((len(rows), (width + 1) // 2, 3), wide)
-    for channel in range(3):  # one at a time: numpy is slow over a last axis of 3
-        np.add(rows[:, channel::6], rows[:, channel + 3 :: 6], out=out[..., channel])
+    out = np.empty(((height + 1) // 2, (width + 1) // 2, 3), wide)
+    for y in range(0, len(out), ROWS):  # so few that the columns' sums find the rows' in the cache
+        part = out[y : y + ROWS]
+        upper, lower = (sums[2 * y + n : 2 * (y + ROWS) : 2] for n in (0, 1))
+        rows = np.add(upper, lower, dtype=wide).reshape(len(part), -1)
+        for channel in range(3):  # one at a time: numpy is slow over a last axis of 3
+            np.add(rows[:, channel::6], rows[:, channel + 3 :: 6], out=part[..., channel])
     return out
 
 
@@ -61,10 +65,13 @@ def encode_tile(tile: np.ndarray, options: SlideFile) -> bytes:
 
 
 def tiles_of(band: np.ndarray, tile_px: int) -> list[np.ndarray]:
-    """A row of tiles, filled up to whole tiles by repeating the border."""
-    height, width = band.shape[:2]
-    band = np.pad(band, ((0, tile_px - height), (0, -width % tile_px), (0, 0)), mode="edge")
-    return [np.ascontiguousarray(band[:, x : x + tile_px]) for x in range(0, band.shape[1], tile_px)]
+    """A row of tiles, views of it where it fills them; at the border its last row and column are repeated."""
+    tiles = [band[:, x : x + tile_px] for x in range(0, band.shape[1], tile_px)]
+    missing = [[(0, tile_px - side) for side in tile.shape[:2]] for tile in tiles]
+    return [
+        np.pad(tile, (*more, (0, 0)), mode="edge") if any(map(any, more)) else tile
+        for tile, more in zip(tiles, missing)
+    ]
 
 
 class Reducer:
@@ -95,7 +102,9 @@ class Reducer:
         self.waiting[level] = []
         self.done_rows[level] += rows
         self.add(level, band)
-        for tile in self.encode_all(((band + (4**level // 2)) >> (2 * level)).astype(np.uint8)):
+        band += 4**level // 2
+        band >>= 2 * level
+        for tile in self.encode_all(band.astype(np.uint8)):
             self.spools[level].write(tile)
             self.lengths[level].append(len(tile))
 
@@ -140,14 +149,16 @@ def write_pyramid(
                 reducer = Reducer(sizes, options.tile_px, spools, encode_all)
 
                 def finest() -> Iterator[bytes]:
-                    for y0 in tqdm(
-                        range(0, height, options.tile_px), desc=f"writing {out.name}", unit="row", mininterval=1
-                    ):
+                    encoded: Iterator[bytes] = iter(())
+                    starts = range(0, height, options.tile_px)
+                    for y0 in tqdm(starts, desc=f"writing {out.name}", unit="row", mininterval=1):
                         band = read_rows(y0, min(y0 + options.tile_px, height))
-                        encoded = encode_all(band)  # threads encode this row while the coarser levels are summed
-                        reducer.add(0, band)
-                        yield from encoded
-                        progress["rows"] = y0 + len(band)
+                        before, encoded = encoded, encode_all(band)
+                        reducer.add(0, band)  # threads encode this row while the coarser levels are summed,
+                        yield from before  # the one before is written, and the next one is read
+                        progress["rows"] = y0
+                    yield from encoded
+                    progress["rows"] = height
 
                 for level, size in enumerate(sizes):
                     density = Fraction(per_cm(mpp * 2**level))  # pixels per centimetre, as a ratio of 32-bit integers
