@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ WORD = 0xFFFFFFFF
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
-POINTS = 1 << 14  # at once on a CPU, so that all that is worked out of them stays in its cache
+POINTS = 1 << 15  # at once on a CPU: so many that calls cost little, and so few that its caches hold what is worked out
 
 
 def philox4x32(counter: Sequence[Tensor], key: tuple[int | Tensor, int | Tensor], rounds: int = 10) -> Words:
@@ -77,13 +78,14 @@ def philox_on_cpu(x: np.ndarray, y: np.ndarray, block: int, step: int, key: tupl
     return w0, w1, w2, w3
 
 
-def box_muller(u: Tensor, v: Tensor, room: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Two standard normal numbers, float32, from two words. room: float32 (3, *shape) to work in; the result lies there."""
+def box_muller(u: Tensor, v: Tensor, room: Tensor | None = None) -> Iterator[Tensor]:
+    """Two standard normal numbers, float32, from two words, worked out when they are asked for. room: float32 (3, *shape) to
+    work in; the result lies there."""
     radius, angle, cosine = torch.empty(3, *u.shape, device=u.device) if room is None else room
     radius.copy_(u).add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).clamp_(min=0).sqrt_()
     angle.copy_(v).mul_(math.pi * 2.0**-31)
-    torch.cos(angle, out=cosine).mul_(radius)
-    return cosine, angle.sin_().mul_(radius)
+    yield torch.cos(angle, out=cosine).mul_(radius)
+    yield angle.sin_().mul_(radius)
 
 
 class NoiseField:
@@ -149,6 +151,6 @@ class NoiseField:
             else:
                 numbers = (torch.full((), n, device=self.device) for n in (other, step))
                 words = philox4x32((x, y, *numbers), self.key)
-            found += box_muller(*words[:2], rooms[0])
-            found += box_muller(*words[2:], rooms[1]) if self.channels - 4 * block > 2 else ()
-        return found[: self.channels]
+            four = chain(box_muller(*words[:2], rooms[0]), box_muller(*words[2:], rooms[1]))
+            found += islice(four, self.channels - len(found))
+        return found
