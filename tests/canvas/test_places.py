@@ -57,6 +57,16 @@ def test_stopped_anywhere_it_goes_on_to_the_same_pixels(tmp_path, above, place, 
     assert pieces > 3 and np.array_equal(whole, found)
 
 
+@pytest.mark.parametrize("joining", [{"kind": "grid-shift"}, {"kind": "average", "stride_px": 8}])
+def test_of_a_finished_level_the_disk_holds_what_its_picture_needs(tmp_path, above, joining):  # noqa: F811
+    section = level(kind="dpmpp-2m", steps=4)
+    section = section.model_validate(section.model_dump() | {"joining": joining})
+    whole = result(drawing(section, above), tmp_path / "a", place="host")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"journal.json", "x.1"}
+    again = drawing(section, above, denoise=lambda *asked: pytest.fail("it is finished"))
+    assert np.array_equal(result(again, tmp_path / "a", place="host"), whole)
+
+
 def test_a_checkpoint_is_written_while_the_next_tiles_are_drawn(tmp_path, above, monkeypatch):  # noqa: F811
     """From a device: writing is held up until more batches are drawn, and it is the state of before that lies there."""
     whole, began, drawn_on = result(drawing(level(), above), tmp_path / "whole"), threading.Event(), threading.Event()

@@ -184,8 +184,11 @@ class State:
         """Whether to save: after `every_s`, or later where saving would take more than a small share of the time."""
         return time.monotonic() - self.saved > max(every_s, self.took / SAVING_SHARE)
 
-    def save(self) -> None:
-        """Note that the current round is drawn up to its `batch`-th batch. From a device the files are written meanwhile."""
+    def save(self, names: Sequence[str] | None = None) -> None:
+        """Note that the current round is drawn up to its `batch`-th batch. From a device the files are written meanwhile.
+
+        names: the planes that are still needed; default: all.
+        """
         began = time.monotonic()
         self.wait()
         self.staging.settle()
@@ -201,7 +204,8 @@ class State:
         else:
             self.set = 1 - self.set
             border = {"aside": torch.stack(list(self.aside.values()))} if self.aside else {}
-            planes, at = self.pairs[0] | border, self._at() | {"set": self.set, "aside": list(self.aside)}
+            needed = {name: self.pairs[0][name] for name in names or self.names}
+            planes, at = needed | border, self._at() | {"set": self.set, "aside": list(self.aside)}
             if self.place == "device":
                 planes = {name: plane.to("cpu", copy=True) for name, plane in planes.items()}
                 self.thread = threading.Thread(target=self._write_planes, args=(planes, at))
@@ -252,9 +256,9 @@ class State:
     def _load(self, journal: dict) -> None:
         self.set = journal["set"]
         size = self.pairs[0]["x"][0].numel() * self.dtype.itemsize * self.shape[0]
-        for name, plane in self.pairs[0].items():
+        for name in journal["checksums"].keys() - {"aside"}:
             octets = self._from_file(name, size, journal["checksums"][name])
-            plane.copy_(octets.view(self.dtype).reshape(self.shape))
+            self.pairs[0][name].copy_(octets.view(self.dtype).reshape(self.shape))
         if journal["aside"]:
             raw = self._from_file("aside", None, journal["checksums"]["aside"]).view(self.dtype)
             windows = raw.reshape(len(journal["aside"]), self.shape[0], -1)

@@ -197,7 +197,7 @@ class Canvas:
             self.take_merged_step(this_round)
         self.state.end()
         if self.state.round == len(self.takes):
-            self.state.save()
+            self.state.save(["x"])  # all that the picture needs
             self.state.wait()
 
     def leave_device(self) -> bool:
