@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from histogenesis.models.model import Denoiser, Normalisation
 
 Window = tuple[slice, slice]
-AT_ONCE_PX = 1024
+AT_ONCE_PX = 1 << 17  # in whole rows, as they lie in memory: so many that all passes over them find them in the cache
 
 
 def enlarged(window: Window, factor: int) -> Window:
@@ -48,12 +48,12 @@ class PixelCodec:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The picture, band by band: y and uint8 (h, W, 3). read(window): the finished state there, float32 (C, h, w)."""
         height, width = size
+        at_once = max(1, AT_ONCE_PX // width)
         for y in range(0, height, BAND_PX):
-            rows = slice(y, min(y + BAND_PX, height))
-            band = torch.empty(rows.stop - y, width, 3, dtype=torch.uint8)
-            for left in range(0, width, AT_ONCE_PX):  # so many that all passes over them find them in the cache
-                columns = slice(left, min(left + AT_ONCE_PX, width))
-                self.normalisation.to_picture(read((rows, columns)), band[:, columns])
+            band = torch.empty(min(BAND_PX, height - y), width, 3, dtype=torch.uint8)
+            for top in range(0, len(band), at_once):
+                rows = band[top : top + at_once]
+                self.normalisation.to_picture(read((slice(y + top, y + top + len(rows)), slice(0, width))), rows)
             yield y, band.numpy()
 
 
