@@ -29,7 +29,7 @@ from histogenesis.core.version import VERSION
 from histogenesis.recipe import SlideFile
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-ROWS = 8  # of sums, at once
+ROWS = 8  # of sums at once: so few that what is done next with them finds them in the cache
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:0": (2, 2)}
 
 
@@ -48,12 +48,22 @@ def halve(sums: np.ndarray, wide: type) -> np.ndarray:
     if height % 2 or width % 2:
         sums = np.pad(sums, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     out = np.empty(((height + 1) // 2, (width + 1) // 2, 3), wide)
-    for y in range(0, len(out), ROWS):  # so few that the columns' sums find the rows' in the cache
+    for y in range(0, len(out), ROWS):
         part = out[y : y + ROWS]
         upper, lower = (sums[2 * y + n : 2 * (y + ROWS) : 2] for n in (0, 1))
         rows = np.add(upper, lower, dtype=wide).reshape(len(part), -1)
         for channel in range(3):  # one at a time: numpy is slow over a last axis of 3
             np.add(rows[:, channel::6], rows[:, channel + 3 :: 6], out=part[..., channel])
+    return out
+
+
+def rounded(sums: np.ndarray, level: int) -> np.ndarray:
+    """Sums over the 4^level pixels of each as their mean, half up: uint8."""
+    out = np.empty(sums.shape, np.uint8)
+    for y in range(0, len(sums), ROWS):
+        part = sums[y : y + ROWS] + (4**level // 2)
+        part >>= 2 * level
+        out[y : y + ROWS] = part
     return out
 
 
@@ -102,9 +112,7 @@ class Reducer:
         self.waiting[level] = []
         self.done_rows[level] += rows
         self.add(level, band)
-        band += 4**level // 2
-        band >>= 2 * level
-        for tile in self.encode_all(band.astype(np.uint8)):
+        for tile in self.encode_all(rounded(band, level)):
             self.spools[level].write(tile)
             self.lengths[level].append(len(tile))
 
