@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from histogenesis.models.model import Denoiser, Normalisation
 
 Window = tuple[slice, slice]
-AT_ONCE_PX = 1 << 17  # in whole rows, as they lie in memory: so many that all passes over them find them in the cache
+AT_ONCE_PX = 1 << 18  # in whole rows, as they lie in memory: so many that all passes over them find them in the cache
 
 
 def enlarged(window: Window, factor: int) -> Window:
