@@ -1,7 +1,7 @@
 """A run may be a part of one: a training, a drawing with a model that is there; and a target takes what it needs, no more."""
 
-import re
 import json
+import re
 
 import pytest
 import yaml
