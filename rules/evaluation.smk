@@ -132,14 +132,13 @@ rule evaluate_patches:
         slides=content_of_slides(),
         min_tissue=told("evaluate_patches", "min_tissue"),
         seed=told("evaluate_patches", "seed"),
-        processes=lambda w, resources: RECIPE.evaluation.cpu_processes,
+        threads_each=threads_of_a_judge,
         model=lambda w, input: f"--model $(dirname {input.model[0]})" if input.model else "",
         code=code("evaluate_patches.py"),
         env=environment("evaluation"),
     shell:
         # Snakemake sets these to `threads`, which are those of all processes together.
-        "export OMP_NUM_THREADS=$(({threads} / {params.processes}));"
-        " export OPENBLAS_NUM_THREADS=$OMP_NUM_THREADS MKL_NUM_THREADS=$OMP_NUM_THREADS;"
+        "export OMP_NUM_THREADS={params.threads_each} OPENBLAS_NUM_THREADS={params.threads_each} MKL_NUM_THREADS={params.threads_each};"
         ' python "$SCRIPTS/evaluate_patches.py" --patches "$(dirname {input.patches[0]})" --splits {input.splits}'
         " --synthetic $RUN_DIR/synthetic --records $RUN_DIR/slides"
         " --run-dir $RUN_DIR --options $RECIPE#{params.options:q} --tiles $RECIPE#{params.tiles:q} {params.min_tissue} {params.seed}"

@@ -104,6 +104,11 @@ def drawing_mb(wildcards):
     return memory.drawing_mb(LEVELS[k], RECIPE.synthetic.size_px(k), latent_px, processes)
 
 
+def threads_of_a_judge(wildcards, resources, threads):
+    """Of each of the processes that measure synthetic slides together; a param that is not compared."""
+    return max(1, threads // RECIPE.evaluation.cpu_processes)
+
+
 def evaluation_mb():
     """The compared patches of every mpp (real, generated, training), in all eight views."""
     patches = RECIPE.patches[finest_patch_set()]
