@@ -48,7 +48,7 @@ SOURCES = {
         B = 1
     """,
     "src/histogenesis/page/__init__.py": "",
-    "src/histogenesis/page/write.py": "NAME = 'page.html.j2'\n",
+    "src/histogenesis/page/write.py": "NAMES = 'page.html.j2', 'styles/plain.css', 'page.js'\n",
     "src/histogenesis/page/page.html.j2": "<b>{{ x }}</b>",
     "src/histogenesis/page/styles/plain.css": "b { color: red }",
     "src/histogenesis/page/page.js": "show('red')",
@@ -57,7 +57,7 @@ SOURCES = {
     "workflow/scripts/deep.py": "from histogenesis.a.top import run\n",
     "workflow/scripts/other.py": "import histogenesis.b.other\n",
     "workflow/scripts/eager.py": "import histogenesis.c.leaf\n",
-    "workflow/scripts/page.py": "from histogenesis.page.write import NAME\n",
+    "workflow/scripts/page.py": "from histogenesis.page.write import NAMES\n",
     "workflow/scripts/named.py": "def f(n):\n    return import_module(f'histogenesis.plugins.{n}')\n",
     "workflow/scripts/module.py": "command = ['torchrun', '-m', 'histogenesis.b.deep']\n",
     "workflow/scripts/sibling.py": "import helper\n",
@@ -155,12 +155,32 @@ def test_touch_move_and_cache_files_change_nothing(project, tmp_path_factory):
     cache = project / "src/histogenesis/page/__pycache__"
     cache.mkdir()
     (cache / "write.cpython-311.pyc").write_bytes(b"x")
-    for stray in ("notes.txt", "page.html.j2~", ".page.html.j2.swp", "data.json", "write.py.orig"):
+    for stray in ("notes.txt", "page.html.j2~", ".page.html.j2.swp", "data.json", "write.py.orig", "page.old.js", "styles/more.css"):
         (project / "src/histogenesis/page" / stray).write_text("x")
     elsewhere = tmp_path_factory.mktemp("clone") / "deeper" / "copy"
     elsewhere.parent.mkdir()
     project.rename(elsewhere)
     assert digests(elsewhere) == before
+
+
+REPORT = {"template.html.j2", "style.css", "page.js", "sortable/sortable.min.js", "sortable/sortable.a11y.min.js"}
+VIEWER = {"index.html", "viewer.css", "viewer.js", "openseadragon/openseadragon.min.js"}
+READING = {"page/study.html", "page/study.css", "page/study.js", "viewer/openseadragon/openseadragon.min.js"}
+
+
+def test_the_steps_that_write_pages_read_these_files_and_no_other_step_any(root):
+    """Written down here by hand, of what the modules open."""
+    found = {}
+    for script in sorted((root / "workflow/scripts").glob("*.py")):
+        files = code_closure(script, root)
+        found[script.stem] = {p.relative_to(root / "src/histogenesis").as_posix() for p in files if p.suffix != ".py"}
+    assert {name: data for name, data in found.items() if data} == {
+        "write_report": {f"report/page/{name}" for name in REPORT},
+        "write_viewer": {f"study/viewer/{name}" for name in VIEWER},
+        "make_reading": {f"study/{name}" for name in READING},
+    }
+    there = {p for p in (root / "src").rglob("*") if p.suffix in provenance.DATA}
+    assert {p.relative_to(root / "src/histogenesis").as_posix() for p in there} == set().union(*found.values())
 
 
 def test_closure_names_the_files(project):

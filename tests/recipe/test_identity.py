@@ -318,6 +318,21 @@ def test_a_section_is_read_from_the_recipe_that_a_person_wrote(root):
     )
 
 
+def test_a_phantom_is_known_by_its_name_wherever_it_stands(tmp_path):
+    """Also by a name that is a number; another before it changes neither its word nor what its step reads."""
+    text = EVERYTHING.replace("SHA", "a" * 64)
+    phantoms = "[{name: '1', seed: 8}, {name: '0', seed: 9}, {name: p}]"
+    found = []
+    for one in (text, text.replace("[{name: p}]", phantoms)):
+        recipe, file = parse_recipe(yaml.safe_load(one), "the recipe"), tmp_path / "recipe.json"
+        file.write_text(recipe_text(recipe))
+        word = told("make_phantom", recipe, SimpleNamespace(slide="p"))["options"]
+        found.append((word, json.loads(section_text(f"{file}#{word}"))["name"]))
+    assert found[0] == found[1] and found[0][1] == "p"
+    word = told("make_phantom", recipe, SimpleNamespace(slide="1"))["options"]
+    assert json.loads(section_text(f"{file}#{word}"))["seed"] == 8
+
+
 @pytest.mark.parametrize(
     "word, says", [("models/none@0a", "no models/none"), ("synthetic/levels/9", "levels/9"), ("a b", "no place")]
 )

@@ -91,6 +91,12 @@ def another_slide(lab: Lab) -> None:
     lab.edit("project/slides.tsv", append("d\td.tif\tpd\t\t"))
 
 
+def another_phantom(lab: Lab) -> None:
+    """First in the list; it has another name, and so another place."""
+    other = {"name": "0", "seed": 4, "width_mm": 1.2, "height_mm": 1.0, "mpp": 2}
+    lab.edit_recipe(lambda values: values["slides"]["phantoms"].insert(0, other))
+
+
 def slides_elsewhere(lab: Lab) -> None:
     lab.slides = lab.slides.rename(lab.folder / "archive")
 
@@ -194,6 +200,10 @@ CHANGES = {
     ),
     "recipe: a phantom": (
         recipe("slides.phantoms.0.seed", 4),
+        jobs(SLIDE, write_recipe=1, make_phantom=1),
+    ),
+    "recipe: a phantom before the others": (
+        another_phantom,
         jobs(SLIDE, write_recipe=1, make_phantom=1),
     ),
     # --- slides

@@ -23,8 +23,8 @@ PROJECT = "histogenesis"
 RECIPE_CLASSES = Path("src", PROJECT, "recipe")
 # What makes values of a script's words: those are params of the rules, so no byte follows from it that they do not say.
 COMMANDS = Path("src", PROJECT, "steps", "command.py")
-# Files of these kinds beside modules are part of the code; a stray note or backup is not.
-DATA = {".j2", ".css", ".js", ".html"}
+# Files of these kinds are part of the code of the module that names them, from its own folder on; what none names is not.
+DATA = (".j2", ".css", ".js", ".html")
 INSTALLS = (".yaml", ".post-deploy.sh", ".linux-64.pin.txt")  # what Snakemake reads of envs/{name}
 
 # ------------------------------------------------------------------------------------------------------------ code
@@ -34,7 +34,7 @@ def code_digest(script: str | Path, root: str | Path) -> str:
     """Digest (sha256, hex) of the code that decides what `script` writes.
 
     That is the script, every module of src/histogenesis that it imports at any depth (also inside functions, by
-    relative imports, through the packages' __init__ files) and the data files (templates, ...) beside those modules.
+    relative imports, through the packages' __init__ files) and the data files (templates, ...) that those modules name.
     Comments, docstrings and layout do not count, nor do the keys of the recipe (RECIPE_CLASSES) and what reads a command line
     (COMMANDS); names, values, order and annotations do. The same source gives the same digest on every Python version and in
     every folder. Raises SyntaxError for a file that is not Python, FileNotFoundError for a script that is not there.
@@ -62,11 +62,8 @@ def code_closure(script: str | Path, root: str | Path) -> list[Path]:
         new = _files_beneath(path, root, folders) - found - {root / COMMANDS}
         found |= new
         todo.extend(new)
-    # An empty module names no data, so that an empty __init__ does not tie every step to its folder's data files.
-    homes = {path.parent for path in found if path.is_relative_to(root / "src") and not _source(path).empty}
-    for home in homes:
-        found.update(_data_files(home))
-    return sorted(found)
+    named = (path.parent / name for path in found for name in _source(path).data)
+    return sorted(found | {path for path in named if path.is_file()})
 
 
 def imported_packages(script: str | Path, root: str | Path) -> set[str]:
@@ -142,20 +139,11 @@ def _files_of(name: str, folders: dict[str, Path]) -> Iterator[Path]:
                 yield path
 
 
-def _data_files(home: Path) -> Iterator[Path]:
-    """Templates and styles beside a package's modules, and in subfolders without code."""
-    for path in home.iterdir():
-        if path.suffix in DATA and path.is_file():
-            yield path
-        elif path.is_dir() and path.name[0] not in "._" and not any(path.glob("*.py")):
-            yield from _data_files(path)
-
-
 @dataclass(frozen=True)
 class _Source:
     digest: str
     imports: frozenset[tuple[int, str]]  # (level of a relative import, dotted name)
-    empty: bool
+    data: frozenset[str]  # names of data files
 
 
 _SOURCES: dict[Path, tuple[tuple[int, int], _Source]] = {}
@@ -170,7 +158,7 @@ def _source(path: Path) -> _Source:
         text: list[str] = []
         _write_node(tree, text.append)
         digest = hashlib.sha256("".join(text).encode(errors="surrogatepass")).hexdigest()
-        _SOURCES[path] = key, _Source(digest, frozenset(_import_names(tree)), len(text) <= 2)
+        _SOURCES[path] = key, _Source(digest, frozenset(_import_names(tree)), frozenset(_data_names(tree)))
     return _SOURCES[path][1]
 
 
@@ -247,6 +235,12 @@ def _import_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
             prefix = str(node.values[0].value)
             if prefix.endswith(".") and _MODULE.fullmatch(f"{prefix}x"):
                 yield 0, f"{prefix}*"
+
+
+def _data_names(tree: ast.Module) -> Iterator[str]:
+    """What may be files of data: strings that end like one."""
+    strings = (node.value for node in _what_runs(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return (text for text in strings if text.endswith(DATA))
 
 
 def _what_runs(tree: ast.Module) -> Iterator[ast.AST]:

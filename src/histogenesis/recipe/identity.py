@@ -67,13 +67,19 @@ def section_at(recipe: Any, address: str) -> Any:
         value = recipe["recipe"]
     for part in match["place"].split("/"):
         try:
-            value = value[int(part)] if isinstance(value, list) else value[part]
+            value = item_of(value, part) if isinstance(value, list) else value[part]
         except (KeyError, ValueError, IndexError, TypeError):
             raise BadInput(f"the recipe has no {match['place']}; there is no {part!r}") from None
     if keys := match["keys"]:
         names = keys.removeprefix("-").split(",")
         value = {key: part for key, part in value.items() if (key in names) != keys.startswith("-")}
     return value
+
+
+def item_of(items: list[Any], part: str) -> Any:
+    """The item of that name, wherever it stands in the list; where none has it, the item at that index."""
+    named = [item for item in items if isinstance(item, dict) and item.get("name") == part]
+    return named[0] if named else items[int(part)]
 
 
 def section_text(text: str) -> str:

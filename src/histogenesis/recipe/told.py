@@ -104,9 +104,8 @@ def recipe_of_text(text: str) -> Recipe:
 
 @step
 def make_phantom(recipe: Recipe, w: Any) -> Told:
-    names = [phantom.name for phantom in recipe.slides.phantoms]
-    n = names.index(w.slide)
-    return {"options": identity(f"slides/phantoms/{n}", recipe.slides.phantoms[n], without={"label", "patient"})}
+    phantom = next(phantom for phantom in recipe.slides.phantoms if phantom.name == w.slide)
+    return {"options": identity(f"slides/phantoms/{w.slide}", phantom, without={"label", "patient"})}
 
 
 @step
