@@ -2,13 +2,13 @@
 
 Snakemake plans all of that before it runs anything. So what is about to be made again is kept as links in results/{run}/state/before;
 where a job's new outputs are its old ones, they get their old times back, and a job is passed over that would run for no other
-reason than theirs.
+reason than theirs. The links of what a failed run has deleted and not made stay until it is made: what lies below was made from that.
 """
 
 import shutil
 
 import snakemake.dag
-from histogenesis.provenance.same import files_of, link, same_content
+from histogenesis.provenance.same import STAMP, files_of, link, same_content
 from snakemake.logging import logger
 
 BEFORE = STATE / "before"
@@ -18,19 +18,35 @@ SAME = set()  # jobs that made the same again, or were passed over
 
 
 def keep_links(jobs):
-    """What these jobs are about to make again; nothing where the file system has no links."""
-    shutil.rmtree(BEFORE, ignore_errors=True)
+    """What these jobs are about to make again, and what they still owe; nothing where the file system has no links."""
+    forget_links()
     MENDED.update(whole.remembered(Path(RUN)))
-    for path in (Path(path) for job in jobs for path in job.output if Path(path).exists()):
+    for path in (Path(path) for job in jobs for path in job.output):
         try:
-            link(path, BEFORE / path)
-            LINKED[str(path)] = BEFORE / path
+            if path.exists():
+                link(path, BEFORE / path)
         except OSError:
             continue
+        if (BEFORE / path).exists():
+            LINKED[str(path)] = BEFORE / path
 
 
 def forget_links():
+    """All but those of what is still owed."""
+    aside = BEFORE.with_name("before.owed")
+    shutil.rmtree(aside, ignore_errors=True)
+    for name in lacking():
+        if (BEFORE / name).exists():
+            os.renames(BEFORE / name, aside / name)
     shutil.rmtree(BEFORE, ignore_errors=True)
+    if aside.exists():
+        aside.rename(BEFORE)
+
+
+def forget_links_of(job):
+    """It has been made: what lies below is made from that, and what it was before counts no more."""
+    for old in [LINKED.pop(str(path)) for path in job.output if str(path) in LINKED]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def made_the_same(job):
@@ -47,6 +63,19 @@ def made_the_same(job):
     return True
 
 
+def time_of(path):
+    """When a file, or a folder as Snakemake has it, was made."""
+    stamp = Path(path, STAMP)
+    return os.stat(stamp if stamp.exists() else path).st_mtime_ns
+
+
+def is_older(graph, job):
+    """Whether a job that would be passed over was left behind by an earlier run: what is the same again is newer than what it made."""
+    above = [files for one, files in graph.dependencies[job].items() if graph.needrun(one)]
+    read = [time_of(file) for files in above for file in files if not file.is_ancient]
+    return any(time_of(file) < max(read, default=0) for file in job.output if os.path.exists(file))
+
+
 def is_needless(graph, job):
     """Whether a job would run for no other reason than that others have, all of which made the same again."""
     if job.is_group() or job.group is not None or job.rule.norun:
@@ -56,14 +85,22 @@ def is_needless(graph, job):
     own += [reason.missing_output, reason.incomplete_output, reason.updated_input - reason.updated_input_run]
     own += [reason.params_changed, reason.code_changed, reason.input_changed, reason.software_stack_changed]
     above = [one for one in graph.dependencies[job] if graph.needrun(one)]
-    return bool(reason.updated_input_run) and not any(own) and all(one in SAME for one in above)
+    return (
+        bool(reason.updated_input_run)
+        and not any(own)
+        and all(one in SAME for one in above)
+        and not is_older(graph, job)
+    )
 
 
 finish, update_ready = snakemake.dag.DAG.finish, snakemake.dag.DAG.update_ready
 
 
 async def finish_and_compare(graph, job, **options):
-    SAME.update(one for one in (job if job.is_group() else [job]) if made_the_same(one))
+    for one in job if job.is_group() else [job]:
+        if made_the_same(one):
+            SAME.add(one)
+        forget_links_of(one)
     return await finish(graph, job, **options)
 
 

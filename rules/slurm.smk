@@ -46,6 +46,8 @@ def refused(tell):
             if not ended.wait(PAUSE_S):
                 self._job_submission_executor.submit(self.run_job, job_info.job)
                 return
+        if job_info.job.is_group():  # of which Snakemake says that it failed, and not why
+            self.logger.error(msg)
         tell(self, job_info, msg)
 
     return wait_or_tell

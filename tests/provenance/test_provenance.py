@@ -155,7 +155,15 @@ def test_touch_move_and_cache_files_change_nothing(project, tmp_path_factory):
     cache = project / "src/histogenesis/page/__pycache__"
     cache.mkdir()
     (cache / "write.cpython-311.pyc").write_bytes(b"x")
-    for stray in ("notes.txt", "page.html.j2~", ".page.html.j2.swp", "data.json", "write.py.orig", "page.old.js", "styles/more.css"):
+    for stray in (
+        "notes.txt",
+        "page.html.j2~",
+        ".page.html.j2.swp",
+        "data.json",
+        "write.py.orig",
+        "page.old.js",
+        "styles/more.css",
+    ):
         (project / "src/histogenesis/page" / stray).write_text("x")
     elsewhere = tmp_path_factory.mktemp("clone") / "deeper" / "copy"
     elsewhere.parent.mkdir()

@@ -1,5 +1,7 @@
 """What counts as the same: every byte, but for the name of the code in a file of arrays."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -31,6 +33,17 @@ def test_anything_else_is_not(change, tmp_path, image):
     more = {"mpp": {"mpp": 2.0}, "name": {"name": "picture"}}.get(change, {})
     other = {"shape": other[:-1], "type": other.astype(np.int16)}.get(change, other)
     assert not same_content(level(tmp_path / "a.h5", image), level(tmp_path / "b.h5", other, **more))
+
+
+@pytest.mark.parametrize("loss, same", [(0.5, True), (0.25, False)])
+def test_of_a_log_the_time_does_not_count(loss, same, tmp_path):
+    paths = [tmp_path / name / "train.jsonl" for name in "ab"]
+    for path, line in zip(
+        paths, [{"step": 3, "loss": 0.5, "seconds": 1.25}, {"step": 3, "loss": loss, "seconds": 2.5}]
+    ):
+        path.parent.mkdir()
+        path.write_text('{"step": 1, "validation_loss": 2}\n' + json.dumps(line) + "\n")
+    assert same_content(*paths) is same
 
 
 def test_folders_and_other_files(tmp_path):

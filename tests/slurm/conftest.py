@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, why_not
+from harb import HARB, WORKFLOW, last_job, show, since
 
 LOCK = Path("/tmp/histogenesis-slurm.lock")
 QUICK = Path(__file__).with_name("quick_snakemake.py")
@@ -58,3 +60,19 @@ def snakemake(cluster, root):
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def finished(cluster, snakemake, root, tmp_path_factory):
+    """The tiny `harb`, from slides to report, in peace: the folder and its jobs."""
+    folder = tmp_path_factory.mktemp("harb") / "histogenesis"
+    for name in WORKFLOW:
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(root / name, folder / name)
+    before = last_job(cluster)
+    process = snakemake(folder, *HARB, profile="slurm")
+    assert process.wait(900) == 0, (folder / "snakemake.log").read_text()[-6000:]
+    jobs = since(cluster, before)
+    show(jobs)
+    return folder, jobs

@@ -33,6 +33,7 @@ rule segment_tissue:
 
 
 include: "{root}/rules/site.smk"
+include: "{root}/rules/slurm.smk"
 """
 
 
@@ -104,3 +105,14 @@ def test_a_group_asks_for_no_more_minutes_than_its_partition_grants(cluster, run
         cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=1440")
     assert code == 0, (tmp_path / "snakemake.log").read_text()[-4000:]
     assert [(job["State"], job["TimelimitRaw"]) for job in jobs] == [("COMPLETED", "20")]
+
+
+def test_why_slurm_refuses_a_group_is_said(cluster, run, tmp_path):
+    """In SLURM's own words: ten minutes are more than this partition grants."""
+    cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=5")
+    try:
+        code, jobs = run(["s"])
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=cpu", "MaxTime=1440")
+    assert (code, jobs) == (1, [])
+    assert "Requested time limit is invalid" in (tmp_path / "snakemake.log").read_text()

@@ -239,7 +239,9 @@ def _import_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def _data_names(tree: ast.Module) -> Iterator[str]:
     """What may be files of data: strings that end like one."""
-    strings = (node.value for node in _what_runs(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    strings = (
+        node.value for node in _what_runs(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
     return (text for text in strings if text.endswith(DATA))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import shutil
 from pathlib import Path
@@ -28,14 +29,23 @@ def link(old: Path, new: Path) -> None:
 
 
 def same_content(old: Path, new: Path) -> bool:
-    """Whether two files, or all files of two folders, hold the same; of HDF5, whatever the code was that drew it."""
+    """Whether two files, or all files of two folders, hold the same; of HDF5, whatever the code was that drew it, and of a
+    training's log, however long its steps took."""
     before, after = files_of(old), files_of(new)
     return before.keys() == after.keys() and all(
         name.name == STAMP
         or filecmp.cmp(before[name], after[name], shallow=False)
         or _same_hdf5(before[name], after[name])
+        or _same_log(before[name], after[name])
         for name in after
     )
+
+
+def _same_log(old: Path, new: Path) -> bool:
+    def steps(path: Path) -> list[dict]:
+        return [json.loads(line) | {"seconds": None} for line in path.read_text().splitlines()]
+
+    return old.suffix == new.suffix == ".jsonl" and steps(old) == steps(new)
 
 
 def _same_hdf5(old: Path, new: Path) -> bool:
