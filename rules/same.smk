@@ -13,6 +13,7 @@ from snakemake.logging import logger
 
 BEFORE = STATE / "before"
 LINKED = {}  # output -> the link to what it was
+MADE = {}  # output -> when that was made
 MENDED = {}  # output that was damaged -> file -> digest of what it was (whole.smk)
 SAME = set()  # jobs that made the same again, or were passed over
 
@@ -28,7 +29,7 @@ def keep_links(jobs):
         except OSError:
             continue
         if (BEFORE / path).exists():
-            LINKED[str(path)] = BEFORE / path
+            LINKED[str(path)], MADE[str(path)] = BEFORE / path, time_of(BEFORE / path)
 
 
 def forget_links():
@@ -55,11 +56,7 @@ def made_the_same(job):
     if not job.output or not all(old and new.exists() and same_content(old, new) for old, new in pairs):
         return False
     for old, new in pairs:
-        kept = files_of(old)
-        for name, path in files_of(new).items():
-            stat = kept[name].stat()
-            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        whole.note_times(Path(RUN), new)
+        give_times(job, old, new)
     return True
 
 
@@ -69,11 +66,24 @@ def time_of(path):
     return os.stat(stamp if stamp.exists() else path).st_mtime_ns
 
 
-def is_older(graph, job):
-    """Whether a job that would be passed over was left behind by an earlier run: what is the same again is newer than what it made."""
-    above = [files for one, files in graph.dependencies[job].items() if graph.needrun(one)]
-    read = [time_of(file) for files in above for file in files if not file.is_ancient]
-    return any(time_of(file) < max(read, default=0) for file in job.output if os.path.exists(file))
+def read_by(job):
+    """The inputs of a job whose times count."""
+    return [file for file in job.input if not file.is_ancient and os.path.exists(file)]
+
+
+def give_times(job, old, new):
+    """To an output the times that it had, but none before that of what it is made from: the next run would make it again."""
+    newest, kept = max(map(time_of, read_by(job)), default=0), files_of(old)
+    for name, path in files_of(new).items():
+        stat = kept[name].stat()
+        os.utime(path, ns=(stat.st_atime_ns, max(stat.st_mtime_ns, newest)))
+    whole.note_times(Path(RUN), new)
+
+
+def is_older(job):
+    """Whether an earlier run left a job behind: what is the same again was newer before than what the job had made."""
+    newest = max((MADE.get(str(file), 0) for file in read_by(job)), default=0)
+    return any(time_of(file) < newest for file in job.output if os.path.exists(file))
 
 
 def is_needless(graph, job):
@@ -85,12 +95,7 @@ def is_needless(graph, job):
     own += [reason.missing_output, reason.incomplete_output, reason.updated_input - reason.updated_input_run]
     own += [reason.params_changed, reason.code_changed, reason.input_changed, reason.software_stack_changed]
     above = [one for one in graph.dependencies[job] if graph.needrun(one)]
-    return (
-        bool(reason.updated_input_run)
-        and not any(own)
-        and all(one in SAME for one in above)
-        and not is_older(graph, job)
-    )
+    return bool(reason.updated_input_run) and not any(own) and all(one in SAME for one in above) and not is_older(job)
 
 
 finish, update_ready = snakemake.dag.DAG.finish, snakemake.dag.DAG.update_ready
@@ -108,6 +113,8 @@ def update_ready_and_pass_over(graph, jobs=None):
     ready = update_ready(graph, jobs)
     while job := next((job for job in graph.ready_jobs if is_needless(graph, job)), None):
         logger.info(f"Passed over: {job.rule.name} ({job.output[0]}): what it is made from is what it was.")
+        for path in (Path(path) for path in job.output if os.path.exists(path)):
+            give_times(job, path, path)
         graph.ready_jobs.discard(job)
         graph.reason(job).mark_finished()
         graph._finished.add(job)
