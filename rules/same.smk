@@ -74,6 +74,7 @@ def read_by(job):
 def give_times(job, old, new):
     """To an output the times that it had, but none before that of what it is made from: the next run would make it again."""
     newest, kept = max(map(time_of, read_by(job)), default=0), files_of(old)
+    newest = 0 if new.is_symlink() else newest  # to a file that other runs share (HISTOGENESIS_SHARED)
     for name, path in files_of(new).items():
         stat = kept[name].stat()
         os.utime(path, ns=(stat.st_atime_ns, max(stat.st_mtime_ns, newest)))

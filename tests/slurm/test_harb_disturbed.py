@@ -153,7 +153,7 @@ def disturbed(finished, reference, cluster, snakemake, tmp_path_factory) -> Dist
     trainer = run.wait(lambda: run.step() >= seen["interrupted at"] + 60 and run.process("train_model.py"))
     seen["killed job"], seen["killed at"] = run.running("train_model")[0], run.step()
     trainer.kill()
-    run.wait((run.folder / RUN / "models/shared/model.safetensors").exists, 400)
+    run.wait((run.folder / RUN / "models/shared/model.safetensors").exists, 900)
 
     # Snakemake is killed while both slides are drawn; its jobs are held still until those of the next Snakemake wait for them.
     orphans = run.held(1)

@@ -101,10 +101,9 @@ def test_what_was_left_behind_before_the_failure_runs(lab):
     before = (lab.results / "patches/fine/c.h5").read_bytes()
     broken("tissue/fesi.py", lab)
     assert not all(path.exists() for path in masks)
-    assert "cut_patches" in ran(lab)
+    assert "cut_patches" in ran(lab, "--until", "cut_patches")
     assert {path: path.read_bytes() for path in masks} == masks
     assert (lab.results / "patches/fine/c.h5").read_bytes() != before
-    assert lab.planned() == {}
 
 
 @pytest.mark.long

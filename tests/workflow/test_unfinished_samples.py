@@ -51,7 +51,7 @@ EXCEPTIONS = {
 def finished_study(root, tmp_path_factory) -> Lab:
     """The tiny twin of `diffusion4path` without its latent model, with readers who have answered."""
     lab = set_up(root, tmp_path_factory.mktemp("study") / "finished")
-    tiles(lab.project / "tiles")
+    tiles(lab.slides / "tiles")
     values = yaml.safe_load((root / PATH).read_text()) | {"run": "lab"}
     del values["models"]["ldm"], values["samples"]["latent"]
     values["reading"] = {"survey": {"kind": "survey", "samples": "main_sampler-ddpm_seed-1", "each": 4, "rated": 2}}
