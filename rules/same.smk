@@ -114,8 +114,8 @@ def update_ready_and_pass_over(graph, jobs=None):
     ready = update_ready(graph, jobs)
     while job := next((job for job in graph.ready_jobs if is_needless(graph, job)), None):
         logger.info(f"Passed over: {job.rule.name} ({job.output[0]}): what it is made from is what it was.")
-        for path in (Path(path) for path in job.output if os.path.exists(path)):
-            give_times(job, path, path)
+        for path in (Path(path) for path in (*job.output, job.benchmark) if path and os.path.exists(path)):
+            give_times(job, path, path)  # Snakemake takes a benchmark for an output, too
         graph.ready_jobs.discard(job)
         graph.reason(job).mark_finished()
         graph._finished.add(job)
