@@ -23,10 +23,7 @@ OF_SAMPLES = {
     "read_labelled": ("patches/tiles/tiles.h5", {"split_groups", "train_model", "evaluate_samples"}),
     "split_groups": ("patches/tiles/splits.tsv", {"train_model", "evaluate_samples", "train_on_real"}),
     "measure_reconstruction": ("evaluation/reconstruction/vq.json", set()),
-    "draw_samples": (
-        "samples/main*/samples.h5",
-        {"evaluate_samples", "measure_utility", "gather_study", "make_reading"},
-    ),
+    "draw_samples": ("samples/main*/samples.h5", {"evaluate_samples", "measure_utility", "gather_study"}),
     "take_samples": ("samples/brought/samples.h5", {"evaluate_samples", "measure_utility"}),
     "evaluate_samples": ("evaluation/samples/*/metrics.json", {"gather_study"}),
     "train_on_real": ("evaluation/classifiers/tiles.safetensors", {"measure_utility", "gather_study"}),
