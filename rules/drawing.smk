@@ -19,9 +19,9 @@ rule draw_level:
         f"{RUN}/benchmarks/draw_level/{{slide}}/level{{k}}.tsv"
     wildcard_constraints:
         k=levels_of_kind("draw"),
+    priority: drawn_first
     conda:
         "../envs/torch.yaml"
-    priority: drawn_first
     threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
@@ -52,9 +52,9 @@ rule draw_share:
     wildcard_constraints:
         k=levels_of_kind("draw"),
         job=r"\d+",
+    priority: drawn_first
     conda:
         "../envs/torch.yaml"
-    priority: drawn_first
     threads: lambda w: RECIPE.cpu_threads * drawing_processes(w)
     resources:
         mem_mb=each_try(drawing_mb),
@@ -138,9 +138,9 @@ rule plan_tissue:
         plan=f"{RUN}/synthetic/{{slide}}/plan.json",
     log:
         f"{RUN}/logs/plan_tissue/{{slide}}.log",
+    priority: 2 * len(LEVELS) + 1  # a finer level waits for it
     conda:
         "../envs/slides.yaml"
-    priority: 2 * len(LEVELS) + 1  # a finer level waits for it
     resources:
         mem_mb=each_try(1000 + 1000e-6 * canvas_pixels(0)),
         runtime=20,

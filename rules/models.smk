@@ -56,9 +56,9 @@ rule train_model:
         f"{RUN}/benchmarks/train_model/{{model}}.tsv"
     wildcard_constraints:
         model=one_of([*RECIPE.trained_models, *RECIPE.winner_models]),
+    priority: trained_first
     conda:
         "../envs/torch.yaml"
-    priority: trained_first
     threads: lambda w: RECIPE.cpu_threads * training_gpus(w)
     resources:
         mem_mb=each_try(training_mb),
