@@ -85,6 +85,14 @@ def test_bad_input():
         tstr(train, generated, Labelled(test.images[:, :8, :8], test.labels, test.groups), **SETTINGS)
 
 
+def test_the_real_arm_is_the_same_bytes_again(tmp_path):
+    options = {"network": "small", "seeds": 1, "steps": 1, "batch": 4, "lr": 1e-3, "first_seed": 1}
+    files = [tmp_path / f"{n}.safetensors" for n in range(8)]
+    for file in files:
+        train_on_real(stripes(8, 0, "train"), options, file)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_the_real_arm_is_trained_once_and_taken_for_nothing_else(tmp_path, monkeypatch):
     train, generated, test = stripes(60, 0, "train"), stripes(60, 1, "made"), stripes(40, 2, "test")
     options = {k: SETTINGS[k] for k in ("network", "seeds", "steps")} | {"batch": 16, "lr": 1e-3, "first_seed": 1}

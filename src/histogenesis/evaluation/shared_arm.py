@@ -35,21 +35,26 @@ def train_on_real(real: Labelled, options: dict[str, Any], out: Path) -> None:
     labels = np.searchsorted(classes, np.asarray(real.labels).astype(str))
     models = train_arm(as_rgb(real.images), labels, len(classes), **options, progress=True)
     weights = {f"{n}.{name}": w.contiguous().cpu() for n, m in enumerate(models) for name, w in m.state_dict().items()}
-    about = {"digest": digest_of(real, options), "network": options["network"], "classes": json.dumps(classes)}
-    with written(out) as part:
-        save_file(weights, part, about | {"seeds": str(len(models))})
+    about = {
+        "digest": digest_of(real, options),
+        "network": options["network"],
+        "classes": classes,
+        "seeds": len(models),
+    }
+    with written(out) as part:  # one key: safetensors writes several in any order, and the same bytes would be others
+        save_file(weights, part, {"about": json.dumps(about)})
 
 
 def trained_on_real(path: Path, real: Labelled, options: dict[str, Any]) -> list[nn.Module] | None:
     """The classifiers of a file, if they are of these patches and trained so; else None."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with safe_open(path, "pt", device=device) as file:
-        about = file.metadata()
-        if about["digest"] != digest_of(real, options):
+        about = json.loads(file.metadata().get("about", "{}"))
+        if about.get("digest") != digest_of(real, options):
             return None
         found = []
-        for n in range(int(about["seeds"])):
-            model = NETWORKS[about["network"]](len(json.loads(about["classes"]))).to(device)
+        for n in range(about["seeds"]):
+            model = NETWORKS[about["network"]](len(about["classes"])).to(device)
             names = [name for name in file.keys() if name.startswith(f"{n}.")]  # noqa: SIM118, a file is no dict
             model.load_state_dict({name.removeprefix(f"{n}."): file.get_tensor(name) for name in names})
             found.append(model.eval())
