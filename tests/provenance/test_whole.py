@@ -65,6 +65,13 @@ def test_damage_is_one_line_and_the_file_is_missing_so_that_its_rule_runs(kind, 
     assert whole.heal(run) == []
 
 
+def test_of_more_marks_than_are_looked_at_together_each_is(run, monkeypatch):
+    monkeypatch.setattr(whole, "AT_ONCE", 2)
+    for name in ("a/plan.json", "a/plan.png", "b.tsv"):
+        flip(run / name)
+    assert len(whole.damage_in(run)) == len(whole.heal(run)) == 3
+
+
 def test_what_is_touched_or_copied_is_whole(run, tmp_path):
     for path in run.rglob("*"):
         os.utime(path)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 from histogenesis.core.files import sha256_of
@@ -35,6 +36,7 @@ from histogenesis.core.whole import (
 
 SMALL = 1 << 20  # bytes; HDF5 files and slides up to here are compared whole, all other files are whatever their size
 LARGE = {".h5", ".tif"}
+AT_ONCE = 5000  # marks in memory: of 20,000 slides there are 200,000
 # What rules write beside their outputs: rule -> patterns, with the job's wildcards.
 BESIDE = {
     "cut_patches": [
@@ -155,23 +157,23 @@ def damage_in(
                     note(file, state)
         return (file, wrong, mark) if wrong else None
 
+    todo, damaged = iter(marks(run) if found is None else found), []
     with ThreadPoolExecutor(8) as pool:
-        return [one for one in pool.map(look, marks(run) if found is None else found) if one]
+        while some := list(islice(todo, AT_ONCE)):
+            damaged += [one for one in pool.map(look, some) if one]
+    return damaged
 
 
-def mend_marks(run: Path) -> tuple[list[str], list[tuple[Path, Mark | None]]]:
-    """A mark that is damaged is written anew from its copy; a line for each, and what `marks` gives, read once.
+def mend_marks(run: Path, lines: list[str]) -> Iterator[tuple[Path, Mark | None]]:
+    """A mark that is damaged is written anew from its copy, and a line added for each. Gives what `marks` gives, read once.
 
     Where both are, nothing is known but that the file is the run's own: so that one which a reader finds damaged is made again,
     they say what it is now. Phantoms go with theirs.
     """
-    lines: list[str] = []
-    found: list[tuple[Path, Mark | None]] = []
     for file in marked(run):
         path = mark_path(run, file)
         first = read_mark_file(path)
         mark = first or read_mark_file(copy_path(run, file))
-        found.append((file, mark))
         if mark and not first:
             write_mark(run, file, mark)
             lines.append(f"{path}: damaged; written anew from its copy")
@@ -183,7 +185,7 @@ def mend_marks(run: Path) -> tuple[list[str], list[tuple[Path, Mark | None]]]:
             else:
                 take_mark_back(run, file)
             lines.append(f"{path}: damaged, as its copy is; {file} is used unproven until it is made again")
-    return lines, found
+        yield file, mark
 
 
 def is_beside(run: Path, file: Path) -> bool:
@@ -218,10 +220,9 @@ def as_found(run: Path, file: Path) -> Mark:
 
 def heal(run: Path) -> list[str]:
     """When a run starts: set aside what is damaged. A line for each."""
-    lines, found = mend_marks(run)
-    for file, wrong, mark in damage_in(run, found=found):
-        lines.append(set_aside(run, file, wrong, mark))
-    return lines
+    lines: list[str] = []
+    damaged = damage_in(run, found=mend_marks(run, lines))
+    return lines + [set_aside(run, file, wrong, mark) for file, wrong, mark in damaged]
 
 
 def to_be_healed(run: Path) -> dict[str, dict[str, str]]:
