@@ -8,9 +8,22 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import snakemake.io
 
 # What is planned for thousands of slides stays, and to look through it again and again took a fifth of the time.
 gc.set_threshold(200_000, 50, 1000)
+
+
+def clone_flags(file, other, *args, clone=snakemake.io._IOFile.clone_flags, **options):
+    """Snakemake keeps a dict of flags for each input of each job, and most have none: a quarter of what a plan holds."""
+    if other.flags:
+        clone(file, other, *args, **options)
+
+
+if workflow.modifier.is_main_snakefile():  # where no input that a function names has flags
+    snakemake.io._IOFile.clone_flags = clone_flags
 
 HOME = Path(str(workflow.current_basedir)).parent  # also where another workflow uses this one as a module
 sys.path.insert(0, str(HOME / "src"))
@@ -121,8 +134,18 @@ wildcard_constraints:
 
 
 def told(rule, key="options"):
-    """A param: what a rule is told of the recipe (histogenesis/recipe/told.py)."""
-    return lambda wildcards: told_of(rule, RECIPE, wildcards)[key]
+    """A param: what a rule is told of the recipe (histogenesis/recipe/told.py). For all slides but phantoms it is the same."""
+
+    @functools.cache
+    def of_recipe(**wildcards):
+        return told_of(rule, RECIPE, SimpleNamespace(**wildcards))[key]
+
+    def param(wildcards):
+        return of_recipe(
+            **{name: value for name, value in wildcards.items() if name != "slide" or rule == "make_phantom"}
+        )
+
+    return param
 
 
 @functools.cache

@@ -134,6 +134,7 @@ def ended_well():
     forget(Path(RUN))
     forget_links()
     refuse_damage()
+    note_made()
 
 
 onsuccess:
@@ -204,8 +205,17 @@ def describe_plan(path):
     order = [one.name for one in workflow.rules]
     jobs.sort(key=lambda job: (order.index(job["rule"]), str(job["wildcards"])))
     if dag is not None:
-        total = sum(1 for job in dag.jobs if job.output)
-        write_json(path, {"jobs": jobs, "total": total, "recipe": RECIPE.model_dump(mode="json"), "run_dir": RUN})
+        total = sum(1 for job in dag.jobs if job.output) + len(Memory.outputs)
+        write_json(
+            path,
+            {
+                "jobs": jobs,
+                "total": total,
+                "settled": len(Memory.outputs),
+                "recipe": RECIPE.model_dump(mode="json"),
+                "run_dir": RUN,
+            },
+        )
 
 
 if workflow.is_main_process and (described := os.environ.get("HISTOGENESIS_PLAN")):
