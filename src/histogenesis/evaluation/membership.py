@@ -24,10 +24,18 @@ BATCH = 32
 
 
 def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: str, images: int, seed: int) -> dict:
-    """As `metrics.memorisation.membership`, of the model that lies in model_dir. Raises BadInput where there is none.
+    """As `metrics.memorisation.membership`, of the model that lies in model_dir. Raises BadInput where there is none."""
+    (train, train_losses), (other, held_out_losses) = both_losses(model_dir, patches, splits, held_out, images, seed)
+    sides = (units(s, np.arange(len(s)), loss) for s, loss in ((train, train_losses), (other, held_out_losses)))
+    return membership(train_losses, held_out_losses, list(SIGMAS), *sides, seed=seed)
 
-    Training and held-out patches are equally many at each mpp, so that neither side is easier for its mpps; at most `images`
-    of each.
+
+def both_losses(
+    model_dir: Path, patches: Path, splits: Path, held_out: str, images: int, seed: int
+) -> list[tuple[ImageSet, np.ndarray]]:
+    """Of training and of held-out patches: where they are from, without their pixels, and their losses (`losses_of`).
+
+    Both are equally many at each mpp, so that neither side is easier for its mpps; at most `images` of each.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(Path(model_dir), device)
@@ -40,16 +48,13 @@ def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: s
             f"{model_dir}: its file does not say how coarse a picture it is shown, so that its loss cannot be asked for"
         )
     sides = [PatchCollection(Path(patches), Path(splits), split) for split in ("train", held_out)]
-    rows = _alike(sides, images, seed)
-    train_losses, held_out_losses = (
-        losses_of(model, px, side, r, seed, device, factor) for side, r in zip(sides, rows)
-    )
-    sets = [
-        ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r])
-        for s, r in zip(sides, rows)
+    return [
+        (
+            ImageSet("real", np.zeros((len(r), 0)), s.mpp[r], s.slide[r], s.patient[r], xy=s.coords[r]),
+            losses_of(model, px, s, r, seed, device, factor),
+        )
+        for s, r in zip(sides, _alike(sides, images, seed))
     ]
-    train, other = (units(s, np.arange(len(s)), loss) for s, loss in zip(sets, (train_losses, held_out_losses)))
-    return membership(train_losses, held_out_losses, list(SIGMAS), train, other, seed=seed)
 
 
 @torch.no_grad()
