@@ -1,22 +1,24 @@
 """What the cards of the models that ship say they were measured at: the judge's scores, membership, and copies.
 
     snakemake -c2 --configfile config/pretrained/cards.yaml -- results/cards/data.json
-    python benchmarks/cards.py results/cards [--models glands weak-glands] [--images 80] [--out pretrained]
+    python benchmarks/cards.py results/cards [--models glands weak-glands] [--parts membership copies] [--images 80]
 
 config/pretrained/cards.yaml says which patches a model learnt from, config/gut.yaml which of those that ship it is and how it
-draws: led away from its weaker model; a weaker model alone. Written for each, as OUT/MODEL/measured.json; all that the judge
-wrote, the closest pairs too, lies in RUN/cards/MODEL.
+draws: led away from its weaker model; a weaker model alone. Written for each, as pretrained/MODEL/measured.json, part by part;
+what was drawn, the closest pairs and all that the judge wrote lie in RUN/cards/MODEL.
 
 membership: the AUC of evaluation/membership.py, with an interval by patient where there are enough, and one by places of the
-slides. What it would have shown is measured by planting: the model goes on to learn an edge of the held-out slide, as often as
+slides. planted: what that would have shown. The model goes on to learn an edge of the held-out slide, as often as
 it learnt so much of a training slide; the AUC between that edge and the rest of the slide is asked for before and after.
 
-scores, copies: of patches of the size that it learnt from, drawn at each of its mpps; where it is shown the level above, below
+copies, scores: of patches of the size that it learnt from, drawn at each of its mpps; where it is shown the level above, below
 real patches of the held-out patient, other than those that it is compared with. All training patches are searched for copies,
 and copies are planted, as in every report.
 """
 
 import argparse
+import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +30,12 @@ from histogenesis.core.hdf5 import reading
 from histogenesis.core.noise import normal
 from histogenesis.evaluation.collect import real_set
 from histogenesis.evaluation.evaluate import evaluate
-from histogenesis.evaluation.evaluate_copies import PIECES
+from histogenesis.evaluation.evaluate_copies import PIECES, audit_pixels, render_pairs
 from histogenesis.evaluation.files import write_json
 from histogenesis.evaluation.job import load_encoders
 from histogenesis.evaluation.membership import SIGMAS, both_losses, losses_of
 from histogenesis.evaluation.sets import Sets
-from histogenesis.evaluation.training_patches import OnDisk
+from histogenesis.evaluation.training_patches import InMemory, OnDisk
 from histogenesis.evaluation.treatment import treated
 from histogenesis.evaluation.units import units
 from histogenesis.metrics.distances.blocks import KIND, median_blocks
@@ -56,6 +58,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACES = 8  # blocks of each slide, for the interval over places
 EDGE = 1 / 50  # share of the held-out slide's patches that are planted
 BATCH = 32
+PARTS = ("membership", "copies", "planted", "scores")
 ENCODER = "efficientnet-lite0"
 JUDGED = {  # what of the judge is left out: it costs most of its time, and no card says it
     "encoders": ["stain-statistics", ENCODER],
@@ -198,8 +201,8 @@ def coarser(images: np.ndarray) -> np.ndarray:
     return images.reshape(n, p // 2, 2, p // 2, 2, c).mean(axis=(2, 4)).round().astype(np.uint8)
 
 
-def drawn_sets(name: str, recipe: Recipe, drawing: Recipe, run: Path, patches: Path, images: int) -> Sets:
-    """Training, held-out and generated patches, equally many at each mpp."""
+def drawn_sets(name: str, recipe: Recipe, drawing: Recipe, run: Path, patches: Path, images: int, file: Path) -> Sets:
+    """Training, held-out and generated patches, equally many at each mpp; file: where the generated ones stay."""
     splits, seed = run / "splits.tsv", recipe.seed
     levels = [one for one in drawing.synthetic.levels if name in (one.model, one.weaker)]
     each = images // len(recipe.patches[recipe.models[name].patches].mpps)
@@ -209,6 +212,8 @@ def drawn_sets(name: str, recipe: Recipe, drawing: Recipe, run: Path, patches: P
         rows = np.random.default_rng(seed).permutation(np.flatnonzero(real.mpp == mpp))
         compared.append(rows[::2])
         below.append(rows[1::2])
+        if file.is_file():
+            continue
         level = next((one for one in levels if same_mpp(mpp, one.mpp)), levels[0])
         own, weaker = (name, level.weaker) if name == level.model else (name, None)
         model, other = (
@@ -216,48 +221,55 @@ def drawn_sets(name: str, recipe: Recipe, drawing: Recipe, run: Path, patches: P
             for one in (own, weaker)
         )
         pictures.append(drawn(level, model, other, coarser(real.images[rows[1::2]]), mpp, seed))
+    if pictures:
+        np.save(file, np.concatenate(pictures))
     held_out, shown = (real.take(np.concatenate(rows)) for rows in (compared, below))
-    generated = replace(shown, name="generated", images=np.concatenate(pictures))
+    generated = replace(shown, name="generated", images=np.load(file))
     return treated(Sets(train, held_out, generated), drawing.evaluation, run / "slides", run)
 
 
-def judged(sets: Sets, options: Evaluation, out: Path, training: OnDisk, seed: int) -> tuple[dict, dict]:
-    """The judge's scores by EfficientNet-lite0 at each mpp, and its audit of copies."""
-    out.mkdir(parents=True, exist_ok=True)
-    found = evaluate(sets, load_encoders(options), options, out, seed, training)
-    scores: dict[str, dict] = {}
-    for row in found["metrics"]:
+def copies(sets: Sets, options: Evaluation, out: Path, training: OnDisk, seed: int) -> dict:
+    """The audit of pieces, as in every report."""
+    found = audit_pixels(sets, options, training, seed)
+    render_pairs(out / "closest_pairs.png", sets, {PIECES: found}, training)
+    kept = ("verdict", "sentence", "lone", "searched", "of", "power", "n_held_out", "n_generated")
+    return {key: found[key] for key in kept}
+
+
+def scores(sets: Sets, options: Evaluation, out: Path, _: OnDisk, seed: int) -> dict:
+    """At each mpp, by EfficientNet-lite0: the kernel distance, and how often a classifier tells generated patches."""
+    found: dict[str, dict] = {}
+    for row in evaluate(sets, load_encoders(options), options, out, seed, InMemory(sets.train))["metrics"]:
         if row["encoder"] == ENCODER and row["name"] in ("kid", "c2st") and row["mpp"]:
             about = {key: row[key] for key in ("value", "low", "high", "floor", "patients", "n_generated")}
-            scores.setdefault(f"{row['mpp']:g}", {})[row["name"]] = about | {"phase": row["ceilings"].get("phase")}
-    copies, pieces = found["memorisation"], found["memorisation"]["encoders"][PIECES]
-    return scores, {key: copies[key] for key in ("verdict", "sentence", "searched", "of", "power")} | {
-        key: pieces.get(key) for key in ("lone", "n_held_out", "n_generated")
-    }
+            found.setdefault(f"{row['mpp']:g}", {})[row["name"]] = about | {"phase": row["ceilings"].get("phase")}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder with splits.tsv, slides/ and patches/")
     parser.add_argument("--models", nargs="+", help="of config/gut.yaml; default: all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--images", type=int, default=80, help="patches of each kind, over all mpps")
     parser.add_argument("--out", type=Path, default=ROOT / "pretrained")
     args = parser.parse_args()
     torch.set_num_threads(1)
     recipe, drawing = load_recipe(ROOT / "config/pretrained/cards.yaml"), load_recipe(ROOT / "config/gut.yaml")
-    options = drawing.evaluation.model_copy(update=JUDGED)
-    for name in args.models or list(drawing.models):
+    options, splits, seed = drawing.evaluation.model_copy(update=JUDGED), args.run / "splits.tsv", recipe.seed
+    for part, name in itertools.product(args.parts, args.models or list(drawing.models)):
         folder, patches = folder_of(drawing.models[name].pretrained), args.run / "patches" / recipe.models[name].patches
-        splits = args.run / "splits.tsv"
-        told = asked(folder, patches, splits, args.images, recipe.seed)
-        told["planted"] = planted(folder, patches, splits, args.images, recipe.seed)
-        print(f"{folder.name}: {told}", flush=True)
-        sets = drawn_sets(name, recipe, drawing, args.run, patches, args.images)
-        scores, copies = judged(sets, options, args.run / "cards" / folder.name, OnDisk(patches, splits), recipe.seed)
-        print(f"{folder.name}: {scores}, {copies}", flush=True)
-        (args.out / folder.name).mkdir(parents=True, exist_ok=True)
-        found = {"scores": scores, "membership": told, "copies": copies}
-        write_json(args.out / folder.name / "measured.json", found)
+        if part in ("membership", "planted"):
+            found = {"membership": asked, "planted": planted}[part](folder, patches, splits, args.images, seed)
+        else:
+            out = args.run / "cards" / folder.name
+            out.mkdir(parents=True, exist_ok=True)
+            sets = drawn_sets(name, recipe, drawing, args.run, patches, args.images, out / f"drawn-{args.images}.npy")
+            found = {"copies": copies, "scores": scores}[part](sets, options, out, OnDisk(patches, splits), seed)
+        print(f"{folder.name}, {part}: {found}", flush=True)
+        file = args.out / folder.name / "measured.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, (json.loads(file.read_text()) if file.is_file() else {}) | {part: found})
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
 Below as many real places of the held-out slide at 4 um a pixel cells are drawn at 2 um, below the middle of these at 1, and of
 these at 0.5, as config/gut.yaml draws them, but alone: patches of 64 px, no canvas. --unguided: levels that are not led away,
 as the demo draws its last. Each number of evaluations starts from the same noise at the same places, so that two of them are
-compared place by place. Real patches are others of that slide; both went through the slides' codec. Features are those of
-EfficientNet-lite0. Intervals are over blocks of the slide, 20 of either side, as there is one patient.
+compared place by place; what was drawn stays in RUN/evaluations. Real patches are others of that slide; both went through the
+slides' codec. Features are those of EfficientNet-lite0. Intervals are over blocks of the slide, 20 of either side, as there is
+one patient.
 """
 
 import argparse
@@ -69,7 +70,14 @@ def main() -> None:
     below = real.take(rows[max(rows)][: args.patches])
     where = median_blocks(below.xy, BLOCKS)
     others = {mpp: real.take(found[args.patches :]) for mpp, found in rows.items()}
-    made = {n: cascade(n, recipe, coarser(below.images), args.unguided) for n in args.evaluations}
+    made = {}
+    for n in args.evaluations:
+        file = args.run / f"evaluations/{n}-{args.patches}-{'-'.join(f'{mpp:g}' for mpp in args.unguided)}.npz"
+        if not file.is_file():
+            file.parent.mkdir(exist_ok=True)
+            found = cascade(n, recipe, coarser(below.images), args.unguided)
+            np.savez(file, **{f"{mpp:g}": images for mpp, images in found.items()})
+        made[n] = {float(mpp): images for mpp, images in np.load(file).items()}
     print("| mpp | evaluations | kernel distance | a classifier is right on | fewer are told than with the most |")
     print("|---|---|---|---|---|")
     for mpp, held_out in others.items():

@@ -89,6 +89,11 @@ def test_a_model_that_is_shown_a_coarse_picture_is_asked_for_its_loss(tmp_path, 
     lowres = section(conditions=["lowres"], lowres_factor=2)
     found = module.measure_membership(saved(tmp_path / "m", lowres), "p", "s", "test", 60, 1)
     assert found["n_train"] == found["n_held_out"] == 30 and 0 <= found["auc"] <= 1
+    (train, losses), (other, theirs) = module.both_losses(tmp_path / "m", "p", "s", "test", 60, 1)
+    assert set(train.patient) == {f"train {k}" for k in range(12)} and set(other.patient) == {
+        f"test {k}" for k in range(12)
+    }
+    assert losses.shape == (30, len(SIGMAS)) and found["by_sigma"][0]["auc"] == auc(-losses[:, 0], -theirs[:, 0])
     fewer = module.measure_membership(tmp_path / "m", "p", "s", "test", 20, 1)
     assert fewer["n_train"] == fewer["n_held_out"] == 20
     silent = saved(tmp_path / "silent", lowres)

@@ -91,3 +91,34 @@ def test_its_recipe_is_the_one_that_its_card_names(name, root):
         assert section["training"][key] == facts["section"]["training"][key], key
     assert facts["steps"] <= section["training"]["steps"]
     assert facts["images"] == facts["steps"] * section["training"]["batch"]
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_its_card_and_the_table_of_all_say_what_was_measured(name, root):
+    """As benchmarks/cards.py wrote it: with its interval, and with what would have been found; else that it was not asked."""
+    found = json.loads((folder_of(name) / "measured.json").read_text())
+    card = " ".join((folder_of(name) / "README.md").read_text().split())
+    page = (root / "docs/measurements/pretrained.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
+    loss, places = found["membership"], found["membership"]["places"]
+    span = f"{places['low']:.2f} to {places['high']:.2f}"
+    assert f"AUC {loss['auc']:.2f} (95 % {span} over places of the slides; {loss['n_train']} patches each" in card
+    assert loss["low"] is None and "over patients no interval" in card
+    assert max(loss["auc"], places["high"]) <= 0.6 or "over 0.6" in card
+    assert f"| {loss['auc']:.2f} ({span}) |" in row
+    if planted := found.get("planted"):
+        assert f"from {planted['before']:.2f} to {planted['after']:.2f}" in card
+        assert f"| {planted['before']:.2f} to {planted['after']:.2f} |" in row
+    else:
+        assert "What the loss would have shown was not measured" in card
+    if copies := found.get("copies"):
+        power = f"{100 * copies['power']['found']:.0f} %"
+        assert copies["searched"] == copies["of"]
+        assert f"{copies['searched']:,} training patches" in card and f"{copies['n_generated']} that it drew" in card
+        assert ("No copy was found" in card) == (copies["verdict"] == "clear")
+        assert f"in {power} of trials" in card and f"{copies['searched']:,}, {power}" in row
+    else:
+        assert "cards.py` did not look for copies" in card
+    for mpp, scores in found.get("scores", {}).items():
+        kid, told = (scores[key]["value"] for key in ("kid", "c2st"))
+        assert f"{mpp} µm/px: {kid:.2f} ({scores['kid']['floor']:.2f}), {100 * told:.0f} %" in card
