@@ -26,8 +26,8 @@ BATCH = 32
 def measure_membership(model_dir: Path, patches: Path, splits: Path, held_out: str, images: int, seed: int) -> dict:
     """As `metrics.memorisation.membership`, of the model that lies in model_dir. Raises BadInput where there is none."""
     (train, train_losses), (other, held_out_losses) = both_losses(model_dir, patches, splits, held_out, images, seed)
-    sides = (units(s, np.arange(len(s)), loss) for s, loss in ((train, train_losses), (other, held_out_losses)))
-    return membership(train_losses, held_out_losses, list(SIGMAS), *sides, seed=seed)
+    of_train, of_other = (units(s, np.arange(len(s)), x) for s, x in ((train, train_losses), (other, held_out_losses)))
+    return membership(train_losses, held_out_losses, list(SIGMAS), of_train, of_other, seed=seed)
 
 
 def both_losses(
