@@ -78,27 +78,45 @@ def main() -> None:
             found = cascade(n, recipe, coarser(below.images), args.unguided)
             np.savez(file, **{f"{mpp:g}": images for mpp, images in found.items()})
         made[n] = {float(mpp): images for mpp, images in np.load(file).items()}
-    print("| mpp | evaluations | kernel distance | a classifier is right on | fewer are told than with the most |")
-    print("|---|---|---|---|---|")
+    most = max(made)
+    print(f"| mpp | evaluations | kernel distance | beyond {most} | a classifier is right on | less than of {most} |")
+    print("|---|---|---|---|---|---|")
     for mpp, held_out in others.items():
-        places, right = median_blocks(held_out.xy, BLOCKS), {}
+        places, features, right = median_blocks(held_out.xy, BLOCKS), {}, {}
+        units = [by_name(label, "block") for label in (places, where)]
         for n in sorted(made, reverse=True):
             generated = replace(below, name="generated", images=made[n][mpp], mpp=np.full(len(below), mpp))
             sets = treated(Sets(held_out, held_out, generated), recipe.evaluation, args.run / "slides", args.run)
-            x, y = (encode(encoder, s.images, mpp=s.mpp).astype(float) for s in (sets.held_out, sets.generated))
-            units = [by_name(label, "block") for label in (places, where)]
-            distance = mmd2(x, y, polynomial)
-            around = group_interval(lambda a, b: mmd2(a, b, polynomial), [x, y], distance, units, squared=True)
+            if n == most:
+                x = encode(encoder, sets.held_out.images, mpp=mpp).astype(float)
+            features[n] = y = encode(encoder, sets.generated.images, mpp=mpp).astype(float)
+
+            def distance(real, place, y=y, x=x) -> float:
+                return mmd2(x[real], y[place], polynomial)
+
+            def beyond(real, place, distance=distance, y=features[most], x=x) -> float:
+                return distance(real, place) - mmd2(x[real], y[place], polynomial)
+
             found = c2st(x, y, places, where, logistic, seed=recipe.seed)
-            low, high = (100 * end for end in t_interval(found.of_groups(places, where))[1:])
             right[n] = np.array([(found.second[where == k] >= 0.5).mean() for k in range(BLOCKS)])
-            mean, least, most = (100 * v for v in t_interval(right[max(made)] - right[n]))
-            less = "" if n == max(made) else f"{mean:.1f} % ({least:.1f} to {most:.1f})"
-            print(
-                f"| {mpp:g} | {n} | {distance:.2f} ({around.low[0]:.2f} to {around.high[0]:.2f}) |"
-                f" {100 * found.accuracy:.0f} % ({low:.0f} to {min(high, 100):.0f}) | {less} |",
-                flush=True,
-            )
+            share = found.accuracy, *t_interval(found.of_groups(places, where))[1:]
+            cells = [with_interval(distance, len(x), len(y), units, squared=True)]
+            cells += ["" if n == most else with_interval(beyond, len(x), len(y), units)]
+            cells += ["{:.0f} % ({:.0f} to {:.0f})".format(*(100 * v for v in share))]
+            cells += [
+                ""
+                if n == most
+                else "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * v for v in t_interval(right[most] - right[n])))
+            ]
+            print(f"| {mpp:g} | {n} | {' | '.join(cells)} |", flush=True)
+
+
+def with_interval(statistic, n: int, m: int, units: list, squared: bool = False) -> str:
+    """Of rows of both sides, of which whole blocks are left out."""
+    rows = [np.arange(n), np.arange(m)]
+    value = statistic(*rows)
+    around = group_interval(statistic, rows, value, units, squared=squared)
+    return f"{value:.2f} ({around.low[0]:.2f} to {around.high[0]:.2f})"
 
 
 if __name__ == "__main__":
