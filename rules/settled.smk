@@ -35,8 +35,8 @@ def steps_of(slide):
     yield "register_slide", {"slide": slide}, True
     yield "segment_tissue", {"slide": slide}, True
     for name, patches in RECIPE.patches.items():
-        if patches.kind in CUT_BY:
-            yield CUT_BY[patches.kind], {"patch_set": name, "slide": slide}, False
+        if cutter := CUT_BY.get(patches.kind):
+            yield cutter, {"patch_set": name, "slide": slide}, False
 
 
 def step_name(rule, wildcards):

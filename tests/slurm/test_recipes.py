@@ -4,7 +4,7 @@
 """
 
 import pytest
-from test_harb import last_job, show, since
+from harb import last_job, show, since
 
 from workflow.test_studies import kaggle, tiles
 

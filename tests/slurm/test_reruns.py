@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import yaml
-from test_harb import WORKFLOW, last_job, show, since
+from harb import WORKFLOW, last_job, show, since
 
 pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
