@@ -113,7 +113,9 @@ def test_a_slurm_that_does_not_answer_ends_no_job(module):
         ("sbatch: error: Memory specification can not be satisfied", False),
     ],
 )
-def test_what_may_pass_is_told_from_what_is_wrong(module, words, waits):
+@pytest.mark.parametrize("grouped", [True, False])
+def test_what_may_pass_is_told_from_what_is_wrong(module, words, waits, grouped, caplog):
+    """Of a group Snakemake says that it failed and not why, so SLURM's words are logged for it, once it is given up."""
     told, submitted, globals_ = [], [], module["refused"].__globals__
     globals_["PAUSE_S"] = 0
     executor = SimpleNamespace(
@@ -124,7 +126,8 @@ def test_what_may_pass_is_told_from_what_is_wrong(module, words, waits):
     report = module["refused"](lambda self, info, msg: told.append(msg))
     report(
         executor,
-        SimpleNamespace(job=SimpleNamespace(name="x")),
+        SimpleNamespace(job=SimpleNamespace(name="x", is_group=lambda: grouped)),
         f"SLURM sbatch failed. The error message was '{words}'.",
     )
     assert (len(submitted), len(told)) == ((1, 0) if waits else (0, 1))
+    assert any(words in line for line in caplog.messages) == (grouped and not waits)
