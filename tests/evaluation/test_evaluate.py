@@ -59,10 +59,17 @@ def honest(tmp_path_factory):
     return out, evaluate(sets(blobs(120, 2)), ENCODERS, OPTIONS, out)
 
 
-def test_two_processes_measure_the_same(tmp_path):
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_processes_measure_the_same(tmp_path, one_thread):
     options = OPTIONS.model_copy(update={"c2st_steps": 5, "morphology_images": 20})
     outs = [tmp_path / str(n) for n in (1, 2)]
-    torch.set_num_threads(1)
     for n, out in enumerate(outs, 1):
         also = {"more": os.getpid}
         few = sets(blobs(40, 2), 60)

@@ -46,6 +46,13 @@ def test_of_a_log_the_time_does_not_count(loss, same, tmp_path):
     assert same_content(*paths) is same
 
 
+@pytest.mark.parametrize("cut_off", ['{"step": 1, "lo', "[1]"])
+def test_a_log_that_was_cut_off_is_another(cut_off, tmp_path):
+    (tmp_path / "a.jsonl").write_text(cut_off + "\n")
+    (tmp_path / "b.jsonl").write_text('{"step": 1}\n')
+    assert not same_content(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+
+
 def test_folders_and_other_files(tmp_path):
     for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
         (tmp_path / name).mkdir()

@@ -45,7 +45,10 @@ def _same_log(old: Path, new: Path) -> bool:
     def steps(path: Path) -> list[dict]:
         return [json.loads(line) | {"seconds": None} for line in path.read_text().splitlines()]
 
-    return old.suffix == new.suffix == ".jsonl" and steps(old) == steps(new)
+    try:
+        return old.suffix == new.suffix == ".jsonl" and steps(old) == steps(new)
+    except (ValueError, TypeError):  # of a run that was killed as it wrote: another log, and no reason to stop this one
+        return False
 
 
 def _same_hdf5(old: Path, new: Path) -> bool:
