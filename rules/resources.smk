@@ -71,7 +71,7 @@ def training_gpus(wildcards):
 
 def launched_on(processes):
     """What starts as many processes of a node, one for each GPU."""
-    return "python" if processes <= 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {processes}"
+    return "python" if processes <= 1 else f"python -m histogenesis.core.launch {processes}"
 
 
 def launched(wildcards, resources):

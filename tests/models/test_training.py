@@ -123,27 +123,17 @@ def test_accumulated_micro_batches_are_the_same_training_to_rounding(tmp_path):
 
 
 def test_two_processes_are_the_same_training_to_rounding(tmp_path):
-    code = f"""
+    script = tmp_path / "two.py"
+    script.write_text(f"""
 import sys; sys.path.insert(0, {str(os.path.dirname(__file__))!r})
 from pathlib import Path
 from histogenesis.models.training import join_processes
-join_processes()
 from test_training import trainer
-t = trainer(Path({str(tmp_path / "two")!r}))
-t.run(None, None)
-"""
-    script = tmp_path / "two.py"
-    script.write_text(code)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "29541",
-        str(script),
-    ]
+if __name__ == "__main__":
+    join_processes()
+    trainer(Path({str(tmp_path / "two")!r})).run(None, None)
+""")
+    command = [sys.executable, "-m", "histogenesis.core.launch", "2", str(script)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
     one = trainer(tmp_path / "one")
     one.run(None, None)

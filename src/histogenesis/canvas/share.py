@@ -22,7 +22,7 @@ class Share:
 
     @classmethod
     def of_this_process(cls) -> Share:
-        """As torchrun has started it (torch.distributed must be initialised), or the only one."""
+        """As it was started with others (torch.distributed must be initialised), or the only one."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     def of(self, rows: Sequence) -> list:

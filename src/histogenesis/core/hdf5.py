@@ -135,7 +135,7 @@ def fletcher32(data: bytes | np.ndarray) -> bytes:
     for start in range(0, len(words), _BLOCK):
         part = words[start : start + _BLOCK].astype(np.uint32)
         count = len(part)
-        part.resize(-(-count // _ROW), _ROW)  # filled up with zeros
+        part.resize((-(-count // _ROW), _ROW), refcheck=False)  # filled up with zeros
         rows, columns = (part.sum(axis, dtype=np.uint32) for axis in (1, 0))
         total = int(rows.sum())
         places = _ROW * int(rows @ _PLACES[: len(rows)]) + int(columns @ _PLACES)

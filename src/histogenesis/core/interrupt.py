@@ -56,7 +56,7 @@ def hold(state: Path, ask_every_s: float = 2.0) -> None:
     between nodes where the file system has such locks (NFS 4, Lustre with -o flock, GPFS); where it has none, says so
     and goes on. Asked to stop while it waits, it ends like work that was stopped.
     """
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process holds it for all
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first holds it for all
         return
     path = state.with_name(state.name + ".lock")
     job, stop = os.environ.get("SLURM_JOB_ID"), None
@@ -77,7 +77,7 @@ def _continuation() -> str:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or StopRequest.came != signal.SIGUSR1:
         return "run the same command again to go on"
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process does it
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first does it
         return f"SLURM job {job} is requeued by the first process"
     try:
         asked = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True, timeout=60)

@@ -312,7 +312,7 @@ class ema_weights:
 
 
 def join_processes() -> str:
-    """Under torchrun, join the other processes; returns this process's device."""
+    """Join the other processes, where some share the step (core/launch.py); returns this process's device."""
     gpu = torch.cuda.is_available()
     if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
         dist.init_process_group("nccl" if gpu else "gloo")

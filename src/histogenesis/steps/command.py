@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from histogenesis.core.errors import BadInput, DiskFull
 from histogenesis.core.interrupt import Stopped, end_stopped
+from histogenesis.core.malloc import keep_freed_memory
 from histogenesis.recipe.identity import section_text
 
 PLAIN = (str, int, float, Path)
@@ -32,6 +33,7 @@ PLAIN = (str, int, float, Path)
 def run(step: Callable[..., object]) -> None:
     """Call a step with what the command line says, and end as a command does: what a user can mend is one line, exit code 1."""
     arguments = parser_of(step).parse_args()
+    keep_freed_memory()
     try:
         step(**vars(arguments))
     except (BadInput, DiskFull) as error:

@@ -51,8 +51,8 @@ def draw_level(
 
     Called again after it was killed or stopped, it goes on within the level and gives the same pixels. With a job it is one of
     several that draw the tiles of a level from one queue, into the state folder; a call without it then finishes the level.
-    Under torchrun each process draws a band. Raises BadInput for a model that has not learnt what it would draw; Stopped, with
-    the state saved, when asked to end.
+    Of several processes (core/launch.py) each draws a band. Raises BadInput for a model that has not learnt what it would
+    draw; Stopped, with the state saved, when asked to end.
 
     slide: the synthetic slide's name: its noise is keyed by it
     k: which level; 0 is the coarsest

@@ -51,9 +51,9 @@ def train_model(
 ) -> None:
     """Train one model: patches and a recipe's model section in, weights, a log and pictures out.
 
-    Called again after it was killed or stopped, it goes on from its last checkpoint to the same weights. Under torchrun its
-    processes share the work. Raises BadInput for patches that do not fit the section; Stopped, with the state saved, when asked
-    to end.
+    Called again after it was killed or stopped, it goes on from its last checkpoint to the same weights. Several
+    processes (core/launch.py) share the work. Raises BadInput for patches that do not fit the section; Stopped, with the state
+    saved, when asked to end.
 
     patches: folder of the patch set's HDF5 files
     splits: splits.tsv

@@ -13,6 +13,8 @@ from torch.nn.functional import avg_pool2d, group_norm, interpolate, scaled_dot_
 from histogenesis.models.conditioning import Conditioned, Conditioning, NetworkInputs, in_own_type, linear
 from histogenesis.models.networks.keys import Network
 
+WHOLE_PIXELS = 1024  # where PyTorch's group normalisation changes its way
+
 
 class DDPMpp(Conditioned):
     """F(x; c_noise, s) for images of `image_px` (height = width); any multiple of 2^(levels - 1) px may be given later.
@@ -60,7 +62,7 @@ class DDPMpp(Conditioned):
         self.last = conv(c, inputs.image_channels, gain=1e-5)
 
     def predict(self, x_bchw: Tensor, cond: Conditioning) -> Tensor:
-        x = self.first(x_bchw)
+        x = self.first(laid_out(x_bchw))
         embedding = silu(self.embed(cond)).to(x.dtype)
         skips = [x]
         for block in self.encoder:
@@ -95,7 +97,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, dropout_key_b: Tensor | None) -> Tensor:
         h = silu(self.norm0(x))
         if self.resample == "down":
-            x, h = avg_pool2d(x, 2), avg_pool2d(h, 2)
+            x, h = laid_out(avg_pool2d(x, 2)), laid_out(avg_pool2d(h, 2))
         elif self.resample == "up":
             x, h = doubled(x), doubled(h)
         h = self.conv0(h) + self.affine(embedding)[:, :, None, None]
@@ -113,10 +115,25 @@ class Block(nn.Module):
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Each pixel as 2 x 2 of its value. Drawing on a CPU, PyTorch's kernel takes three times as long as copies do."""
-    if x.device.type == "cpu" and not x.requires_grad:
-        return x.repeat_interleave(2, dim=3).repeat_interleave(2, dim=2)
-    return interpolate(x, scale_factor=2.0)
+    """Each pixel as 2 x 2 of its value. Drawing on a CPU, PyTorch's kernel takes several times as long as copies do."""
+    if x.device.type != "cpu" or x.requires_grad:
+        return interpolate(x, scale_factor=2.0)
+    b, c, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).contiguous()[:, :, None, :, None]
+    pixels = pixels.expand(b, height, 2, width, 2, c).reshape(b, 2 * height, 2 * width, c)
+    return laid_out(pixels.permute(0, 3, 1, 2))
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """In the order of memory that a CPU draws fastest from: in bf16 by whole pixels, where there are `WHOLE_PIXELS` and more.
+
+    Convolutions take a fifth to a third less so, and group normalisation of smaller pictures twenty times as long (PyTorch has
+    two ways of it). What learns, and what a GPU draws, stays as it is.
+    """
+    if x.device.type != "cpu" or x.requires_grad:
+        return x
+    whole = x.dtype == torch.bfloat16 and x.shape[-2] * x.shape[-1] >= WHOLE_PIXELS
+    return x.contiguous(memory_format=torch.channels_last if whole else torch.contiguous_format)
 
 
 def keyed_dropout(x: Tensor, p: float, key_b: Tensor, layer: int) -> Tensor:
