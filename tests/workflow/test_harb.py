@@ -140,5 +140,5 @@ def test_two_processes_draw_a_level_where_there_is_no_gpu(root, copied, results)
     level = "results/test-harb/synthetic/synthetic_001/level2.h5"
     before = (copied.folder / level).read_bytes()
     done = copied.run(recipe, "--printshellcmds", "--forcerun", "draw_level", "--", level)
-    assert "--nproc-per-node 2" in done.stdout + done.stderr and "threads: 2" in done.stdout + done.stderr
+    assert "histogenesis.core.launch 2" in done.stdout + done.stderr and "threads: 2" in done.stdout + done.stderr
     assert (copied.folder / level).read_bytes() == before

@@ -56,8 +56,9 @@ def _exit_code(processes: list[BaseProcess]) -> int:
     left, timeout = processes, None
     while left:
         wait([process.sentinel for process in left], timeout)
-        ended = [process.exitcode for process in left if process.exitcode is not None]
-        left = [process for process in left if process.exitcode is None]
+        found = [(process, process.exitcode) for process in left]  # asked once: it may end between two questions
+        ended = [code for _, code in found if code is not None]
+        left = [process for process, code in found if code is None]
         codes += ended
         if any(code not in (0, EXIT_CODE) for code in codes):
             timeout = GRACE_S
