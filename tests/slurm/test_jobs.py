@@ -14,7 +14,7 @@ SNAKEFILE = """
 from pathlib import Path
 include: "{root}/rules/retries.smk"
 
-KINDS = "plain pair warned overtime killed hungry refused cancelled".split()
+KINDS = "plain pair warned shared overtime killed hungry refused cancelled".split()
 
 rule all:
     input: expand("{{kind}}.txt", kind=KINDS)
@@ -27,15 +27,16 @@ rule plain:
     shell: "python work.py plain {{output}} 2>&1 | tee {{log}}"
 
 rule endings:
-    output: "{{kind,pair|warned|overtime|killed|hungry|refused|cancelled}}.txt"
+    output: "{{kind,pair|warned|shared|overtime|killed|hungry|refused|cancelled}}.txt"
     log: "logs/{{kind}}.log"
     resources:
         gpu=lambda w: 2 if w.kind == "pair" else 0,
         slurm_partition=lambda w: "gpu" if w.kind == "pair" else "cpu",
-        runtime=lambda w, attempt: {{"warned": 2, "overtime": 1}}.get(w.kind, 9) if attempt == 1 else 9,
+        runtime=lambda w, attempt: {{"warned": 2, "shared": 2, "overtime": 1}}.get(w.kind, 9) if attempt == 1 else 9,
         mem_mb=lambda w, attempt: 500 * attempt,
-        slurm_extra=lambda w: "--open-mode=append" + (" --signal=USR1@60" if w.kind == "warned" else ""),
-    shell: "exec python work.py {{wildcards.kind}} {{output}} > {{log}} 2>&1"
+        slurm_extra=lambda w: "--open-mode=append" + (" --signal=USR1@60" if w.kind in ("warned", "shared") else ""),
+    params: launch=lambda w: "-m histogenesis.core.launch 2" if w.kind == "shared" else ""
+    shell: "exec python {{params.launch}} work.py {{wildcards.kind}} {{output}} > {{log}} 2>&1"
 """
 
 WORK = """
@@ -43,38 +44,45 @@ import os, signal, sys, time
 from pathlib import Path
 from histogenesis.core.interrupt import Stopped, StopRequest, end_stopped
 
-kind, out = sys.argv[1], Path(sys.argv[2])
-state, units = Path(f"{kind}.state"), {"warned": 75, "overtime": 60}.get(kind, 12)
-done = len(state.read_text()) if state.exists() else 0
-with open("history", "a") as history:
-    history.write(f"{kind} {done}\\n")
-stop = StopRequest() if kind != "overtime" else False
 
-def unit():
+def unit(state):
     time.sleep(1)
     with state.open("a") as file:
         file.write(".")
 
-try:
-    for n in range(done, units):
-        unit()
-        if kind == "refused":
-            sys.exit("error: slide a.svs has no mpp: give the column mpp")
-        if n == 5 and done == 0:
-            if kind == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if kind == "hungry":
-                memory = bytearray(800 << 20)
-                for at in range(0, len(memory), 4096):
-                    memory[at] = 1
-                time.sleep(30)
-        if stop:
-            time.sleep(2)  # saving takes a while
-            Path(f"{kind}.saved").touch()
-            raise Stopped(f"unit {n + 1}")
-except Stopped as stopped:
-    end_stopped(stopped)
-out.write_text(state.read_text())
+
+def work(kind, out):
+    rank = os.environ.get("RANK", "")
+    state, units = Path(f"{kind}{rank}.state"), {"warned": 75, "shared": 75, "overtime": 60}.get(kind, 12)
+    done = len(state.read_text()) if state.exists() else 0
+    with open("history", "a") as history:
+        history.write(f"{kind}{rank} {done}\\n")
+    stop = StopRequest() if kind != "overtime" else False
+    try:
+        for n in range(done, units):
+            unit(state)
+            if kind == "refused":
+                sys.exit("error: slide a.svs has no mpp: give the column mpp")
+            if n == 5 and done == 0:
+                if kind == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if kind == "hungry":
+                    memory = bytearray(800 << 20)
+                    for at in range(0, len(memory), 4096):
+                        memory[at] = 1
+                    time.sleep(30)
+            if stop:
+                time.sleep(8 if rank == "1" else 2)  # saving takes a while
+                Path(f"{kind}{rank}.saved").touch()
+                raise Stopped(f"unit {n + 1}")
+    except Stopped as stopped:
+        end_stopped(stopped)
+    if rank in ("", "0"):
+        out.write_text(state.read_text())
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Path(sys.argv[2]))
 """
 
 
@@ -132,7 +140,18 @@ def test_a_warned_job_goes_on_in_the_same_job(run):
     assert (run.folder / "warned.txt").read_text() == "." * 75
 
 
-@pytest.mark.parametrize("kind", ["warned", "cancelled"])
+def test_a_warned_job_of_two_processes_goes_on_when_both_have_saved(run):
+    """SLURM's warning reaches what started them, too: it lives on, and asks for the job again when both have ended."""
+    rows = run.of("shared")
+    assert len({row["JobIDRaw"] for row in rows}) == 1 and len(rows) > 1
+    assert [row["State"] for row in rows] == ["REQUEUED"] * (len(rows) - 1) + ["COMPLETED"]
+    for rank in "01":
+        starts = run.starts(f"shared{rank}")
+        assert starts[0] == 0 and starts == sorted(set(starts)) and len(starts) == len(rows)
+        assert (run.folder / f"shared{rank}.state").read_text() == "." * 75
+
+
+@pytest.mark.parametrize("kind", ["warned", "shared0", "shared1", "cancelled"])
 def test_there_is_time_to_save(run, kind):
     """Though Snakemake and the shell get the signals too: the rule's `exec` leaves no shell that would die of them."""
     assert (run.folder / f"{kind}.saved").exists()
@@ -167,7 +186,7 @@ def test_the_message_leads_to_the_log(run):
 
 def test_what_does_not_depend_on_a_failure_goes_on(run):
     done = {path.stem for path in run.folder.glob("*.txt")}
-    assert done == {"plain", "pair", "warned", "overtime", "killed", "hungry", "cancelled"}
+    assert done == {"plain", "pair", "warned", "shared", "overtime", "killed", "hungry", "cancelled"}
 
 
 NODE = """

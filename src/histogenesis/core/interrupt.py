@@ -45,7 +45,7 @@ class StopRequest:
 
 def end_stopped(stopped: Stopped) -> None:
     """End the process after `Stopped`: exit code 75, the job requeued if it was SLURM that warned it. Does not return."""
-    print(f"{stopped}; {_continuation()}", file=sys.stderr, flush=True)
+    print(f"{stopped}; {continuation()}", file=sys.stderr, flush=True)
     sys.exit(EXIT_CODE)
 
 
@@ -72,13 +72,13 @@ def hold(state: Path, ask_every_s: float = 2.0) -> None:
         print(f"{path}: no locks here ({error.strerror}): make sure that no other process works there", flush=True)
 
 
-def _continuation() -> str:
+def continuation() -> str:
     """Requeue the job where that is due; says in words what happens next."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or StopRequest.came != signal.SIGUSR1:
         return "run the same command again to go on"
-    if os.environ.get("RANK", "0") != "0":  # of several processes the first does it
-        return f"SLURM job {job} is requeued by the first process"
+    if "RANK" in os.environ:  # one of several processes: what started them does it, when all have ended (core/launch.py)
+        return f"SLURM job {job} is requeued when all its processes have saved"
     try:
         asked = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True, timeout=60)
         problem = asked.stderr.strip() if asked.returncode else ""

@@ -17,7 +17,7 @@ import sys
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from histogenesis.core.interrupt import EXIT_CODE
+from histogenesis.core.interrupt import EXIT_CODE, StopRequest, continuation
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 GRACE_S = 5.0  # for what the others have to say of an error, before they are killed: they would wait for it for ever
@@ -39,6 +39,7 @@ def launch(count: int, script: str) -> int:
         process.start()
 
     def pass_on(number, frame):
+        StopRequest.came = number
         for process in processes:
             if process.is_alive():
                 process_id = process.pid
@@ -48,7 +49,10 @@ def launch(count: int, script: str) -> int:
     for number in PASSED_ON:
         signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    return _exit_code(processes)
+    code = _exit_code(processes)
+    if code == EXIT_CODE:
+        print(f"all {count} processes have stopped; {continuation()}", file=sys.stderr, flush=True)
+    return code
 
 
 def _exit_code(processes: list[BaseProcess]) -> int:
