@@ -77,7 +77,7 @@ def continuation() -> str:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or StopRequest.came != signal.SIGUSR1:
         return "run the same command again to go on"
-    if "RANK" in os.environ:  # one of several processes: what started them does it, when all have ended (core/launch.py)
+    if "RANK" in os.environ:  # core/launch.py, which started several processes, does it when all have ended
         return f"SLURM job {job} is requeued when all its processes have saved"
     try:
         asked = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True, timeout=60)

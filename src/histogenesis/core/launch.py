@@ -31,9 +31,11 @@ def launch(count: int, script: str) -> int:
     """
     runpy.run_path(script, run_name="imported")
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # what comes before all is in place comes after
-    port, forked = str(free_port()), multiprocessing.get_context("fork")
+    port = str(free_port())
+    # Elsewhere than on Linux PyTorch does not bear a fork: there each process imports for itself.
+    context = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = [
-        forked.Process(target=_run, args=(script, rank, count, port)) for rank in range(count)
+        context.Process(target=_run, args=(script, rank, count, port)) for rank in range(count)
     ]
     for process in processes:
         process.start()
