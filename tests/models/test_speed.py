@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from histogenesis.core import device
 from histogenesis.models.model import build_model
-from histogenesis.models.networks.ddpmpp import doubled
+from histogenesis.models.networks import ddpmpp
+from histogenesis.models.networks.ddpmpp import doubled, laid_out
 from histogenesis.models.normalisation import Normalisation
 from histogenesis.models.speed import GRAPHS, WARM_UP, Replayed, ready
 from histogenesis.sampling.guidance import guide
@@ -197,6 +198,31 @@ def test_what_cannot_be_captured_is_called_as_it_is_and_that_is_said_once(monkey
     replayed = Replayed(fake)
     assert [float(replayed(torch.tensor([v]))) for v in (1.0, 2.0)] == [2, 3] and not fake.replays
     assert capsys.readouterr().out.count("no CUDA graph of this network (operation not permitted") == 1
+
+
+def test_large_pictures_are_drawn_by_whole_pixels_on_a_cpu_and_small_ones_are_not():
+    large, small = (torch.zeros(2, 8, side, side, dtype=torch.bfloat16) for side in (32, 16))
+    assert laid_out(large).is_contiguous(memory_format=torch.channels_last)
+    for other in (small, small.contiguous(memory_format=torch.channels_last), large.float()):
+        assert laid_out(other).is_contiguous()
+    learns = large.clone().requires_grad_()
+    assert laid_out(learns) is learns
+    assert laid_out(doubled(small)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_whole_pixels_give_the_picture_to_the_rounding_of_bfloat16(monkeypatch):
+    """The same network and noise, laid out as PyTorch does it by itself; beside both in float32."""
+    x, sigma, mpp = torch.randn(3, 3, 64, 64), torch.tensor([0.1, 0.5, 2.0]), torch.ones(3)
+    drawn = model(conditions=("mpp",))
+    exact = drawn(x, sigma, mpp)
+    ready(drawn, "cpu", "fp32").precision = "bf16"
+    with torch.inference_mode():
+        pixels = drawn(x, sigma, mpp)
+        monkeypatch.setattr(ddpmpp, "laid_out", lambda x: x)
+        planes = drawn(x, sigma, mpp)
+    error = (planes - exact).abs().mean()
+    assert 0 < (pixels - exact).abs().mean() < 1.2 * error
+    assert (pixels - planes).abs().mean() < error
 
 
 @pytest.mark.parametrize("type", [torch.float32, torch.bfloat16])
