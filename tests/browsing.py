@@ -2,6 +2,8 @@
 
 import time
 
+LATE_TILE = "loaded before reset"  # of OpenSeadragon: a tile came after its picture was changed for another, no fault
+
 
 def until(page, expression: str) -> None:
     """Wait until it is true. page.wait_for_function evaluates in a way that the pages' own policy forbids."""
@@ -10,3 +12,11 @@ def until(page, expression: str) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"never became true: {expression}")
+
+
+def complaints(page) -> list[str]:
+    """What a page says on its console, and its errors, from now on; all but what a busy machine alone makes it say."""
+    found: list[str] = []
+    page.on("console", lambda message: LATE_TILE in message.text or found.append(message.text))
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found

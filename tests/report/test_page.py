@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browsing import until
+from browsing import complaints, until
 from histogenesis.report.build import build_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -69,10 +69,8 @@ def report(original_run, tmp_path_factory) -> Path:
 def opened(browser, report, size):
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height})
-    asked, wrong = [], []
+    asked, wrong = [], complaints(page)
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(report.as_uri())
     page.asked, page.wrong = asked, wrong
     return page

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from planted_slides import planted
 
-from browsing import until
+from browsing import complaints, until
 from histogenesis.patches.store import Cut, write_store
 from histogenesis.recipe.reading import Pairs, Survey, WholeSlides
 from histogenesis.study import compose
@@ -78,9 +78,8 @@ class Reader:
         self.key = json.loads((studies / study / "key.json").read_text())
         self.truth = {row["id"]: row for row in self.key["questions"]}
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
-        self.page, self.code, self.wrong = self.context.new_page(), code, []
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", lambda message: self.wrong.append(message.text))
+        self.page, self.code = self.context.new_page(), code
+        self.wrong = complaints(self.page)
 
     def begin(self, address: str) -> None:
         self.page.goto(address)

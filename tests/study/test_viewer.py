@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browsing import until
+from browsing import complaints, until
 from histogenesis.core.errors import BadInput
 from histogenesis.recipe import SlideFile
 from histogenesis.slides.table import SlideRow, register
@@ -26,7 +26,6 @@ from histogenesis.study.viewer.run import RunImages
 from histogenesis.study.viewer.serve import answer, make_server, write_folder
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-LATE_TILE = "loaded before reset"  # of OpenSeadragon: a tile came after its picture was changed for another, no fault
 SIZE = (300, 420)  # px of level 0: height, width; level 1 is four times as large
 
 
@@ -203,9 +202,7 @@ def page(folder):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 800})
-        page.wrong = []
-        page.on("console", lambda message: LATE_TILE in message.text or page.wrong.append(message.text))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.wrong = complaints(page)
         page.on("requestfailed", lambda request: page.wrong.append(request.url))
         yield page
         browser.close()

@@ -14,7 +14,7 @@ EXAMPLES = """\
 
 # name: the recipe that is extended, and in words what it is.
 METHODS = {
-    "tuned": ("config.yaml", "the models that ship, tuned to your H&E slides: 0.5 mpp in minutes, on any machine"),
+    "tuned": ("tuned.yaml", "the models that ship, tuned to your H&E slides: 0.5 mpp in minutes, on any machine"),
     "overview": ("overview.yaml", "whole slides at low magnification, small enough for a laptop"),
     "harb": ("harb.yaml", "one model from 32 mpp to 0.5: gigapixel slides; needs GPUs (Harb et al. 2024)"),
     "urcdm": ("urcdm.yaml", "nine models in three cascades; needs GPUs (URCDM 2023)"),
